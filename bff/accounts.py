@@ -1,0 +1,117 @@
+"""Identities become linked accounts. Pure rules: nothing here knows HTTP, Redis or a clock.
+
+GenAuth reports identity *records*, people see *accounts*; `link` is the door between the two.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What a provider says of the person, every field optional. Named as GenAuth names them (genauth-api.md 2.4)."""
+
+    nickname: str | None = None
+    name: str | None = None
+    username: str | None = None
+    email: str | None = None
+    photo: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """One identity record of GenAuth, without its tokens, which have no field here."""
+
+    identity_id: str | None
+    ext_idp_id: str | None
+    provider: str
+    type: str | None = None
+    user_id_in_idp: str | None = None
+    connection_ids: tuple[str, ...] = ()
+    profile: Profile = field(default=Profile())
+
+    @property
+    def account_id(self) -> str | None:
+        """The identity source's id, which unlink takes; a record without one stands for itself."""
+        return self.ext_idp_id or self.identity_id
+
+
+@dataclass(frozen=True, slots=True)
+class LinkedAccount:
+    """One outside account, as a person sees it. ``id`` is the ``extIdpId``; ``email`` is masked."""
+
+    id: str
+    provider: str
+    display_name: str | None
+    email: str | None
+    avatar_url: str | None
+    identity_types: tuple[str, ...]
+    identities: tuple[Identity, ...]
+
+
+# The id that is the same in all of a provider's applications speaks best for the account, the per-application one least.
+_SPOKESMEN = {"unionid": 0, "union_id": 0, "primary": 1, "generic": 1, "user_id": 2, "openid": 3, "open_id": 3}
+
+
+def link(identities: Iterable[Identity]) -> list[LinkedAccount]:
+    """Gather the identities of each external account into one linked account.
+
+    WeChat reports an openid and a unionid for one login; people see one account.
+    Grouped by ``extIdpId``, the id that openid and unionid share (genauth-api.md 2.2), never by provider: people link two
+    sources of one provider. Sorted by (provider, id), so that equal data gives equal bytes.
+    """
+    groups: defaultdict[str, list[Identity]] = defaultdict(list)
+    for identity in identities:
+        if identity.account_id:
+            groups[identity.account_id].append(identity)
+    accounts = (_account(id_, sorted(group, key=_precedence)) for id_, group in groups.items())
+    return sorted(accounts, key=lambda account: (account.provider, account.id))
+
+
+def _account(id_: str, identities: list[Identity]) -> LinkedAccount:
+    return LinkedAccount(
+        id=id_,
+        provider=identities[0].provider,
+        display_name=_first(identities, display_name),
+        email=_first(identities, lambda profile: masked(profile.email)),
+        avatar_url=_first(identities, lambda profile: safe_avatar(profile.photo)),
+        identity_types=tuple(sorted({identity.type for identity in identities if identity.type})),
+        identities=tuple(sorted(identities, key=lambda identity: (identity.type or "", identity.identity_id or ""))),
+    )
+
+
+def _precedence(identity: Identity) -> tuple[int, str]:
+    return _SPOKESMEN.get(identity.type or "", len(_SPOKESMEN)), identity.identity_id or ""
+
+
+def _first(identities: Iterable[Identity], read: Callable[[Profile], str | None]) -> str | None:
+    return next((value for identity in identities if (value := read(identity.profile))), None)
+
+
+def display_name(profile: Profile) -> str | None:
+    """The first name that is not blank, in the order people recognise themselves by (genauth-api.md 2.4 and 8)."""
+    local_part = profile.email.partition("@")[0] if masked(profile.email) and profile.email else None
+    names = (profile.nickname, profile.name, profile.username, local_part)
+    return next((name.strip() for name in names if name and name.strip()), None)
+
+
+def masked(email: str | None) -> str | None:
+    """``nuts@example.com`` as ``n•••@example.com``; None for what is no address."""
+    local, at, domain = (email or "").strip().rpartition("@")
+    return f"{local[0]}•••@{domain}" if local and at and domain and "@" not in local else None
+
+
+def safe_avatar(url: str | None) -> str | None:
+    """The URL when a page may load it as an image: https, a host, no credentials, no blanks; else None."""
+    if not url or len(url) > 2048 or any(c.isspace() or not c.isprintable() or c in "\"'<>\\" for c in url):
+        return None
+    try:
+        parts = urlsplit(url)
+        harmless = parts.scheme == "https" and parts.hostname and parts.username is None
+    except ValueError:
+        return None
+    return url if harmless else None
+
+

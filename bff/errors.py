@@ -1,0 +1,172 @@
+"""Everything that can go wrong, named for what the person met.
+
+    BffError
+    ├── InvalidRequest            400 invalid_request
+    ├── Unauthenticated           401, carries the challenge
+    │   ├── TokenMissing              token_missing
+    │   ├── SessionExpired            token_expired
+    │   └── TokenInvalid              token_invalid
+    │       └── TokenRefused              … refused by GenAuth itself
+    ├── UserBlocked               403 user_blocked
+    ├── CsrfHeaderMissing         403 csrf_header_missing
+    ├── OriginNotAllowed          403 origin_not_allowed
+    ├── NotFound                  404 not_found
+    ├── MethodNotAllowed          405 method_not_allowed
+    ├── RateLimited               429 rate_limited
+    ├── InternalError             500 internal_error
+    ├── GenAuthRejected           502 upstream_malformed: it says our request is wrong
+    └── GenAuthTrouble            what a stale answer may stand in for
+        ├── GenAuthMalformed          502 upstream_malformed
+        ├── GenAuthUnavailable        503 upstream_unavailable
+        ├── GenAuthTimeout            504 upstream_timeout
+        └── GenAuthThrottled          429 rate_limited
+
+An error carries a title for the person, a code for the frontend and a note for our log. A note never holds a token, nor the
+text of a library's exception, which may hold one.
+"""
+
+from typing import ClassVar
+
+
+class BffError(Exception):
+    """An answer other than success. ``retry_after`` is in seconds."""
+
+    status: ClassVar[int]
+    code: ClassVar[str]
+    title: ClassVar[str]
+
+    def __init__(self, detail: str | None = None, *, note: str = "", retry_after: float | None = None) -> None:
+        super().__init__(note or self.code)
+        self.detail = detail
+        self.note = note
+        self.retry_after = retry_after
+
+
+class InvalidRequest(BffError):
+    """The request cannot be understood; ``detail`` says what to fix."""
+
+    status, code = 400, "invalid_request"
+    title = "The request is not valid."
+
+
+class Unauthenticated(BffError):
+    """No session token that we can accept came with the request."""
+
+    challenge: ClassVar[str]
+
+
+class TokenMissing(Unauthenticated):
+    """No session token was sent."""
+
+    status, code = 401, "token_missing"
+    title = "Sign in to see your linked accounts."
+    # RFC 6750 3.1: a request without credentials gets a bare challenge, no error code.
+    challenge = "Bearer"
+
+
+class SessionExpired(Unauthenticated):
+    """The session token's ``exp`` has passed."""
+
+    status, code = 401, "token_expired"
+    title = "Your session has expired."
+    challenge = 'Bearer error="invalid_token", error_description="The access token expired"'
+
+
+class TokenInvalid(Unauthenticated):
+    """The session token is malformed, forged, not for us, or not an access token."""
+
+    status, code = 401, "token_invalid"
+    title = "Your session is not valid."
+    challenge = 'Bearer error="invalid_token", error_description="The access token is invalid"'
+
+
+class TokenRefused(TokenInvalid):
+    """GenAuth itself no longer accepts the session token."""
+
+
+class UserBlocked(BffError):
+    """GenAuth locked or deactivated the user, or the user is not in this tenant."""
+
+    status, code = 403, "user_blocked"
+    title = "This user account is blocked."
+
+
+class CsrfHeaderMissing(BffError):
+    """A cookie came without the header that a page on another site cannot send."""
+
+    status, code = 403, "csrf_header_missing"
+    title = "Requests with a session cookie need the X-Requested-With header."
+
+
+class OriginNotAllowed(BffError):
+    """A cookie came from a page whose origin is not on the list."""
+
+    status, code = 403, "origin_not_allowed"
+    title = "This origin may not use the session cookie."
+
+
+class NotFound(BffError):
+    """Nothing lives at this path."""
+
+    status, code = 404, "not_found"
+    title = "There is nothing here."
+
+
+class MethodNotAllowed(BffError):
+    """The path exists, the method does not."""
+
+    status, code = 405, "method_not_allowed"
+    title = "This method is not allowed here."
+
+
+class RateLimited(BffError):
+    """The caller asks more often than it may."""
+
+    status, code = 429, "rate_limited"
+    title = "Too many requests."
+
+
+class InternalError(BffError):
+    """A defect of ours."""
+
+    status, code = 500, "internal_error"
+    title = "Something went wrong on our side."
+
+
+class GenAuthRejected(BffError):
+    """GenAuth understood the request and refused it for a reason that is not the token: ours to fix, nothing to serve."""
+
+    status, code = 502, "upstream_malformed"
+    title = "Linked accounts could not be read."
+
+
+class GenAuthTrouble(BffError):
+    """GenAuth failed to answer; the last good answer may stand in."""
+
+
+class GenAuthMalformed(GenAuthTrouble):
+    """GenAuth answered something unreadable, or a redirect."""
+
+    status, code = 502, "upstream_malformed"
+    title = "Linked accounts could not be read."
+
+
+class GenAuthUnavailable(GenAuthTrouble):
+    """GenAuth refused the connection, answered with a 5xx, or is known to be down."""
+
+    status, code = 503, "upstream_unavailable"
+    title = "Linked accounts are unavailable right now."
+
+
+class GenAuthTimeout(GenAuthTrouble):
+    """GenAuth did not answer before the deadline."""
+
+    status, code = 504, "upstream_timeout"
+    title = "Linked accounts took too long."
+
+
+class GenAuthThrottled(GenAuthTrouble):
+    """GenAuth asks us to slow down."""
+
+    status, code = 429, "rate_limited"
+    title = "Too many requests."
