@@ -122,9 +122,10 @@ def redis_url(value: str) -> str:
 
 def _check_redis_options(parts: SplitResult) -> None:
     allowed = _REDIS_OPTIONS | (_REDIS_TLS_OPTIONS if parts.scheme.startswith("rediss") else set())
-    for name, option in parse_qsl(parts.query, keep_blank_values=True):
-        if option.lower() != _VERIFYING.get(name, option.lower()) or "verify" in name:
-            raise Wrong("asks to skip the verification of certificates")
+    options = parse_qsl(parts.query, keep_blank_values=True)
+    if any("verify" in name or option.lower() != _VERIFYING.get(name, option.lower()) for name, option in options):
+        raise Wrong("asks to skip the verification of certificates")
+    for name, option in options:
         if name not in allowed or not option:
             raise Wrong("has an option that is not one of its options")
         if name == "db" and not re.fullmatch(r"[0-9]{1,5}", option):
