@@ -1,0 +1,70 @@
+"""``python -m bff.sandbox --port 9000``: a GenAuth until SIGTERM or Ctrl-C. Prints its URL once it listens."""
+
+import argparse
+import contextlib
+import ctypes
+import os
+import resource
+import signal
+import sys
+
+from bff.sandbox.sandbox import APP_ID, APP_SECRET, Sandbox
+
+_PR_SET_PDEATHSIG = 1
+_ENDS = {signal.SIGTERM, signal.SIGINT}
+
+
+def main() -> int:
+    """Run until told to end; 0 then, 1 if the port is taken."""
+    parser = argparse.ArgumentParser(prog="python -m bff.sandbox", description=__doc__)
+    parser.add_argument("--port", type=int, default=9000, help="0 picks a free one")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--app-id", default=APP_ID)
+    parser.add_argument("--app-secret", default=APP_SECRET)
+    parser.add_argument("--issuer", help="of the tokens, if not the URL's")
+    parser.add_argument("--with-parent", action="store_true", help="end when the process that started this one ends")
+    options = parser.parse_args()
+
+    # Blocked before any thread starts, so that the signal comes to sigwait below and nowhere else.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS)
+    if options.with_parent:
+        end_with_parent()
+    allow_many_connections()
+    sandbox = Sandbox(
+        options.port,
+        host=options.host,
+        app_id=options.app_id,
+        app_secret=options.app_secret,
+        issuer=options.issuer,
+    )
+    try:
+        sandbox.start()
+    except OSError as error:
+        print(f"cannot listen on {options.host}:{options.port}: {error.strerror}", file=sys.stderr)  # noqa: T201  # a command speaks
+        return 1
+    print(sandbox.url, flush=True)  # noqa: T201  # who started it waits for this line
+    signal.sigwait(_ENDS)
+    sandbox.stop()
+    return 0
+
+
+def end_with_parent() -> None:
+    """Ask the kernel for a SIGTERM when the parent ends. Linux only; elsewhere nothing happens."""
+    if not sys.platform.startswith("linux"):
+        return
+    parent = os.getppid()
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    # It may have ended between those two lines; then no signal comes.
+    if os.getppid() != parent:
+        raise SystemExit(0)
+
+
+def allow_many_connections() -> None:
+    """Thousands of hanging clients need as many file descriptors."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

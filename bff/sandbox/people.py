@@ -1,0 +1,190 @@
+"""Who there is: the named people, any number of numbered ones, and what each of them has linked.
+
+Every provider token in here begins with ``provider-token-``: a canary, so that a test can search an
+answer, a log or a cache for it and know that it leaked.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import orjson
+
+from bff.sandbox import sources
+from bff.sandbox.messages import ALREADY_BOUND, LAST_LOGIN_METHOD, NOT_BOUND, Refused
+from bff.sandbox.sources import Source
+
+Row = dict[str, Any]
+
+CANARY = re.compile(r"provider-token-[A-Za-z0-9_-]+")
+_NUMBERED = re.compile(r"user-(0|[1-9][0-9]{0,17})")
+_NUMBERED_ID = "5f"
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody with an account. What changes about them (links, blocks) is kept by `People`."""
+
+    key: str
+    id: str
+    about: str
+    rows: tuple[Row, ...] = ()
+    has_password: bool = False
+    blocked: int | None = None
+    lifetime: int = 3600
+    as_documented: bool = False
+
+    @property
+    def email(self) -> str:
+        """Their address at GenAuth, which need not be the one at any provider."""
+        return f"{self.key}@people.example"
+
+
+def provider_token(person: str, what: str) -> str:
+    """A provider's token that names its owner; the tail keeps it from being anybody's real one."""
+    tail = hashlib.sha256(f"{person}/{what}".encode()).hexdigest()[:16]
+    return f"provider-token-{person}-{what}-{tail}"
+
+
+def rows_of(
+    person: str, source: Source, subjects: Iterable[tuple[str, str]], info: Row | None, *, refresh: bool = True
+) -> tuple[Row, ...]:
+    """The identity records of one linked account, as get-identities returns them (genauth-api.md 2.1)."""
+    label = f"{source.provider}-{source.id[18:20]}"
+    return tuple(
+        {
+            "identityId": hashlib.sha256(f"{person}/{source.id}/{kind}".encode()).hexdigest()[:24],
+            "extIdpId": source.id,
+            "provider": source.provider,
+            "type": kind,
+            "userIdInIdp": subject,
+            "userInfoInIdp": info,
+            "accessToken": provider_token(person, f"{label}-access"),
+            "refreshToken": provider_token(person, f"{label}-refresh") if refresh else None,
+            "originConnIds": [source.connections[0].id],
+        }
+        for kind, subject in subjects
+    )
+
+
+def wechat(person: str, nickname: str, tail: str) -> tuple[Row, ...]:
+    """WeChat: an openid and a unionid for one login."""
+    info = {"nickname": nickname, "photo": f"https://thirdwx.qlogo.example/mmopen/vi_32/{tail}/132"}
+    subjects = (("openid", f"oH_5k5SflrwjGvk7{tail}"), ("unionid", f"o9Nka5ibU-lUGQae{tail}"))
+    return rows_of(person, sources.WECHAT, subjects, info)
+
+
+def github(person: str, login: str, nickname: str, number: int) -> tuple[Row, ...]:
+    """GitHub: the provider's token once more *inside* userInfoInIdp, and in its raw profile (2.3)."""
+    raw = {"login": login, "id": number, "access_token": provider_token(person, "github-raw")}
+    info = {
+        "unionid": str(number),
+        "openid": str(number),
+        "username": login,
+        "profile": f"https://github.com/{login}",
+        "nickname": nickname,
+        "photo": f"https://avatars.githubusercontent.com/u/{number}?v=4",
+        "company": None,
+        "city": None,
+        "oauth": orjson.dumps(raw).decode(),
+        "accessToken": provider_token(person, "github-nested"),
+        "userIdInIdp": str(number),
+        "provider": "github",
+        "registerSource": ["social:github"],
+    }
+    subjects = (("primary", str(number)), ("openid", str(number)))
+    return rows_of(person, sources.GITHUB, subjects, info, refresh=False)
+
+
+@lru_cache(maxsize=2048)
+def numbered(number: int) -> Person:
+    """``user-<n>``: WeChat and GitHub, the same at every call, however many there are."""
+    key = f"user-{number}"
+    rows = wechat(key, f"用户{number}", f"{number:012x}") + github(key, f"octo-{number}", key, 10_000_000 + number)
+    return Person(key, f"{_NUMBERED_ID}{number:022x}", "one of any number", rows, has_password=True)
+
+
+class People:
+    """Everybody, with what happened to them since the start."""
+
+    def __init__(self, named: Iterable[Person]) -> None:
+        self.named = {person.key: person for person in named}
+        self._ids = {person.id: person for person in self.named.values()}
+        self._rows: dict[str, tuple[Row, ...]] = {}
+        self._answers: dict[str, object] = {}
+        self._blocked: dict[str, int | None] = {}
+
+    def reset(self) -> None:
+        """As at the start: nothing unlinked, nobody else blocked, no recorded answers."""
+        for changes in (self._rows, self._answers, self._blocked):
+            changes.clear()
+
+    def by_key(self, key: str) -> Person:
+        """The person of that name; `KeyError` for a stranger."""
+        if person := self.named.get(key):
+            return person
+        if match := _NUMBERED.fullmatch(key):
+            return numbered(int(match[1]))
+        raise KeyError(f"nobody here is called {key!r}: there are {', '.join(self.named)} and user-<n>")
+
+    def by_id(self, user_id: object) -> Person | None:
+        """The person with that GenAuth id."""
+        if not isinstance(user_id, str):
+            return None
+        if user_id.startswith(_NUMBERED_ID) and re.fullmatch(r"[0-9a-f]{24}", user_id):
+            return numbered(int(user_id.removeprefix(_NUMBERED_ID), base=16))
+        return self._ids.get(user_id)
+
+    def identities(self, person: Person) -> object:
+        """What get-identities puts under ``data`` for them; a list, but see Bo and `answers`."""
+        if person.key in self._answers:
+            return self._answers[person.key]
+        rows = self.rows(person)
+        if person.as_documented and rows:
+            # The documentation's "sample result": an object for the array, a string for the list (2.2).
+            return rows[0] | {"originConnIds": orjson.dumps(rows[0]["originConnIds"]).decode()}
+        return list(rows)
+
+    def rows(self, person: Person) -> tuple[Row, ...]:
+        """Their identity records as they are now."""
+        return self._rows.get(person.key, person.rows)
+
+    def answers(self, person: Person, identities: object) -> None:
+        """Let get-identities say exactly this of them, whatever it is."""
+        self._answers[person.key] = identities
+
+    def unlink(self, person: Person, source_id: str) -> None:
+        """Forget the linked account; refused if there is none, or if no other way to sign in would be left."""
+        rows = self.rows(person)
+        if all(row.get("extIdpId") != source_id for row in rows):
+            raise Refused(NOT_BOUND)
+        left = tuple(row for row in rows if row.get("extIdpId") != source_id)
+        if not left and not person.has_password:
+            raise Refused(LAST_LOGIN_METHOD)
+        self._rows[person.key] = left
+
+    def link(self, person: Person, source: Source) -> tuple[Row, ...]:
+        """Bind an account of that source, as if they had just signed in there; gives the new records."""
+        rows = self.rows(person)
+        if any(row.get("extIdpId") == source.id for row in rows):
+            raise Refused(ALREADY_BOUND)
+        info = {"nickname": f"{person.key} at {source.english}", "email": f"{person.key}@{source.provider}.example"}
+        new = rows_of(person.key, source, [("generic", f"{source.provider}|{person.key}")], info)
+        self._rows[person.key] = rows + new
+        return new
+
+    def block(self, person: Person, api_code: int | None) -> None:
+        """Refuse them with that code from now on; None lets them in again."""
+        self._blocked[person.key] = api_code
+
+    def blocked(self, person: Person) -> int | None:
+        """The apiCode they are refused with, if they are."""
+        return self._blocked.get(person.key, person.blocked)
+
+    def canaries(self, person: Person) -> frozenset[str]:
+        """Every provider token that was ever in their identities."""
+        everything = [person.rows, self.rows(person), self._answers.get(person.key)]
+        return frozenset(CANARY.findall(orjson.dumps(everything).decode()))

@@ -1,0 +1,45 @@
+"""One application and its people: what the endpoints answer from."""
+
+from dataclasses import dataclass
+
+from bff.sandbox.messages import BLOCKED, NO_SUCH_APP, NO_SUCH_USER, NOT_LOGGED_IN, Refused, Request
+from bff.sandbox.people import People, Person
+from bff.sandbox.tokens import Claims, Tokens
+
+
+@dataclass(slots=True)
+class Realm:
+    """An application. ``base_url`` is known once the sandbox listens."""
+
+    app_id: str
+    app_secret: str
+    people: People
+    tokens: Tokens
+    base_url: str = ""
+
+    def signed_in(self, request: Request) -> tuple[Person, Claims]:
+        """Whose access token this is; raises `Refused` with what a bad token or a blocked user gets."""
+        self.application(request)
+        token = request.credential
+        claims = self.tokens.accepted(token) if token else None
+        if claims is None:
+            raise Refused(NOT_LOGGED_IN)
+        person = self.people.by_id(claims["sub"])
+        if person is None:
+            raise Refused(NO_SUCH_USER)
+        if blocked := self.people.blocked(person):
+            raise Refused(BLOCKED[blocked])
+        return person, claims
+
+    def application(self, request: Request) -> None:
+        """Refuse a request that names another application, under either header prefix; naming none is fine."""
+        for header in ("x-genauth-app-id", "x-authing-app-id"):
+            if request.headers.get(header, self.app_id) != self.app_id:
+                raise Refused(NO_SUCH_APP)
+
+    def holder(self, request: Request) -> str | None:
+        """Who sent this, for the record: the owner of a genuine token, however old or revoked."""
+        token = request.credential
+        claims = self.tokens.genuine(token) if token else None
+        person = self.people.by_id(claims["sub"]) if claims else None
+        return person.key if person else None

@@ -1,0 +1,244 @@
+"""The sandbox as Python sees it: start it, ask it for tokens, make trouble, look at what was asked of it."""
+
+import asyncio
+import contextlib
+import socket
+import threading
+from collections import Counter, deque
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, Self
+
+from bff.sandbox import control, genauth
+from bff.sandbox.cast import everybody
+from bff.sandbox.messages import BLOCKED, Answer, Request
+from bff.sandbox.people import People
+from bff.sandbox.realm import Realm
+from bff.sandbox.server import Server
+from bff.sandbox.tokens import Claims, Tokens
+from bff.sandbox.trouble import Plan, Trouble, Troubles
+
+APP_ID = "60193c610f9117e7cb049159"
+APP_SECRET = "sandbox-application-secret-3f1c9a7e5b2d"
+_RECORDED = 10_000
+
+
+class Sandbox:
+    """A GenAuth on a real port, in a thread of its own. A context manager; ``start`` and ``stop`` do the same.
+
+    Anything may be called while it runs, from any thread.
+    """
+
+    def __init__(
+        self,
+        port: int = 0,
+        *,
+        host: str = "127.0.0.1",
+        app_id: str = APP_ID,
+        app_secret: str = APP_SECRET,
+        issuer: str | None = None,
+        algorithms: Sequence[str] = ("RS256", "ES256"),
+    ) -> None:
+        """Port 0 takes a free one. ``algorithms`` are those there are keys for; the first signs by default."""
+        self.app_id = app_id
+        self.app_secret = app_secret
+        self._host = host
+        self._port = port
+        self._issuer = issuer
+        self._people = People(everybody())
+        self._tokens = Tokens(app_id, app_secret, algorithms)
+        self._realm = Realm(app_id, app_secret, self._people, self._tokens)
+        self._troubles = Troubles()
+        self._requests: deque[Request] = deque(maxlen=_RECORDED)
+        self._calls: Counter[str] = Counter()
+        self._server = Server(self._handle, lambda request: control.answer(self, request))
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+
+    # Life ---------------------------------------------------------------------------------------
+
+    def start(self) -> Self:
+        """Listen; an OSError if the port is taken."""
+        sock = socket.create_server((self._host, self._port), backlog=4096)
+        self._port = sock.getsockname()[1]
+        self._realm.base_url = f"http://{self._host}:{self._port}"
+        self._tokens.issuer = self._issuer or f"{self._realm.base_url}/oidc"
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="genauth-sandbox", daemon=True)
+        self._thread.start()
+        self._in_loop(self._server.listen(sock))
+        return self
+
+    def stop(self) -> None:
+        """Close the port and every connection, and end the thread. Harmless when it has not started."""
+        loop, thread = self._loop, self._thread
+        if loop is None or thread is None:
+            return
+        self._in_loop(self._server.stop_listening())
+        self._in_loop(loop.shutdown_default_executor())
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+        self._loop = self._thread = None
+
+    def __enter__(self) -> Self:
+        """Start."""
+        return self.start()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Stop."""
+        self.stop()
+
+    def stop_listening(self) -> None:
+        """From now on connections are refused; those there were are closed."""
+        self._in_loop(self._server.stop_listening())
+
+    def listen_again(self) -> None:
+        """Take connections again, on the same port."""
+        self._in_loop(self._server.listen(socket.create_server((self._host, self._port), backlog=4096)))
+
+    def drop_connections(self) -> None:
+        """Close every connection, as a load balancer does with idle ones; new ones are welcome."""
+        self._in_loop(self._server.drop())
+
+    # Who and where ------------------------------------------------------------------------------
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return self._realm.base_url
+
+    @property
+    def issuer(self) -> str:
+        """The ``iss`` of its tokens."""
+        return self._tokens.issuer
+
+    @property
+    def public_key_pem(self) -> bytes:
+        """The public key tokens verify with at the moment: what an attacker would sign HS256 with."""
+        return self._tokens.key.pem
+
+    @property
+    def people(self) -> dict[str, str]:
+        """The named people, and what each is a case of."""
+        return {key: person.about for key, person in self._people.named.items()}
+
+    def id_of(self, person: str) -> str:
+        """Their user id; KeyError for a stranger."""
+        return self._people.by_key(person).id
+
+    def canaries(self, person: str) -> frozenset[str]:
+        """Every provider token in their identities: strings that must never be seen elsewhere."""
+        return self._people.canaries(self._people.by_key(person))
+
+    # Tokens -------------------------------------------------------------------------------------
+
+    def token(
+        self,
+        person: str,
+        lifetime: float | None = None,
+        kind: str = "access",
+        alg: str | None = None,
+        claims: Claims | None = None,
+        headers: Claims | None = None,
+        key: str | bytes | None = None,
+    ) -> str:
+        """A session token of theirs, good for an hour (Max's expired a minute ago); see `Tokens.mint`."""
+        somebody = self._people.by_key(person)
+        seconds = somebody.lifetime if lifetime is None else lifetime
+        return self._tokens.mint(somebody.id, seconds, kind, alg, claims, headers, key)
+
+    def revoke(self, token: str) -> None:
+        """Stop accepting this token."""
+        self._tokens.revoke(token)
+
+    def rotate_keys(self, *, keep_old: bool = False) -> None:
+        """Sign with new keys; unless the old ones are kept, what they signed is refused from now on."""
+        self._tokens.rotate(keep_old=keep_old)
+
+    # What is true of people -----------------------------------------------------------------------
+
+    def block(self, person: str, api_code: int = 2005) -> None:
+        """Refuse them: 2005 locked, 2120008 deactivated, 2130010 not in this tenant."""
+        if api_code not in BLOCKED:
+            raise ValueError(f"api_code is one of {', '.join(map(str, BLOCKED))}, not {api_code}")
+        self._people.block(self._people.by_key(person), api_code)
+
+    def unblock(self, person: str) -> None:
+        """Let them in again; Rui, too."""
+        self._people.block(self._people.by_key(person), None)
+
+    def answers(self, person: str, identities: object) -> None:
+        """Let get-identities answer them with exactly this ``data``, until `reset`."""
+        self._people.answers(self._people.by_key(person), identities)
+
+    # Trouble --------------------------------------------------------------------------------------
+
+    def trouble(self, **how: object) -> None:
+        """Make trouble besides what there is; `Trouble` says what there is to choose from."""
+        self._troubles.add(Trouble.of(how))
+
+    def answers_raw(
+        self, path: str, status: int = 200, body: bytes = b"", headers: Mapping[str, str] | None = None, **which: object
+    ) -> None:
+        """Answer that path with exactly these bytes, until `healthy`; ``which`` as in `Trouble`."""
+        self.trouble(path=path, status=status, body=body, headers=headers or {}, **which)
+
+    def healthy(self) -> None:
+        """End all trouble."""
+        self._troubles.clear()
+
+    def reset(self) -> None:
+        """As at the start, but for the keys: healthy, nobody's accounts changed, nothing revoked or counted."""
+        self.healthy()
+        self._people.reset()
+        self._tokens.reset()
+        self.forget_calls()
+
+    # What was asked -------------------------------------------------------------------------------
+
+    @property
+    def requests(self) -> list[Request]:
+        """The last 10,000 requests, oldest first; those under /sandbox/ are not among them."""
+        return list(self._requests.copy())
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open."""
+        return len(self._server.connections)
+
+    @property
+    def accepted(self) -> int:
+        """How many connections there were since the calls were last forgotten."""
+        return self._server.accepted
+
+    def calls(self, path: str | None = None, person: str | None = None) -> int:
+        """How often that path was asked, or anything; of one person among the last 10,000 requests only."""
+        if person is None:
+            return self._calls.total() if path is None else self._calls[path]
+        return sum(path in (None, each.path) and each.person == person for each in self._requests.copy())
+
+    def calls_by_path(self) -> dict[str, int]:
+        """How often each path was asked."""
+        return dict(self._calls)
+
+    def forget_calls(self) -> None:
+        """Count from nought."""
+        self._calls.clear()
+        self._requests.clear()
+        self._server.accepted = 0
+
+    # ----------------------------------------------------------------------------------------------
+
+    def _handle(self, request: Request) -> Plan | Answer:
+        request = replace(request, person=self._realm.holder(request))
+        self._requests.append(request)
+        self._calls[request.path] += 1
+        return self._troubles.plan(request, lambda asked: genauth.answer(self._realm, asked))
+
+    def _in_loop(self, work: Coroutine[Any, Any, None]) -> None:
+        if self._loop is None:
+            with contextlib.closing(work):
+                raise RuntimeError("the sandbox has not started")
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=10)

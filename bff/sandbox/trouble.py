@@ -1,0 +1,181 @@
+# ruff: noqa: RUF001  # Chinese has its own punctuation
+"""What can go wrong between a client and GenAuth, and when.
+
+A `Trouble` says which requests it strikes and what happens to them; several that strike one request add up.
+Nothing here sleeps or writes: it makes a `Plan`, and `server` carries it out.
+"""
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+
+from bff.sandbox.malformed import NAMES, malformed
+from bff.sandbox.messages import HTML, Answer, Request, as_json, request_id
+
+ENDINGS = ("hang", "hang-after-headers", "close", "reset", "truncate")
+_ELSEWHERE = "https://elsewhere.example/login"
+
+
+@dataclass(slots=True, kw_only=True)
+class Trouble:
+    """Which requests, and what happens to them. An answer that is replaced does none of its work.
+
+    Which: ``path``, ``person``, ``share`` of the requests (0 to 1), the next ``times`` of them.
+
+    What: ``latency`` seconds before the first byte; ``status`` with a gateway's HTML page, a redirect to
+    ``location`` for a 3xx, ``retry_after``; ``envelope``, a JSON object or just its statusCode, instead of the
+    answer; ``change`` and ``drop`` members of the true answer's envelope; a ``malformed`` body by name;
+    a ``body`` of one's own; ``headers`` and ``set_cookie`` besides; ``drip_headers`` and ``drip_body``,
+    seconds before each byte; ``ending``: hang, hang-after-headers, close, reset, truncate.
+    """
+
+    path: str | None = None
+    person: str | None = None
+    share: float = 1.0
+    times: int | None = None
+
+    latency: float = 0.0
+    status: int | None = None
+    retry_after: str | int | None = None
+    location: str | None = None
+    envelope: Mapping[str, Any] | str | int | None = None
+    change: Mapping[str, Any] | None = None
+    drop: Sequence[str] = ()
+    malformed: str | None = None
+    body: bytes | str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    set_cookie: str | None = None
+    drip_headers: float = 0.0
+    drip_body: float = 0.0
+    ending: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a mode that does not exist here, rather than being quietly healthy."""
+        if self.malformed not in (None, *NAMES):
+            raise ValueError(f"malformed is one of {', '.join(NAMES)}, not {self.malformed!r}")
+        if self.ending not in (None, *ENDINGS):
+            raise ValueError(f"ending is one of {', '.join(ENDINGS)}, not {self.ending!r}")
+
+    @classmethod
+    def of(cls, how: Mapping[str, Any]) -> "Trouble":
+        """From keywords or JSON; a name that does not exist is a ValueError that says which do."""
+        known = {each.name for each in fields(cls)}
+        if unknown := sorted(set(how) - known):
+            raise ValueError(f"no such trouble: {', '.join(unknown)}; there are {', '.join(sorted(known))}")
+        return cls(**how)
+
+    def strikes(self, request: Request, chance: Callable[[], float]) -> bool:
+        """Whether this request is struck; counts it if so."""
+        if self.path not in (None, request.path) or self.person not in (None, request.person):
+            return False
+        if self.times == 0 or (self.share < 1 and chance() >= self.share):
+            return False
+        if self.times is not None:
+            self.times -= 1
+        return True
+
+    def instead(self) -> Answer | None:
+        """The answer given instead of the true one; None if that one still comes."""
+        answer = None
+        if self.malformed is not None:
+            answer = malformed(self.malformed)
+        elif self.envelope is not None:
+            answer = as_json(_envelope(self.envelope))
+        elif self.status is not None and self.body is None:
+            answer = _gateway_page(self.status)
+        if self.body is not None:
+            answer = Answer(200, self.body.encode() if isinstance(self.body, str) else self.body)
+        if answer is not None and self.status is not None:
+            answer = replace(answer, status=self.status)
+            if 300 <= self.status < 400 and self.status != 304:
+                answer = answer.with_headers(("Location", self.location or _ELSEWHERE))
+        return answer
+
+    def touch(self, answer: Answer) -> Answer:
+        """The answer with this trouble's changes to its envelope and headers."""
+        if self.change or self.drop:
+            envelope = orjson.loads(answer.body) | dict(self.change or {})
+            body = orjson.dumps({name: value for name, value in envelope.items() if name not in self.drop})
+            answer = replace(answer, body=body)
+        extra = dict(self.headers)
+        if self.retry_after is not None:
+            extra["Retry-After"] = str(self.retry_after)
+        if self.set_cookie is not None:
+            extra["Set-Cookie"] = self.set_cookie
+        types = [value for name, value in extra.items() if name.lower() == "content-type"]
+        if types:
+            answer = replace(answer, content_type=types[-1])
+        return answer.with_headers(*((name, value) for name, value in extra.items() if name.lower() != "content-type"))
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a request is answered: with what, after how long, how slowly, and how it ends."""
+
+    answer: Answer
+    latency: float = 0.0
+    drip_headers: float = 0.0
+    drip_body: float = 0.0
+    ending: str | None = None
+
+
+class Troubles:
+    """The troubles there are now. Empty is healthy."""
+
+    def __init__(self) -> None:
+        self._now: tuple[Trouble, ...] = ()
+        # Seeded, so that a share of a thousand requests is the same requests each time.
+        self._random = random.Random(20)  # noqa: S311  # which request is unlucky is no secret
+
+    def add(self, trouble: Trouble) -> None:
+        """One more, besides those there are."""
+        self._now = (*self._now, trouble)
+
+    def clear(self) -> None:
+        """Healthy again."""
+        self._now = ()
+
+    def plan(self, request: Request, answer: Callable[[Request], Answer]) -> Plan | Answer:
+        """What becomes of this request: the plain answer when nothing strikes it."""
+        if not self._now:
+            return answer(request)
+        struck = [trouble for trouble in self._now if trouble.strikes(request, self._random.random)]
+        if not struck:
+            return answer(request)
+        endings = [trouble.ending for trouble in struck if trouble.ending]
+        replacements = [instead for trouble in struck if (instead := trouble.instead()) is not None]
+        if replacements:
+            result = replacements[-1]
+        elif endings and endings[-1] == "hang":
+            result = Answer()
+        else:
+            result = answer(request)
+        for trouble in struck:
+            result = trouble.touch(result)
+        return Plan(
+            result,
+            latency=sum(trouble.latency for trouble in struck),
+            drip_headers=max(trouble.drip_headers for trouble in struck),
+            drip_body=max(trouble.drip_body for trouble in struck),
+            ending=endings[-1] if endings else None,
+        )
+
+
+def _envelope(value: Mapping[str, Any] | str | int) -> Mapping[str, Any]:
+    if isinstance(value, Mapping):
+        return value
+    # Throttled and broken alike come without an apiCode (genauth-api.md 1.5).
+    return {"statusCode": value, "message": "您的请求已超过最大数量限制，请稍后重试", "requestId": request_id()}
+
+
+def _gateway_page(status: int) -> Answer:
+    try:
+        reason = f"{status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        reason = str(status)
+    page = f"<html>\r\n<head><title>{reason}</title></head>\r\n<body>\r\n<center><h1>{reason}</h1></center>\r\n"
+    return Answer(status, f"{page}<hr><center>openresty</center>\r\n</body>\r\n</html>\r\n".encode(), HTML)
