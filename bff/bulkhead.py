@@ -1,0 +1,51 @@
+"""A bulkhead: a slow dependency may hold this many threads and no more."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+class BulkheadFull(Exception):
+    """Every place is taken, and none came free within the short wait."""
+
+
+class Bulkhead:
+    """At most ``places`` calls at once; ``wait_seconds`` evens out a burst and is no queue.
+
+    ``on_use(name, in_use)`` hears of every arrival and departure.
+    """
+
+    def __init__(
+        self, name: str, places: int, *, wait_seconds: float = 0.05, on_use: Callable[[str, int], None] | None = None
+    ) -> None:
+        if places < 1:
+            raise ValueError("a bulkhead needs at least one place")
+        self.name = name
+        self._places = places
+        self._wait_seconds = wait_seconds
+        self._on_use = on_use or (lambda _name, _in_use: None)
+        self._in_use = 0
+        self._free = threading.Condition()
+
+    @property
+    def in_use(self) -> int:
+        """How many calls are inside."""
+        return self._in_use
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """One place for the length of the block, or BulkheadFull."""
+        with self._free:
+            if not self._free.wait_for(lambda: self._in_use < self._places, self._wait_seconds):
+                raise BulkheadFull
+            self._in_use += 1
+            in_use = self._in_use
+        try:
+            self._on_use(self.name, in_use)
+            yield
+        finally:
+            with self._free:
+                self._in_use -= 1
+                in_use = self._in_use
+                self._free.notify()
+            self._on_use(self.name, in_use)

@@ -1,0 +1,244 @@
+"""The breaker: opens when it should, lets exactly one probe through, and never stays shut for ever."""
+
+import threading
+
+import pytest
+
+from bff.breaker import Breaker, CircuitOpen, Rules
+
+
+class Clock:
+    def __init__(self):
+        self.now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+    def advance(self, seconds):
+        self.now += seconds
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def turns():
+    return []
+
+
+@pytest.fixture
+def breaker(clock, turns):
+    return Breaker("genauth", clock=clock, chance=lambda: 0.0, on_change=lambda name, state: turns.append((name, state)))
+
+
+def fail(breaker, times=1, **said):
+    for _ in range(times):
+        breaker.enter().failed(**said)
+
+
+def test_five_failures_in_a_row_open_it(breaker, turns):
+    fail(breaker, 4)
+    assert breaker.state == "closed"
+
+    fail(breaker)
+
+    assert breaker.state == "open"
+    assert turns == [("genauth", "open")]
+    with pytest.raises(CircuitOpen) as refused:
+        breaker.enter()
+    assert refused.value.retry_after == pytest.approx(2.0)
+
+
+def test_a_success_between_failures_starts_the_row_anew(breaker):
+    for _ in range(4):
+        fail(breaker, 4)
+        for _ in range(9):
+            breaker.enter().succeeded()
+
+    assert breaker.state == "closed"
+
+
+def test_half_of_the_recent_calls_failing_opens_it(breaker):
+    for _ in range(10):
+        assert breaker.state == "closed", "fewer than twenty calls say too little"
+        fail(breaker)
+        breaker.enter().succeeded()
+
+    fail(breaker)
+
+    assert breaker.state == "open"
+
+
+def test_failures_of_long_ago_do_not_count_towards_the_share(breaker, clock):
+    for _ in range(30):
+        breaker.enter().succeeded()
+        fail(breaker)
+        clock.advance(1.1)
+
+    assert breaker.state == "closed", "never twenty calls within ten seconds"
+
+
+def test_the_probe_closes_it(breaker, clock, turns):
+    fail(breaker, 5)
+    clock.advance(2.1)
+    assert breaker.state == "half_open"
+
+    breaker.enter().succeeded()
+
+    assert breaker.state == "closed"
+    assert [state for _, state in turns] == ["open", "half_open", "closed"]
+    fail(breaker, 4)
+    assert breaker.state == "closed", "the row starts anew"
+
+
+def test_failing_probes_wait_longer_each_time_up_to_thirty_seconds(breaker, clock):
+    fail(breaker, 5)
+    waits = []
+    for _ in range(7):
+        with pytest.raises(CircuitOpen) as refused:
+            breaker.enter()
+        waits.append(refused.value.retry_after)
+        clock.advance(waits[-1])
+        fail(breaker)
+
+    assert waits == pytest.approx([2, 4, 8, 16, 30, 30, 30])
+
+
+def test_chance_shortens_the_wait_by_a_fifth_at_most(clock):
+    breaker = Breaker("genauth", clock=clock, chance=lambda: 1.0)
+    fail(breaker, 5)
+
+    with pytest.raises(CircuitOpen) as refused:
+        breaker.enter()
+
+    assert refused.value.retry_after == pytest.approx(1.6)
+
+
+@pytest.mark.parametrize("round_", range(5))
+def test_of_fifty_threads_exactly_one_is_the_probe(breaker, clock, round_):
+    fail(breaker, 5)
+    clock.advance(2.1)
+    together = threading.Barrier(50)
+    permits, refused = [], []
+
+    def arrive():
+        together.wait()
+        try:
+            permits.append(breaker.enter())
+        except CircuitOpen as error:
+            refused.append(error.retry_after)
+
+    threads = [threading.Thread(target=arrive) for _ in range(50)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(permits) == 1
+    assert permits[0].probe
+    assert len(refused) == 49
+    assert all(0 < wait <= 1.0 for wait in refused)
+
+
+def test_an_abandoned_probe_leaves_its_place_to_the_next(breaker, clock):
+    fail(breaker, 5)
+    clock.advance(2.1)
+
+    breaker.enter().abandoned()
+
+    assert breaker.enter().probe
+
+
+def test_a_probe_that_never_comes_back_does_not_block_for_ever(breaker, clock):
+    fail(breaker, 5)
+    clock.advance(2.1)
+    lost = breaker.enter()
+    clock.advance(9.9)
+    with pytest.raises(CircuitOpen):
+        breaker.enter()
+
+    clock.advance(0.2)
+    second = breaker.enter()
+    lost.failed()
+
+    assert breaker.state == "half_open", "what the lost probe has to say comes too late"
+    second.succeeded()
+    assert breaker.state == "closed"
+
+
+def test_retry_after_opens_it_at_once_for_that_long(breaker, clock):
+    fail(breaker, retry_after=7)
+
+    with pytest.raises(CircuitOpen) as refused:
+        breaker.enter()
+    assert refused.value.retry_after == pytest.approx(7)
+    clock.advance(7)
+    assert breaker.enter().probe
+
+
+def test_retry_after_is_bounded_to_a_minute(breaker):
+    fail(breaker, retry_after=86400)
+
+    with pytest.raises(CircuitOpen) as refused:
+        breaker.enter()
+    assert refused.value.retry_after == pytest.approx(60)
+
+
+@pytest.mark.parametrize("nothing", [0, -1, 0.0, None])
+def test_a_retry_after_of_nothing_is_an_ordinary_failure(breaker, nothing):
+    fail(breaker, retry_after=nothing)
+
+    assert breaker.state == "closed"
+
+
+def test_calls_from_before_the_opening_neither_close_nor_prolong_it(breaker, clock):
+    early, late = breaker.enter(), breaker.enter()
+    fail(breaker, 5)
+
+    early.succeeded()
+    assert breaker.state == "open"
+
+    clock.advance(1.9)
+    late.failed()
+    clock.advance(0.2)
+    assert breaker.state == "half_open"
+
+
+def test_a_permit_is_heard_once(breaker):
+    permit = breaker.enter()
+
+    for _ in range(10):
+        permit.failed()
+
+    assert breaker.state == "closed"
+
+
+def test_an_abandoned_call_is_neither_good_nor_bad(breaker):
+    fail(breaker, 4)
+    breaker.enter().abandoned()
+    assert breaker.state == "closed"
+
+    fail(breaker)
+
+    assert breaker.state == "open"
+
+
+def test_the_listener_may_look_at_the_breaker_and_call_it(clock):
+    seen = []
+    breaker = Breaker("redis", Rules(failures_in_a_row=1), clock=clock, on_change=lambda _n, _s: seen.append(breaker.state))
+
+    fail(breaker)
+
+    assert seen == ["open"]
+
+
+def test_threads_do_not_wait_for_one_another_while_it_is_closed(breaker):
+    entered = []
+    with breaker._lock:
+        caller = threading.Thread(target=lambda: entered.append(breaker.enter().succeeded()), daemon=True)
+        caller.start()
+        caller.join(2)
+
+    assert entered == [None], "entering and succeeding take no lock"

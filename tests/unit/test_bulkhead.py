@@ -1,0 +1,94 @@
+"""The bulkhead: no more than its places, and no queue."""
+
+import threading
+import time
+
+import pytest
+
+from bff.bulkhead import Bulkhead, BulkheadFull
+
+
+def test_the_next_caller_is_turned_away_within_the_short_wait():
+    bulkhead = Bulkhead("genauth", 2, wait_seconds=0.05)
+
+    with bulkhead.place(), bulkhead.place():
+        started = time.monotonic()
+        with pytest.raises(BulkheadFull), bulkhead.place():
+            pass
+
+    assert 0.04 <= time.monotonic() - started < 0.5
+    assert bulkhead.in_use == 0
+
+
+def test_a_place_that_comes_free_within_the_wait_is_taken():
+    bulkhead = Bulkhead("genauth", 1, wait_seconds=5)
+    inside, leave = threading.Event(), threading.Event()
+
+    def holds():
+        with bulkhead.place():
+            inside.set()
+            leave.wait(5)
+
+    holder = threading.Thread(target=holds)
+    holder.start()
+    inside.wait(5)
+    threading.Timer(0.05, leave.set).start()
+
+    with bulkhead.place():
+        assert bulkhead.in_use == 1
+    holder.join()
+
+
+def test_an_error_inside_gives_the_place_back():
+    bulkhead = Bulkhead("genauth", 1)
+
+    for _ in range(3):
+        with pytest.raises(ZeroDivisionError), bulkhead.place():
+            raise ZeroDivisionError
+
+    assert bulkhead.in_use == 0
+
+
+def test_under_a_hundred_threads_there_are_never_more_inside_than_places():
+    bulkhead = Bulkhead("genauth", 8, wait_seconds=0.001)
+    lock = threading.Lock()
+    inside = most = turned_away = 0
+
+    def call():
+        nonlocal inside, most, turned_away
+        try:
+            with bulkhead.place():
+                with lock:
+                    inside += 1
+                    most = max(most, inside)
+                time.sleep(0.05)
+                with lock:
+                    inside -= 1
+        except BulkheadFull:
+            with lock:
+                turned_away += 1
+
+    threads = [threading.Thread(target=call) for _ in range(100)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert most == 8
+    assert turned_away > 0
+    assert bulkhead.in_use == 0
+
+
+def test_every_arrival_and_departure_is_told():
+    told = []
+    bulkhead = Bulkhead("genauth", 3, on_use=lambda name, in_use: told.append((name, in_use)))
+
+    with bulkhead.place(), bulkhead.place():
+        pass
+
+    assert told == [("genauth", 1), ("genauth", 2), ("genauth", 1), ("genauth", 0)]
+
+
+def test_a_bulkhead_without_places_is_a_mistake():
+    with pytest.raises(ValueError, match="at least one place"):
+        Bulkhead("genauth", 0)
