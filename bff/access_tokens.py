@@ -1,0 +1,165 @@
+"""A signed access token (RFC 7519, RFC 9068): what it must say, and that GenAuth said it.
+
+`form` and `claims` are pure; `AccessTokens` adds the key set and the clock. Signatures are `jwks`'s, fetching keys is `keyset`'s.
+"""
+
+import base64
+import binascii
+import json
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from bff.deadline import Deadline
+from bff.errors import SessionExpired, TokenInvalid
+from bff.jwks import ALGORITHMS, acceptable_kid
+from bff.keyset import KeySet
+from bff.sessions import Acceptance
+
+# How far GenAuth's clock may be ahead of ours. The end of a token gets no such grace.
+LEEWAY_SECONDS = 10
+LONGEST_USER_ID = 256
+
+_END_OF_TIME = 253_402_300_799  # 9999-12-31, the last second that has a date
+# RFC 7515 2: base64url without padding. An alphabet wider than that would give one token several spellings, hence digests.
+_COMPACT = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)", re.ASCII)
+_TYPES = frozenset({"jwt", "at+jwt", "application/jwt", "application/at+jwt"})
+_ID_TOKEN_CLAIMS = frozenset({"nonce", "at_hash", "c_hash"})
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What a token says of itself; nobody has vouched for it yet."""
+
+    algorithm: str
+    kid: str | None
+    issuer: str
+    user_id: str
+    issued_at: float
+    expires_at: float
+
+
+class AccessTokens:
+    """Verifies tokens against GenAuth's key set; a `bff.sessions.Verifier`."""
+
+    def __init__(self, keys: KeySet, *, audience: str, clock: Callable[[], float] = time.time) -> None:
+        self._keys = keys
+        self._audience = audience
+        self._clock = clock
+
+    @property
+    def epoch(self) -> int:
+        """The version of the key set: verdicts end when a key is withdrawn."""
+        return self._keys.version
+
+    def verify(self, token: str, deadline: Deadline) -> Acceptance:
+        """Whose token it is; raises TokenInvalid, SessionExpired, or GenAuthTrouble when the key set is needed and missing.
+
+        Whatever is wrong for certain is found before a key is looked up, so that it never costs a call. That a token has expired
+        is said only once its signature holds: a forged one is a forged one.
+        """
+        said = claims(token, self._audience, self._clock())
+        if self._keys.issuer not in (None, said.issuer):
+            raise TokenInvalid(note="issuer")
+        key, held = self._keys.find(said.kid, said.issued_at, deadline)
+        if said.issuer != held.issuer:
+            raise TokenInvalid(note="issuer")
+        if said.algorithm != key.algorithm:
+            raise TokenInvalid(note="algorithm of another key type")
+        if not key.signed(token):
+            raise TokenInvalid(note="signature")
+        if said.expires_at <= self._clock():
+            raise SessionExpired(note="expired")
+        # The signature stays good until the token ends or, by `epoch`, its key is withdrawn.
+        return Acceptance(said.user_id, said.expires_at, float("inf"), held.version)
+
+
+def claims(token: str, audience: str, now: float) -> Claims:
+    """Read an unverified token; TokenInvalid unless it has the form and the claims of an access token for ``audience``.
+
+    An ``exp`` that has passed is no reason here.
+    """
+    header, payload = form(token)
+    _demand(header.get("alg") in ALGORITHMS, "algorithm")
+    # RFC 7515 4.1.11: extensions that must be understood, and we understand none. b64 (RFC 7797) changes what is signed.
+    _demand("crit" not in header and "b64" not in header, "crit")
+    _demand("kid" not in header or acceptable_kid(header["kid"]), "kid")
+    typ = header.get("typ", "JWT")
+    _demand(isinstance(typ, str) and typ.lower() in _TYPES, "typ")
+
+    _demand(_ID_TOKEN_CLAIMS.isdisjoint(payload) and _text(payload.get("scope")), "id_token")
+    _demand(_text(payload.get("iss")), "issuer")
+    _demand(_is_for(audience, payload.get("aud")), "audience")
+    user_id = payload.get("sub", "")
+    _demand(_text(user_id) and len(user_id) <= LONGEST_USER_ID and user_id.isprintable(), "sub")
+    _demand(_moment(payload.get("exp")), "exp")
+    _demand(_moment(payload.get("iat")) and payload["iat"] <= now + LEEWAY_SECONDS, "iat")
+    _demand("nbf" not in payload or (_moment(payload["nbf"]) and payload["nbf"] <= now + LEEWAY_SECONDS), "nbf")
+    return Claims(
+        algorithm=header["alg"],
+        kid=header.get("kid"),
+        issuer=payload["iss"],
+        user_id=user_id,
+        issued_at=float(payload["iat"]),
+        expires_at=float(payload["exp"]),
+    )
+
+
+def form(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Header and payload of a compact JWS, in its one canonical spelling, each a JSON object without doubled names."""
+    parts = _COMPACT.fullmatch(token)
+    if parts is None:
+        raise TokenInvalid(note="form")
+    try:
+        header, payload, _ = (_canonical(part) for part in parts.groups())
+        objects = _object(header), _object(payload)
+    except (ValueError, RecursionError):
+        # Without its cause: the text of a decoder's exception holds a piece of the token.
+        raise TokenInvalid(note="form") from None
+    return objects
+
+
+def _canonical(part: str) -> bytes:
+    data = base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
+    # The last character has bits to spare; set, they would give the same bytes another spelling.
+    if base64.urlsafe_b64encode(data).rstrip(b"=") != part.encode("ascii"):
+        raise binascii.Error
+    return data
+
+
+def _object(data: bytes) -> dict[str, Any]:
+    value = json.loads(data.decode("utf-8"), object_pairs_hook=_without_doubles, parse_constant=_refuse)
+    if not isinstance(value, dict):
+        raise ValueError  # noqa: TRY004 - the caller tells no kinds of malformed apart
+    return value
+
+
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError
+    return members
+
+
+def _refuse(_nan_or_infinity: str) -> None:
+    raise ValueError
+
+
+def _demand(truth: object, note: str) -> None:
+    if not truth:
+        raise TokenInvalid(note=note)
+
+
+def _text(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _is_for(audience: str, aud: object) -> bool:
+    return aud == audience or (isinstance(aud, list) and audience in aud)
+
+
+def _moment(value: object) -> bool:
+    # bool is an int to Python, and 1e400 an infinity to its JSON.
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _END_OF_TIME

@@ -1,0 +1,218 @@
+"""GenAuth's signing keys, kept here so that verifying a token hardly ever waits for GenAuth.
+
+A key in hand never waits. One fetch runs at a time, in a thread of its own; only a token whose key is missing waits for it, up
+to its deadline. While GenAuth is away the last good set serves on, however old; a newer set replaces it whole, so that withdrawn
+keys end at once. How often GenAuth is asked is `attempts`'; one fetch is `keysource`'s; what a usable key is, `jwks`'.
+
+Build it in the process that uses it: a fetch under way at a fork is the parent's alone, and forgotten in the child.
+"""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from bff.attempts import Attempts
+from bff.deadline import Deadline
+from bff.errors import BffError, GenAuthTimeout, GenAuthUnavailable, TokenInvalid
+from bff.jwks import Key
+from bff.keysource import KeySource
+from bff.memo import Memo
+
+log = logging.getLogger(__name__)
+
+OLD_AFTER_SECONDS = 600.0
+UNKNOWN_SECONDS = 60.0
+# A set speaks for tokens issued up to this long after we asked for it: GenAuth's clock may be that far ahead of ours.
+SKEW_SECONDS = 10.0
+# More threads than these do not wait for a key that may not exist; forged tokens could otherwise occupy them all.
+MOST_WAITING = 16
+REMEMBERED_UNKNOWN = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The keys of one fetch. ``asked_at`` is in epoch seconds, ``asked`` in monotonic ones; a new ``version`` has other keys."""
+
+    issuer: str
+    by_kid: Mapping[str | None, Key]
+    version: int
+    asked_at: float
+    asked: float
+
+    def find(self, kid: str | None) -> Key | None:
+        """The key of that name; a token that names none gets the only key there is."""
+        if kid is None:
+            return next(iter(self.by_kid.values())) if len(self.by_kid) == 1 else None
+        return self.by_kid.get(kid)
+
+    def speak_for(self, issued_at: float) -> bool:
+        """Whether a token of that ``iat`` would have its key in here."""
+        return issued_at <= self.asked_at + SKEW_SECONDS
+
+
+@dataclass(slots=True)
+class _Fetch:
+    process: int = field(default_factory=os.getpid)
+    done: threading.Event = field(default_factory=threading.Event)
+
+
+def in_a_thread(work: Callable[[], None]) -> None:
+    """Run the work beside us; the process does not wait for it at its end."""
+    threading.Thread(target=work, name="key-set", daemon=True).start()
+
+
+class KeySet:
+    """The current keys, refreshed when they are old or one is missing. ``fetch_seconds`` bounds one fetch."""
+
+    def __init__(
+        self,
+        source: KeySource,
+        *,
+        fetch_seconds: float = 3.0,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        start: Callable[[Callable[[], None]], None] = in_a_thread,
+    ) -> None:
+        self._source = source
+        self._fetch_seconds = fetch_seconds
+        self._clock = clock
+        self._monotonic = monotonic
+        self._start = start
+        self._lock = threading.Lock()
+        self._room = threading.Semaphore(MOST_WAITING)
+        self._attempts = Attempts()
+        self._unknown: Memo[str, Keys] = Memo(REMEMBERED_UNKNOWN)
+        self._held: Keys | None = None
+        self._last_failed = False
+        self._fetching: _Fetch | None = None
+
+    @property
+    def issuer(self) -> str | None:
+        """The ``iss`` of good tokens, None as long as nobody told it."""
+        return self._held.issuer if self._held else self._source.issuer
+
+    @property
+    def version(self) -> int:
+        """Changes whenever the keys do; 0 before there are any."""
+        return self._held.version if self._held else 0
+
+    @property
+    def age(self) -> float | None:
+        """Seconds since the keys in hand were asked for, None before there are any."""
+        return self._monotonic() - self._held.asked if self._held else None
+
+    def prefetch(self) -> None:
+        """Begin to fetch the first keys, so that the first person waits less. Neither waits nor raises."""
+        if self._held is None:
+            self._refresh()
+
+    def find(self, kid: str | None, issued_at: float, deadline: Deadline) -> tuple[Key, Keys]:
+        """The key that a token of this kid and ``iat`` has to be signed with, and the set it is from.
+
+        Raises TokenInvalid when there is no such key, GenAuthUnavailable or GenAuthTimeout when that cannot be told now.
+        """
+        held = self._held
+        if held is None:
+            held = self._first(deadline)
+        elif self._monotonic() - held.asked >= OLD_AFTER_SECONDS:
+            self._refresh(unhurried=True)
+        key = held.find(kid)
+        if key is not None:
+            return key, held
+        if kid is None:
+            # No newer set would tell which of its keys is meant.
+            raise TokenInvalid(note="no kid")
+        return self._newly_published(kid, issued_at, deadline)
+
+    def _first(self, deadline: Deadline) -> Keys:
+        fetch = self._refresh()
+        if fetch is not None:
+            self._wait(fetch, deadline)
+        if self._held is None:
+            raise GenAuthUnavailable(note="no key set yet", retry_after=self._rest())
+        return self._held
+
+    def _newly_published(self, kid: str, issued_at: float, deadline: Deadline) -> tuple[Key, Keys]:
+        """A key that is missing may be new: ask GenAuth, as far as the budget goes.
+
+        A frontend that hears "invalid" signs its user out. So that is only said by an answer of GenAuth's younger than the token;
+        without one the token may be good, and the answer is 503.
+        """
+        lacking = self._unknown.get(kid)
+        if lacking and lacking.speak_for(issued_at) and self._monotonic() - lacking.asked < UNKNOWN_SECONDS:
+            raise TokenInvalid(note="unknown kid, again")
+        fetch = self._refresh()
+        if fetch is not None:
+            self._wait_if_there_is_room(fetch, deadline)
+        held = self._held
+        key = held.find(kid) if held else None
+        if held and key:
+            return key, held
+        if held and not self._last_failed and (fetch or held.speak_for(issued_at)):
+            self._unknown.put(kid, held)
+            raise TokenInvalid(note="unknown kid")
+        raise GenAuthUnavailable(note="unknown kid, and no newer key set", retry_after=self._rest())
+
+    def _wait_if_there_is_room(self, fetch: _Fetch, deadline: Deadline) -> None:
+        if not self._room.acquire(blocking=False):
+            raise GenAuthUnavailable(note="too many wait for the key set", retry_after=1.0)
+        try:
+            self._wait(fetch, deadline)
+        finally:
+            self._room.release()
+
+    @staticmethod
+    def _wait(fetch: _Fetch, deadline: Deadline) -> None:
+        if not fetch.done.wait(deadline.remaining()):
+            raise GenAuthTimeout(note="waiting for the key set")
+
+    def _rest(self) -> float:
+        with self._lock:
+            return max(1.0, self._attempts.rest(self._monotonic(), have_keys=self._held is not None))
+
+    def _refresh(self, *, unhurried: bool = False) -> _Fetch | None:
+        """The fetch under way, or a new one; None while none may start."""
+        with self._lock:
+            if self._fetching is not None and self._fetching.process == os.getpid():
+                return self._fetching
+            if not self._attempts.start(self._monotonic(), have_keys=self._held is not None, unhurried=unhurried):
+                return None
+            fetch = self._fetching = _Fetch()
+        try:
+            self._start(lambda: self._run(fetch))
+        except RuntimeError:
+            log.error("key set not refreshed: no thread to be had")  # noqa: TRY400 - there is no more to tell
+            self._end(None)
+            fetch.done.set()
+        return fetch
+
+    def _run(self, fetch: _Fetch) -> None:
+        asked_at, asked = self._clock(), self._monotonic()
+        keys = None
+        try:
+            issuer, published = self._source.fetch(Deadline.after(self._fetch_seconds))
+            by_kid = {key.kid: key for key in published}
+            held = self._held
+            same = held is not None and (held.issuer, held.by_kid) == (issuer, by_kid)
+            version = self.version if same else self.version + 1
+            keys = Keys(issuer, by_kid, version, asked_at, asked)
+        except BffError as trouble:
+            log.warning("key set not refreshed: %s", trouble.note or trouble.code)
+        except Exception as defect:  # noqa: BLE001 - nobody stands above a thread, and those who wait must be let go
+            log.error("key set not refreshed: %s", type(defect).__name__)  # noqa: TRY400 - its text may be anything
+        finally:
+            self._end(keys)
+            fetch.done.set()
+
+    def _end(self, keys: Keys | None) -> None:
+        with self._lock:
+            self._fetching = None
+            self._last_failed = keys is None
+            if keys is None:
+                self._attempts.failed(self._monotonic())
+            else:
+                self._attempts.succeeded()
+                self._held = keys

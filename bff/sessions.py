@@ -1,0 +1,112 @@
+"""Whose session is this token? Every request asks here first, and nothing is cached or served for a user named elsewhere.
+
+`Sessions` looks at the token's form and remembers what was verified; the verifying itself is `access_tokens` (signed tokens,
+`TOKEN_VERIFICATION=jwks`) or `introspection` (opaque ones). Reading the token from header or cookie is the web package's.
+"""
+
+import hashlib
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from bff.deadline import Deadline
+from bff.errors import InvalidRequest, SessionExpired, TokenInvalid
+from bff.memo import Memo
+
+LONGEST_TOKEN = 8192
+# About 3.5 MB when full of GenAuth's 24-character user ids; what falls out is verified again.
+REMEMBERED_TOKENS = 10_000
+
+_B64TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*", re.ASCII)  # RFC 6750 2.1
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A verified session.
+
+    ``expires_at`` is in epoch seconds; ``digest`` (SHA-256, hex) stands for the token wherever the token may not be kept.
+    """
+
+    user_id: str
+    expires_at: float
+    token: str = field(repr=False)
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """That a token was found good, without the token.
+
+    ``expires_at``: the token's own end in epoch seconds, None when nobody told it. ``believed_until``: the monotonic second from
+    which it has to be verified again. ``epoch``: the verifier's state that it was judged by.
+    """
+
+    user_id: str
+    expires_at: float | None
+    believed_until: float
+    epoch: int
+
+
+class Verifier(Protocol):
+    """What judges a token that we do not remember."""
+
+    @property
+    def epoch(self) -> int:
+        """Changes when earlier verdicts no longer hold, as when a signing key was withdrawn."""
+
+    def verify(self, token: str, deadline: Deadline) -> Acceptance:
+        """Raise SessionExpired, TokenInvalid or GenAuthTrouble, or tell whose token it is."""
+
+
+class Sessions:
+    """Tokens in, sessions out.
+
+    Only acceptance is remembered here: a bad token costs a look at its form or one signature check, and introspection, where a
+    refusal costs a call, remembers its refusals itself.
+    """
+
+    def __init__(
+        self,
+        verifier: Verifier,
+        *,
+        size: int = REMEMBERED_TOKENS,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._verifier = verifier
+        self._accepted: Memo[bytes, Acceptance] = Memo(size)
+        self._clock = clock
+        self._monotonic = monotonic
+
+    def of(self, token: str, deadline: Deadline) -> Session:
+        """The session that the token stands for.
+
+        Raises InvalidRequest (too long), TokenInvalid, SessionExpired, or GenAuthTrouble when GenAuth is needed to tell and away.
+        """
+        if len(token) > LONGEST_TOKEN:
+            raise InvalidRequest(f"The session token is longer than {LONGEST_TOKEN} characters.", note="token too long")
+        if not _B64TOKEN.fullmatch(token):
+            raise TokenInvalid(note="charset")
+        digest = hashlib.sha256(token.encode("ascii"))
+        acceptance = self._remembered(digest.digest())
+        if acceptance is None:
+            acceptance = self._verifier.verify(token, deadline)
+            self._accepted.put(digest.digest(), acceptance)
+        expires_at = acceptance.expires_at
+        if expires_at is None:
+            expires_at = self._clock() + acceptance.believed_until - self._monotonic()
+        return Session(acceptance.user_id, expires_at, token, digest.hexdigest())
+
+    def forget(self, session: Session) -> None:
+        """Verify the session's token anew next time, because GenAuth refused it."""
+        self._accepted.drop(bytes.fromhex(session.digest))
+
+    def _remembered(self, digest: bytes) -> Acceptance | None:
+        acceptance = self._accepted.get(digest)
+        if acceptance is None or acceptance.epoch != self._verifier.epoch:
+            return None
+        if acceptance.expires_at is not None and acceptance.expires_at <= self._clock():
+            raise SessionExpired(note="expired")
+        return acceptance if self._monotonic() < acceptance.believed_until else None
