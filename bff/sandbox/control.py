@@ -21,7 +21,7 @@ def answer(sandbox: "Sandbox", request: Request) -> Answer:
         return not_found(request)
     try:
         return as_json(route(sandbox, request.json(), request.arguments))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, NotImplementedError) as error:
         return as_json({"error": str(error.args[0]) if error.args else repr(error)}, 400)
 
 

@@ -11,6 +11,7 @@ import socket
 import struct
 from collections.abc import Callable
 from http import HTTPStatus
+from typing import TypeVar
 
 import h11
 
@@ -18,6 +19,8 @@ from bff.sandbox.messages import Answer, Request, as_json
 from bff.sandbox.trouble import Plan
 
 log = logging.getLogger(__name__)
+
+Result = TypeVar("Result", Plan | Answer, Answer)
 
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
 _LONGEST_HEAD = 64 * 1024
@@ -84,6 +87,9 @@ class Connection(asyncio.Protocol):
         """asyncio: a client arrived."""
         assert isinstance(transport, asyncio.Transport)  # noqa: S101  # TCP gives no other
         self._transport = transport
+        # asyncio does so only for sockets whose protocol is spelled out; accepted ones say 0. Without it a
+        # drip would come in gulps, and two writes would wait for the client's delayed acknowledgement.
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._server.connections.add(self)
         self._server.accepted += 1
 
@@ -131,11 +137,7 @@ class Connection(asyncio.Protocol):
         if request.path.startswith("/sandbox/"):
             self._later(self._control(request))
             return
-        try:
-            result = self._server.handle(request)
-        except Exception:
-            log.exception("%s %s could not be answered", request.method, request.path)
-            result = as_json({"statusCode": 500, "message": "The sandbox has a defect; see its log."}, 500)
+        result = _without_fail(self._server.handle, request)
         if isinstance(result, Answer):
             self._write(result)
         else:
@@ -147,7 +149,7 @@ class Connection(asyncio.Protocol):
 
     async def _control(self, request: Request) -> None:
         # Making RSA keys takes a tenth of a second, which the requests under way must not feel.
-        self._write(await asyncio.to_thread(self._server.control, request))
+        self._write(await asyncio.to_thread(_without_fail, self._server.control, request))
         self._resume()
 
     async def _carry_out(self, plan: Plan) -> None:
@@ -221,6 +223,14 @@ class Connection(asyncio.Protocol):
 
     def _wants_no_body(self) -> bool:
         return self._head is not None and self._head.method == b"HEAD"
+
+
+def _without_fail(do: Callable[[Request], Result], request: Request) -> Result | Answer:
+    try:
+        return do(request)
+    except Exception:
+        log.exception("%s %s could not be answered", request.method, request.path)
+        return as_json({"statusCode": 500, "message": "The sandbox has a defect; see its log."}, 500)
 
 
 def _request(head: h11.Request, body: bytes) -> Request:

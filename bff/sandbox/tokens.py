@@ -224,7 +224,9 @@ class Tokens:
             )
         except (jwt.PyJWTError, ValueError, LookupError):
             return None
-        return claims
+        # PyJWT looks at the type of a time only when it is told to compare it.
+        timely = all(isinstance(claims.get(name, 0), int | float) for name in ("exp", "nbf"))
+        return claims if timely else None
 
     def _key_for(self, token: str) -> tuple[Any, str]:
         """The published key the token names, with the only algorithm it is for; LookupError for any other."""
