@@ -1,0 +1,138 @@
+"""The last line against leaks: a field in which a secret appears is emptied, whatever let it through.
+
+The first line is the allow-list (`schemas.genauth`), where tokens have no field. This one is for the token that travels inside
+an allowed field, as in an avatar URL with ``?access_token=``. It knows nothing of accounts: any JSON-like value will do.
+"""
+
+import re
+from base64 import b64encode
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from typing import Any
+from urllib.parse import quote, unquote
+
+# Shorter ones are found in innocent text by chance.
+_SHORTEST = 8
+# A URL in a URL in a JSON text: as many layers as something may have wrapped a secret in.
+_LAYERS = 3
+_ESCAPE = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|(.))", re.DOTALL)
+_CONTROLS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+_URL_ALPHABET = str.maketrans("-_", "+/")
+
+
+class LeakGuard:
+    """Looks for ``secrets`` as they are, percent-encoded, JSON-escaped or in base64, in layers too."""
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        self._secrets = {secret for secret in secrets if len(secret) >= _SHORTEST}
+
+    def clean(self, value: Any) -> tuple[Any, tuple[str, ...]]:  # noqa: ANN401 - any JSON-like value
+        """The value with every text or number that holds a secret made None, and the paths of those fields.
+
+        A path such as ``linkedAccounts[].avatarUrl`` has neither values nor indexes: it may be logged. A key that holds a
+        secret is dropped with its value and told as ``*``. Nothing found, the value itself comes back.
+        """
+        if not self._secrets:
+            return value, ()
+        # Nearly always nothing is found; one search through all the text at once tells, and finds what to look for per field.
+        found = self._needles.found_in("\0".join(_texts(value)))
+        if not found:
+            return value, ()
+        stopped: dict[str, None] = {}
+        return _without(found, value, "", stopped), tuple(stopped)
+
+    def contains(self, text: bytes | str) -> bool:
+        """Whether a secret appears in a finished answer, as it is or percent-encoded. Cheap enough for every answer."""
+        body = _bytes(text) if isinstance(text, str) else text
+        return any(
+            _bytes(form) in body for secret in self._secrets for form in {secret, quote(secret, safe="", errors="surrogatepass")}
+        )
+
+    @cached_property
+    def _needles(self) -> "_Needles":
+        return _Needles(self._secrets, {needle for secret in self._secrets for needle in _base64_of(secret)})
+
+
+class _Needles:
+    """Secrets to look for: ``plain`` ones in every reading of a text, ``base64`` ones in the standard alphabet."""
+
+    def __init__(self, plain: Iterable[str], base64: Iterable[str]) -> None:
+        self.plain = tuple(plain)
+        self.base64 = tuple(base64)
+
+    def found_in(self, text: str) -> "_Needles | None":
+        """Those that the text holds, or None."""
+        plain: set[str] = set()
+        base64: set[str] = set()
+        for reading in _readings(text):
+            plain.update(needle for needle in self.plain if needle in reading)
+            standard = reading.translate(_URL_ALPHABET)
+            base64.update(needle for needle in self.base64 if needle in standard)
+        return _Needles(plain, base64) if plain or base64 else None
+
+
+def _texts(value: object) -> Iterator[str]:
+    match value:
+        case str():
+            yield value
+        case dict():
+            for key, item in value.items():
+                yield str(key)
+                yield from _texts(item)
+        case list() | tuple():
+            for item in value:
+                yield from _texts(item)
+        case int() | float() if not isinstance(value, bool):
+            yield str(value)
+
+
+def _without(needles: _Needles, value: Any, path: str, stopped: dict[str, None]) -> Any:  # noqa: ANN401 - any JSON-like value
+    match value:
+        case dict():
+            kept = {}
+            for key, item in value.items():
+                if needles.found_in(str(key)):
+                    stopped[f"{path}.*".lstrip(".")] = None
+                else:
+                    kept[key] = _without(needles, item, f"{path}.{key}".lstrip("."), stopped)
+            return kept
+        case list() | tuple():
+            return type(value)(_without(needles, item, f"{path}[]", stopped) for item in value)
+    if any(map(needles.found_in, _texts(value))):
+        stopped[path] = None
+        return None
+    return value
+
+
+def _readings(text: str) -> set[str]:
+    """The text, and what it is underneath up to three layers of percent-encoding and JSON escapes."""
+    readings = layer = {text}
+    for _ in range(_LAYERS):
+        layer = {reading for outer in layer for reading in (_unquoted(outer), _unescaped(outer))} - readings
+        readings = readings | layer
+    return readings
+
+
+def _unquoted(text: str) -> str:
+    return unquote(text) if "%" in text else text
+
+
+def _unescaped(text: str) -> str:
+    if "\\" not in text:
+        return text
+    plain = _ESCAPE.sub(lambda found: chr(int(found[1], 16)) if found[1] else _CONTROLS.get(found[2], found[2]), text)
+    # JSON writes what lies beyond U+FFFF as two escapes; together they are one character again.
+    return plain.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+
+
+def _base64_of(secret: str) -> Iterator[str]:
+    """What is common to every base64 text that holds the secret, at each of the three places in a group of bytes."""
+    for before in range(3):
+        # A character stands for 6 bits: the first and the last ones may share theirs with a neighbour of the secret.
+        padded = b"\0" * before + _bytes(secret)
+        first, last = (before * 8 + 5) // 6, len(padded) * 8 // 6
+        yield b64encode(padded).decode()[first:last]
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode(errors="surrogatepass")

@@ -1,0 +1,151 @@
+import base64
+import json
+import re
+from urllib.parse import quote
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bff.leaks import LeakGuard
+
+SECRET = "ya29.a0Af/H6+SMBq_x-9?=="
+
+
+def every_character(text):
+    return "".join(f"%{byte:02x}" for byte in text.encode())
+
+
+FORMS = {
+    "as it is": str,
+    "percent-encoded": lambda secret: quote(secret, safe=""),
+    "percent-encoded in lower case": lambda secret: re.sub("%..", lambda code: code[0].lower(), quote(secret, safe="")),
+    "percent-encoded to the last character": every_character,
+    "percent-encoded twice": lambda secret: quote(quote(secret, safe=""), safe=""),
+    "percent-encoded to the last character, twice": lambda secret: every_character(every_character(secret)),
+    "JSON-escaped": lambda secret: json.dumps(secret)[1:-1].replace("/", "\\/"),
+    "JSON-escaped to the last character": lambda secret: re.sub("....", r"\\u\g<0>", secret.encode("utf-16-be").hex()),
+    "JSON-escaped, then percent-encoded": lambda secret: quote(json.dumps(secret)[1:-1], safe=""),
+    "base64": lambda secret: base64.b64encode(secret.encode()).decode(),
+    "base64url": lambda secret: base64.urlsafe_b64encode(secret.encode()).decode(),
+    "base64 without padding": lambda secret: base64.b64encode(secret.encode()).decode().rstrip("="),
+    "base64, percent-encoded": lambda secret: quote(base64.b64encode(secret.encode()), safe=""),
+    "base64 of more": lambda secret: base64.b64encode(f"x:{secret}:yz".encode()).decode(),
+    "base64url of more": lambda secret: base64.urlsafe_b64encode(f"?{secret}?".encode()).decode(),
+}
+in_every_form = pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+
+
+@in_every_form
+def test_an_avatar_url_with_a_token_in_it_is_emptied_and_the_rest_is_served(form):
+    account = {"id": "62f2", "avatarUrl": f"https://img.example/1?access_token={form(SECRET)}&s=64", "displayName": "Mei"}
+
+    cleaned, stopped = LeakGuard([SECRET]).clean({"linkedAccounts": [account]})
+
+    assert cleaned == {"linkedAccounts": [{"id": "62f2", "avatarUrl": None, "displayName": "Mei"}]}
+    assert stopped == ("linkedAccounts[].avatarUrl",)
+
+
+def test_a_field_is_told_once_however_many_accounts_have_it():
+    accounts = [{"avatarUrl": f"https://img.example/{number}?t={SECRET}"} for number in range(3)]
+
+    assert LeakGuard([SECRET]).clean({"linkedAccounts": accounts})[1] == ("linkedAccounts[].avatarUrl",)
+
+
+def test_lists_and_tuples_keep_their_kind_and_their_length():
+    cleaned, stopped = LeakGuard([SECRET]).clean([{"identityTypes": ("openid", SECRET)}, [SECRET, "x"]])
+
+    assert cleaned == [{"identityTypes": ("openid", None)}, [None, "x"]]
+    assert stopped == ("[].identityTypes[]", "[][]")
+
+
+@in_every_form
+def test_a_key_that_holds_a_secret_is_dropped_and_not_told(form):
+    cleaned, stopped = LeakGuard([SECRET]).clean({"raw": {form(SECRET): 1, "kept": 2}, form(SECRET): 3})
+
+    assert cleaned == {"raw": {"kept": 2}}
+    assert stopped == ("raw.*", "*")
+
+
+def test_a_number_that_is_a_secret_is_emptied():
+    assert LeakGuard(["1234567890"]).clean({"id": 91234567890, "ok": True}) == ({"id": None, "ok": True}, ("id",))
+
+
+def test_a_value_without_secrets_comes_back_itself():
+    value = {"linkedAccounts": [{"avatarUrl": "https://img.example/100%25?x=\\n", "id": "62f2"}], "n": [None, True, 1, 1.5]}
+
+    for guard in (LeakGuard([SECRET]), LeakGuard([])):
+        cleaned, stopped = guard.clean(value)
+        assert cleaned is value
+        assert stopped == ()
+
+
+def test_a_short_secret_is_ignored_for_it_would_be_found_everywhere():
+    value = {"provider": "bearers"}
+
+    assert LeakGuard(["bearer", "", "1234567"]).clean(value) == (value, ())
+
+
+def test_one_of_a_thousand_secrets_is_found():
+    secrets = [f"token-{number:04}-of-somebody" for number in range(1000)]
+    value = {"linkedAccounts": [{"avatarUrl": f"https://img.example/{number}"} for number in range(500)]}
+    value["linkedAccounts"][321]["avatarUrl"] = f"https://img.example/?t={secrets[777]}"
+
+    cleaned, stopped = LeakGuard(secrets).clean(value)
+
+    assert cleaned["linkedAccounts"][321] == {"avatarUrl": None}
+    assert stopped == ("linkedAccounts[].avatarUrl",)
+
+
+def test_a_finished_answer_is_searched_for_the_callers_token():
+    guard = LeakGuard([SECRET])
+
+    assert guard.contains(f'{{"avatarUrl": "https://img.example/?t={SECRET}"}}'.encode())
+    assert guard.contains(f"https://img.example/?t={quote(SECRET, safe='')}")
+    assert not guard.contains(b'{"avatarUrl": "https://img.example/\xff"}')
+    assert not LeakGuard(["short"]).contains("short")
+
+
+# Without what JSON itself is made of: its own brackets and quotes would spell such a secret.
+SECRETS = st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters='"\\[]{}'), min_size=8, max_size=40)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=12,
+)
+thoroughly = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+def planted(tree, leaks):
+    """The tree with the next leak written into each text and key, as long as there are any."""
+    match tree:
+        case str():
+            return tree + next(leaks, "")
+        case list():
+            return [planted(item, leaks) for item in tree]
+        case dict():
+            return {key + next(leaks, ""): planted(item, leaks) for key, item in tree.items()}
+    return tree
+
+
+@thoroughly
+@given(SECRETS, st.lists(st.sampled_from(list(FORMS.values())), min_size=1), JSON, st.text(max_size=5))
+def test_whatever_the_value_no_secret_is_left_in_it(secret, forms, tree, behind):
+    value = [secret, planted(tree, iter([form(secret) + behind for form in forms]))]
+
+    cleaned, stopped = LeakGuard([secret]).clean(value)
+
+    left = json.dumps(cleaned)
+    assert not [
+        name for name, form in FORMS.items() if name not in ("base64 of more", "base64url of more") and form(secret) in left
+    ]
+    assert not [path for path in stopped if secret in path]
+    assert LeakGuard([secret]).clean(cleaned) == (cleaned, ())
+
+
+@thoroughly
+@given(st.text(min_size=8, max_size=20), st.sampled_from(sorted(FORMS)), st.text(max_size=5), st.text(max_size=5))
+def test_whatever_the_secret_its_field_is_emptied(secret, form, before, behind):
+    text = before + FORMS[form](secret) + behind
+
+    assert LeakGuard([secret]).clean({"field": text, "other": 1}) == ({"field": None, "other": 1}, ("field",))
