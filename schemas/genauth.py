@@ -1,0 +1,209 @@
+"""What we keep of GenAuth's answers: allow-lists, load only. A field that is not named here ends here.
+
+Lenient, because what providers send through GenAuth has every shape (genauth-api.md 2.4): a value that cannot be
+read is None, and only the caller knows which of them it cannot do without.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, cast
+
+from marshmallow import EXCLUDE, Schema, fields, pre_load
+
+LONGEST_NAME = 256
+LONGEST_ID = 256
+LONGEST_EMAIL = 320
+LONGEST_URL = 2048
+MOST_CONNECTIONS = 100
+
+# C0, DEL and C1 controls, the line and paragraph separators, and what turns the reading direction around.
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+# JavaScript cuts strings between the halves of an emoji; half of one cannot be encoded.
+_HALVES = re.compile("[\ud800-\udfff]")
+
+
+def _no_constant(_name: str) -> None:
+    """NaN and Infinity are no JSON (RFC 8259); we read them as nothing."""
+
+
+def _integer(digits: str) -> int | None:
+    # 25 digits is more than any id; Python refuses 4300 with a ValueError that quotes nothing but costs the whole answer.
+    return int(digits) if len(digits) <= 25 else None
+
+
+_JSON = json.JSONDecoder(parse_constant=_no_constant, parse_int=_integer)
+
+
+def parsed(text: str) -> object:
+    """The value that a JSON text stands for. ValueError when it stands for none, RecursionError when it is nested too deeply.
+
+    The standard library's reader, because orjson refuses the half emoji that JavaScript servers send.
+    """
+    value: object = _JSON.decode(text)
+    return value
+
+
+def json_value(text: str) -> object:
+    """The value that a JSON text stands for, None also when it stands for none. Nothing is raised."""
+    try:
+        return parsed(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def clean(value: object, longest: int | None = None) -> str | None:
+    """A str without controls and half emoji, an int as its digits; None for blank, for anything else, and for the too long."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(value, str):
+        return None
+    text = _CONTROLS.sub("", _HALVES.sub("\ufffd", value)).strip()
+    return text if text and (longest is None or len(text) <= longest) else None
+
+
+class Text(fields.Field[str | None]):
+    """A `clean` string. Longer than ``longest`` is None, or its beginning when ``cut``."""
+
+    def __init__(self, longest: int, *, cut: bool = False, otherwise: str | None = None, data_key: str | None = None) -> None:
+        super().__init__(allow_none=False, load_default=otherwise, data_key=data_key)
+        self._longest = longest
+        self._cut = cut
+        self._otherwise = otherwise
+
+    def deserialize(self, value: object, *_: object, **__: object) -> str | None:
+        """Never an error: what cannot be read is None, or ``otherwise``."""
+        text = clean(value, None if self._cut else self._longest)
+        return text[: self._longest].strip() if text else self._otherwise
+
+
+class Texts(fields.Field[tuple[str, ...]]):
+    """An array of strings, or a JSON string of one (GenAuth's "Sample result"), as a tuple."""
+
+    def deserialize(self, value: object, *_: object, **__: object) -> tuple[str, ...]:
+        """Never an error: what cannot be read is left out."""
+        if isinstance(value, str):
+            value = json_value(value)
+        if not isinstance(value, list):
+            return ()
+        return tuple(text for each in value[:MOST_CONNECTIONS] if (text := clean(each, LONGEST_ID)))
+
+
+class Moment(fields.Field[int | None]):
+    """Seconds since 1970, as a number or its digits; else None."""
+
+    def deserialize(self, value: object, *_: object, **__: object) -> int | None:
+        """Never an error: what cannot be read is None."""
+        return number(int(value) if isinstance(value, float) and abs(value) < 1e15 else value)
+
+
+def number(value: object) -> int | None:
+    """An int, a whole float or a numeric string of up to 15 digits as an int; else None."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value) if abs(value) < 1e15 else None
+    if isinstance(value, int):
+        return value if abs(value) < 10**15 else None
+    digits = value.strip() if isinstance(value, str) and len(value) <= 32 else ""
+    return int(digits) if re.fullmatch(r"[0-9]{1,15}", digits) else None
+
+
+class AllowList(Schema):
+    """Loads the fields that it names. Secrets have none, so there is nothing to remember to remove."""
+
+    class Meta:
+        """What is not named ends here."""
+
+        unknown = EXCLUDE
+
+
+class ProfileSchema(AllowList):
+    """What a provider says of the person; its tokens end here (genauth-api.md 2.3). The fallbacks are those of 2.4."""
+
+    nickname = Text(LONGEST_NAME, cut=True)
+    name = Text(LONGEST_NAME, cut=True)
+    username = Text(LONGEST_NAME, cut=True)
+    email = Text(LONGEST_EMAIL)
+    photo = Text(LONGEST_URL)
+
+    @pre_load
+    def gather(self, raw: Mapping[str, Any], **_: object) -> dict[str, Any]:
+        """The first readable of the keys under which providers send a thing."""
+        custom = raw.get("customData")
+        custom = custom if isinstance(custom, dict) else {}
+        return {
+            "nickname": raw.get("nickname"),
+            "name": _first(raw.get("name"), custom.get("giteeName")),
+            "username": _first(
+                raw.get("username"), custom.get("giteeLogin"), raw.get("preferred_username"), raw.get("preferredUsername")
+            ),
+            "email": raw.get("email"),
+            "photo": _first(raw.get("photo"), raw.get("picture"), raw.get("avatar")),
+        }
+
+
+def _first(*values: object) -> object:
+    return next((value for value in values if clean(value)), None)
+
+
+class ProfileField(fields.Field[dict[str, Any]]):
+    """An object, or a JSON string of one, as a loaded profile; any other shape is an empty profile."""
+
+    def deserialize(self, value: object, *_: object, **__: object) -> dict[str, Any]:
+        """Never an error: accounts that were merged have no profile at all (genauth-api.md 2.4)."""
+        if isinstance(value, str):
+            value = json_value(value)
+        return cast("dict[str, Any]", _PROFILE.load(value)) if isinstance(value, dict) else {}
+
+
+class IdentitySchema(AllowList):
+    """What we keep of an identity; its accessToken and refreshToken end here."""
+
+    identity_id = Text(LONGEST_ID, data_key="identityId")
+    ext_idp_id = Text(LONGEST_ID, data_key="extIdpId")
+    provider = Text(LONGEST_ID, otherwise="unknown")  # an open string: new ones broke the official clients (2.5)
+    type = Text(LONGEST_ID)
+    user_id_in_idp = Text(LONGEST_ID, data_key="userIdInIdp")
+    connection_ids = Texts(data_key="originConnIds")
+    profile = ProfileField(data_key="userInfoInIdp")
+
+
+class ExtIdpSchema(AllowList):
+    """What we keep of an identity source that the application offers (genauth-api.md 3, ExtIdpInfoDto)."""
+
+    identifier = Text(LONGEST_ID)
+    ext_idp_id = Text(LONGEST_ID, data_key="extIdpId")
+    type = Text(LONGEST_ID, otherwise="unknown")
+    category = Text(LONGEST_NAME, data_key="extIdpType")
+    name = Text(LONGEST_NAME, cut=True)
+    name_en = Text(LONGEST_NAME, cut=True)
+    logo_url = Text(LONGEST_URL, data_key="logo")
+
+
+class IntrospectionSchema(AllowList):
+    """What GenAuth says of a token (RFC 7662 2.2, genauth-api.md 4.2). ``active`` is true for ``true`` and nothing else."""
+
+    active = fields.Boolean(load_default=False, truthy={True}, falsy={False})
+    sub = Text(LONGEST_ID)
+    exp = Moment(load_default=None)
+    client_id = Text(LONGEST_ID)
+    scope = Text(4096)
+    iss = Text(LONGEST_URL)
+
+    @pre_load
+    def strictly(self, raw: Mapping[str, Any], **_: object) -> dict[str, Any]:
+        """Neither 1 nor "true" admits anybody."""
+        return {**raw, "active": raw.get("active") is True}
+
+
+class DiscoverySchema(AllowList):
+    """What we keep of the OpenID Connect discovery document."""
+
+    issuer = Text(LONGEST_URL)
+    jwks_uri = Text(LONGEST_URL)
+    introspection_endpoint = Text(LONGEST_URL)
+    introspection_auth_methods = Texts(data_key="introspection_endpoint_auth_methods_supported")
+
+
+_PROFILE = ProfileSchema()
