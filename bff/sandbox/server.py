@@ -108,10 +108,6 @@ class Connection(asyncio.Protocol):
         except h11.RemoteProtocolError as error:
             self._refuse(error)
 
-    def eof_received(self) -> bool:
-        """asyncio: the client has sent all it will; it may still be waiting for an answer."""
-        return self._answering
-
     def abort(self) -> None:
         """Be gone at once."""
         self._transport.abort()

@@ -89,6 +89,17 @@ def test_requests_are_counted_and_recorded(ask, genauth):
     assert (genauth.calls(), genauth.requests) == (0, [])
 
 
+def test_a_client_that_gives_up_a_hanging_answer_leaves_no_connection(ask, genauth):
+    genauth.trouble(ending="hang")
+    with pytest.raises(requests.ReadTimeout):
+        ask("mei", timeout=0.1)
+
+    deadline = time.monotonic() + 5
+    while genauth.connections and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert genauth.connections == 0
+
+
 def test_pipelined_requests_are_answered_in_turn(genauth, raw):
     genauth.trouble(person="mei", latency=0.1)
     sock = raw()
