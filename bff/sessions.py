@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from bff.deadline import Deadline
-from bff.errors import InvalidRequest, SessionExpired, TokenInvalid
+from bff.errors import GenAuthTimeout, InvalidRequest, SessionExpired, TokenInvalid
 from bff.memo import Memo
+from bff.singleflight import SingleFlight
 
 LONGEST_TOKEN = 8192
+LONGEST_USER_ID = 256
 # About 3.5 MB when full of GenAuth's 24-character user ids; what falls out is verified again.
 REMEMBERED_TOKENS = 10_000
 
@@ -37,10 +39,10 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Acceptance:
-    """That a token was found good, without the token.
+    """That a token is genuine, without the token.
 
-    ``expires_at``: the token's own end in epoch seconds, None when nobody told it. ``believed_until``: the monotonic second from
-    which it has to be verified again. ``epoch``: the verifier's state that it was judged by.
+    ``expires_at``: the token's own end in epoch seconds, None when nobody told it; it may have passed. ``believed_until``: the
+    monotonic second from which the token has to be verified again. ``epoch``: the verifier's state that it was judged by.
     """
 
     user_id: str
@@ -56,8 +58,12 @@ class Verifier(Protocol):
     def epoch(self) -> int:
         """Changes when earlier verdicts no longer hold, as when a signing key was withdrawn."""
 
+    @property
+    def asks(self) -> bool:
+        """Whether each verdict costs a call, so that simultaneous ones of one token are better shared."""
+
     def verify(self, token: str, deadline: Deadline) -> Acceptance:
-        """Raise SessionExpired, TokenInvalid or GenAuthTrouble, or tell whose token it is."""
+        """Raise TokenInvalid or GenAuthTrouble, or tell whose token it is, even if it has ended."""
 
 
 class Sessions:
@@ -77,6 +83,7 @@ class Sessions:
     ) -> None:
         self._verifier = verifier
         self._accepted: Memo[bytes, Acceptance] = Memo(size)
+        self._flights: SingleFlight[Acceptance] = SingleFlight()
         self._clock = clock
         self._monotonic = monotonic
 
@@ -89,24 +96,42 @@ class Sessions:
             raise InvalidRequest(f"The session token is longer than {LONGEST_TOKEN} characters.", note="token too long")
         if not _B64TOKEN.fullmatch(token):
             raise TokenInvalid(note="charset")
-        digest = hashlib.sha256(token.encode("ascii"))
-        acceptance = self._remembered(digest.digest())
+        name = hashlib.sha256(token.encode("ascii"))
+        digest = name.digest()
+        acceptance = self._recall(digest)
         if acceptance is None:
-            acceptance = self._verifier.verify(token, deadline)
-            self._accepted.put(digest.digest(), acceptance)
+            acceptance = self._shared(token, digest, deadline) if self._verifier.asks else self._verify(token, digest, deadline)
         expires_at = acceptance.expires_at
         if expires_at is None:
             expires_at = self._clock() + acceptance.believed_until - self._monotonic()
-        return Session(acceptance.user_id, expires_at, token, digest.hexdigest())
+        elif expires_at <= self._clock():
+            raise SessionExpired(note="expired")
+        return Session(acceptance.user_id, expires_at, token, name.hexdigest())
 
     def forget(self, session: Session) -> None:
         """Verify the session's token anew next time, because GenAuth refused it."""
         self._accepted.drop(bytes.fromhex(session.digest))
 
-    def _remembered(self, digest: bytes) -> Acceptance | None:
+    def _verify(self, token: str, digest: bytes, deadline: Deadline) -> Acceptance:
+        acceptance = self._verifier.verify(token, deadline)
+        self._accepted.put(digest, acceptance)
+        return acceptance
+
+    def _shared(self, token: str, digest: bytes, deadline: Deadline) -> Acceptance:
+        def verify() -> Acceptance:
+            # Somebody else's flight may have landed since we looked.
+            return self._recall(digest) or self._verify(token, digest, deadline)
+
+        try:
+            acceptance, _ = self._flights.do(digest, verify, deadline)
+        except TimeoutError:
+            raise GenAuthTimeout(note="waiting for somebody else's answer") from None
+        return acceptance
+
+    def _recall(self, digest: bytes) -> Acceptance | None:
         acceptance = self._accepted.get(digest)
         if acceptance is None or acceptance.epoch != self._verifier.epoch:
             return None
-        if acceptance.expires_at is not None and acceptance.expires_at <= self._clock():
-            raise SessionExpired(note="expired")
-        return acceptance if self._monotonic() < acceptance.believed_until else None
+        # That a token has ended stays true, whoever vouched for it.
+        ended = acceptance.expires_at is not None and acceptance.expires_at <= self._clock()
+        return acceptance if ended or self._monotonic() < acceptance.believed_until else None

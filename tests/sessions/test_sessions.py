@@ -1,6 +1,43 @@
+"""What is remembered of a token, and for how long."""
+
+import gc
+
 import pytest
 
+from bff.deadline import Deadline
 from bff.errors import InvalidRequest, SessionExpired, TokenInvalid
+from bff.memo import Memo
+from bff.sessions import Acceptance, Sessions
+from tests.sessions.world import Signer
+
+
+class Counting:
+    """A verifier that says yes and counts how often it was asked."""
+
+    epoch, asks = 1, False
+
+    def __init__(self, clock, *, expires_in=3600.0, believed_for=60.0):
+        self.verified = 0
+        self._clock, self._expires_in, self._believed_for = clock, expires_in, believed_for
+
+    def verify(self, _token, _deadline):
+        self.verified += 1
+        ends = None if self._expires_in is None else self._clock() + self._expires_in
+        return Acceptance("mei", ends, self._clock() + self._believed_for, self.epoch)
+
+
+@pytest.fixture
+def verifier(clock):
+    return Counting(clock)
+
+
+@pytest.fixture
+def sessions(verifier, clock):
+    return Sessions(verifier, size=3, clock=clock, monotonic=clock)
+
+
+def of(sessions, token="a.token"):  # noqa: S107 - no password
+    return sessions.of(token, Deadline.after(5))
 
 
 def test_a_good_token_is_its_users_session(house, signer):
@@ -10,3 +47,162 @@ def test_a_good_token_is_its_users_session(house, signer):
     assert session.expires_at == 1_700_003_600
     assert session.token == token
     assert len(session.digest) == 64
+
+
+def test_a_session_does_not_show_its_token(house, signer):
+    session = house.of(token := signer.token())
+
+    assert token not in repr(session)
+
+
+def test_a_token_is_verified_once(sessions, verifier):
+    assert of(sessions) == of(sessions)
+    assert verifier.verified == 1
+
+
+def test_a_remembered_token_is_verified_again_after_its_time(sessions, verifier, clock):
+    of(sessions)
+    clock.advance(59.9)
+    of(sessions)
+    assert verifier.verified == 1
+
+    clock.advance(0.1)
+    of(sessions)
+    assert verifier.verified == 2
+
+
+def test_a_remembered_token_expires_at_exp_to_the_second(sessions, clock, verifier):
+    verifier._believed_for = 1e9
+    of(sessions)
+    clock.advance(3599.999)
+    of(sessions)
+
+    clock.advance(0.001)
+    with pytest.raises(SessionExpired):
+        of(sessions)
+
+
+def test_a_token_that_has_expired_is_not_verified_again(sessions, verifier, clock):
+    of(sessions)
+    clock.advance(7200)
+
+    for _ in range(3):
+        with pytest.raises(SessionExpired):
+            of(sessions)
+    assert verifier.verified == 1
+
+
+def test_a_token_without_a_known_end_is_a_session_for_as_long_as_it_is_believed(clock):
+    sessions = Sessions(Counting(clock, expires_in=None), clock=clock, monotonic=clock)
+    clock.advance(10)
+
+    assert of(sessions).expires_at == clock() + 60
+
+
+def test_a_change_of_keys_ends_what_was_remembered(sessions, verifier):
+    of(sessions)
+    verifier.epoch = 2
+    of(sessions)
+
+    assert verifier.verified == 2
+
+
+def test_a_token_that_genauth_refused_is_forgotten(sessions, verifier):
+    sessions.forget(of(sessions))
+    of(sessions)
+
+    assert verifier.verified == 2
+
+
+def test_the_memory_is_bounded_and_keeps_what_is_used(sessions, verifier):
+    for token in ("one", "two", "three", "one", "four"):
+        of(sessions, token)
+    assert verifier.verified == 4
+    assert len(sessions._accepted) == 3
+
+    of(sessions, "one")
+    assert verifier.verified == 4
+    of(sessions, "two")
+    assert verifier.verified == 5
+
+
+def test_the_memory_holds_no_token(house, signer):
+    token = signer.token()
+    house.of(token)
+
+    reachable, seen = [house.sessions._accepted], set()
+    while reachable:
+        thing = reachable.pop()
+        if id(thing) not in seen and not isinstance(thing, type):
+            seen.add(id(thing))
+            assert not (isinstance(thing, str | bytes) and len(thing) > 64)
+            reachable.extend(gc.get_referents(thing))
+
+
+def test_a_failure_is_never_remembered(clock):
+    class Moody(Counting):
+        def verify(self, token, deadline):
+            if self.verified == 0:
+                self.verified = 1
+                raise TokenInvalid(note="unknown kid")
+            return super().verify(token, deadline)
+
+    sessions = Sessions(Moody(clock), clock=clock, monotonic=clock)
+    with pytest.raises(TokenInvalid):
+        of(sessions)
+
+    assert of(sessions).user_id == "mei"
+
+
+@pytest.mark.parametrize("token", ["", " ", "a b", "tok\nen", "tok\x00en", "tökén", "=", "a=b", "a,b", "a\u0660", "\U0001d7d9", "a;b"])
+def test_a_token_of_other_characters_is_not_looked_at(sessions, verifier, token):
+    with pytest.raises(TokenInvalid) as refusal:
+        of(sessions, token)
+
+    assert refusal.value.note == "charset"
+    assert verifier.verified == 0
+
+
+def test_a_token_of_8192_characters_is_looked_at_and_a_longer_one_is_not(sessions, verifier):
+    of(sessions, "a" * 8192)
+    assert verifier.verified == 1
+
+    with pytest.raises(InvalidRequest) as refusal:
+        of(sessions, "a" * 8193)
+    assert "8192" in refusal.value.detail
+    assert verifier.verified == 1
+
+
+def test_two_users_tokens_are_two_sessions(house, signer):
+    mei, omar = signer.token(sub="mei"), signer.token(sub="omar")
+
+    assert [house.of(token).user_id for token in (mei, omar, mei, omar)] == ["mei", "omar", "mei", "omar"]
+
+
+def test_a_remembered_token_ends_with_its_key(house, genauth, signer):
+    of_the_old_key = signer.token()
+    house.of(of_the_old_key)
+    genauth.publish(successor := Signer("k2"))
+
+    house.of(successor.token())
+    with pytest.raises(TokenInvalid):
+        house.of(of_the_old_key)
+
+
+def test_a_memo_forgets_the_value_not_read_for_longest():
+    memo = Memo(2)
+    memo.put("a", 1)
+    memo.put("b", 2)
+    memo.get("a")
+    memo.put("c", 3)
+
+    assert [memo.get(key) for key in "abc"] == [1, None, 3]
+
+
+def test_a_value_put_twice_takes_one_place():
+    memo = Memo(2)
+    for value in (1, 2, 3):
+        memo.put("a", value)
+    memo.put("b", 4)
+
+    assert [memo.get(key) for key in "ab"] == [3, 4]

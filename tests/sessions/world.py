@@ -57,6 +57,11 @@ class Signer:
         signed = f"{b64(json.dumps(head))}.{b64(json.dumps(payload))}"
         return f"{signed}.{b64(self.sign(signed, alg or self.alg, secret))}"
 
+    def signs(self, head, payload):
+        """Any header and payload, also what is no JSON, with a signature that holds."""
+        signed = ".".join(b64(part if isinstance(part, str | bytes) else json.dumps(part)) for part in (head, payload))
+        return f"{signed}.{b64(self.sign(signed))}"
+
     def sign(self, signed, alg=None, secret=None):
         return jwt.get_algorithm_by_name(alg or self.alg).sign(signed.encode(), secret or self.private)
 
@@ -106,15 +111,15 @@ class GenAuth:
         self.hangs = None
         self.arrived = threading.Event()
 
-    def discovery(self, deadline):
+    def discovery(self, _deadline):
         self.discoveries += 1
-        self._misbehave(deadline)
+        self._misbehave()
         return SimpleNamespace(issuer=self.issuer, jwks_uri=self.jwks_uri)
 
-    def key_set(self, url, deadline):
+    def key_set(self, url, _deadline):
         self.fetches += 1
         self.urls.append(url)
-        self._misbehave(deadline)
+        self._misbehave()
         return self.document
 
     def publish(self, *signers):
@@ -126,7 +131,7 @@ class GenAuth:
     def is_back(self):
         self.trouble = None
 
-    def _misbehave(self, deadline):
+    def _misbehave(self):
         self.arrived.set()
         if self.hangs is not None:
             assert self.hangs.wait(10)
@@ -140,7 +145,9 @@ class House:
     def __init__(self, genauth, clock, *, host=HOST, issuer=None, url=None, **options):
         source = KeySource(genauth, host=host, issuer=issuer, url=url, monotonic=clock)
         self.keys = KeySet(source, clock=clock, monotonic=clock, **options)
-        self.sessions = Sessions(AccessTokens(self.keys, audience=APP, clock=clock), clock=clock, monotonic=clock)
+        self.sessions = Sessions(
+            AccessTokens(self.keys, audience=APP, clock=clock, monotonic=clock), clock=clock, monotonic=clock
+        )
 
     def of(self, token, seconds=5):
         return self.sessions.of(token, Deadline.after(seconds))
