@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from msgspec import Struct
+
 
 @dataclass(frozen=True, slots=True)
 class Profile:
@@ -38,17 +40,29 @@ class Identity:
         return self.ext_idp_id or self.identity_id
 
 
-@dataclass(frozen=True, slots=True)
-class LinkedAccount:
-    """One outside account, as a person sees it. ``id`` is the ``extIdpId``; ``email`` is masked."""
+class LinkedIdentity(Struct, frozen=True, array_like=True):
+    """One identity record as the contract shows it. ``subject`` is the person's id at the provider."""
 
-    id: str
+    id: str | None
+    type: str | None
+    subject: str | None
+    connection_ids: tuple[str, ...] = ()
+
+
+class LinkedAccount(Struct, frozen=True, array_like=True):
+    """One outside account, as a person sees it. ``id`` is the ``extIdpId``; ``email`` is masked.
+
+    A field that held a provider's token is None (`bff.leaks`), which is the only way for ``id`` to be None.
+    Stored as an array: field names would be half of what the cache holds.
+    """
+
+    id: str | None
     provider: str
     display_name: str | None
     email: str | None
     avatar_url: str | None
     identity_types: tuple[str, ...]
-    identities: tuple[Identity, ...]
+    identities: tuple[LinkedIdentity, ...]
 
 
 # The id that is the same in all of a provider's applications speaks best for the account, the per-application one least.
@@ -78,7 +92,10 @@ def _account(id_: str, identities: list[Identity]) -> LinkedAccount:
         email=_first(identities, lambda profile: masked(profile.email)),
         avatar_url=_first(identities, lambda profile: safe_avatar(profile.photo)),
         identity_types=tuple(sorted({identity.type for identity in identities if identity.type})),
-        identities=tuple(sorted(identities, key=lambda identity: (identity.type or "", identity.identity_id or ""))),
+        identities=tuple(
+            LinkedIdentity(identity.identity_id, identity.type, identity.user_id_in_idp, identity.connection_ids)
+            for identity in sorted(identities, key=lambda identity: (identity.type or "", identity.identity_id or ""))
+        ),
     )
 
 
@@ -113,5 +130,3 @@ def safe_avatar(url: str | None) -> str | None:
     except ValueError:
         return None
     return url if harmless else None
-
-

@@ -25,21 +25,31 @@ An error carries a title for the person, a code for the frontend and a note for 
 text of a library's exception, which may hold one.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import ClassVar
 
 
 class BffError(Exception):
-    """An answer other than success. ``retry_after`` is in seconds."""
+    """An answer other than success. ``retry_after`` is in seconds, ``headers`` go out with the answer."""
 
     status: ClassVar[int]
     code: ClassVar[str]
     title: ClassVar[str]
 
-    def __init__(self, detail: str | None = None, *, note: str = "", retry_after: float | None = None) -> None:
+    def __init__(
+        self,
+        detail: str | None = None,
+        *,
+        note: str = "",
+        retry_after: float | None = None,
+        headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         super().__init__(note or self.code)
         self.detail = detail
         self.note = note
         self.retry_after = retry_after
+        self.headers = headers
 
 
 class InvalidRequest(BffError):

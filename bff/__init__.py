@@ -1,0 +1,22 @@
+"""Which outside accounts has this person linked? A backend-for-frontend over GenAuth.
+
+The path of a request for ``GET /me/linked-accounts``:
+
+    web.request_id · web.observing      an id, and in the end one log line and one metric
+    web.auth                            the session token, from header or cookie
+    sessions                            whose it is: a memo, else `access_tokens` (JWKS) or `introspection`
+    ratelimit                           not too often
+    linked_accounts                     the use case
+      cache ─ store ─ backends            what is remembered, sealed, in Redis; one round trip
+      singleflight, cache.take            one caller asks GenAuth, the others wait: threads, then processes
+      genauth.client ─ genauth.wire       bulkhead, breaker, one deadline; the answer as data
+      schemas.genauth                     an allow-list: tokens have no field, they end here
+      accounts.link, guarding             identities become accounts; a last look for leaks
+    web.presenting ─ schemas            the contract's JSON, ETag and Cache-Status
+
+Who may import whom: ``app → bff → schemas → marshmallow``, never back. Within bff: ``factory → web → services → linked_accounts →
+edges → values``. One home for each library: requests in genauth, flask in web and the wiring, redis and flask_caching in
+backends and store, PyJWT in jwks, prometheus_client in metrics, structlog's setup in logs. ``sandbox``, a GenAuth to develop
+against, is the other side of the wire: it imports nothing of ours and only tests and `make run` start it.
+``tests/unit/test_house_rules.py`` reads the imports and holds us to this.
+"""

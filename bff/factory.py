@@ -1,0 +1,56 @@
+"""The application, made from its settings."""
+
+from flask import Flask
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from bff import logs
+from bff.services import make_services
+from bff.settings import Settings
+from bff.web import context
+from bff.web.auth import requires_no_session, requires_session
+from bff.web.cors import allow_origins
+from bff.web.documenting import docs, openapi
+from bff.web.health import health
+from bff.web.hygiene import tidy_headers
+from bff.web.me import me
+from bff.web.observing import observe
+from bff.web.problems import speak_problems
+from bff.web.request_id import carry_request_ids
+
+_LARGEST_BODY = 64 * 1024
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """The WSGI application. Connects to nothing.
+
+    Without ``settings`` it reads the environment, and raises `ConfigurationError` if that cannot be used.
+    """
+    settings = settings or Settings.from_env()
+    logs.configure(settings.log_level)
+    app = Flask("bff", static_folder=None)
+    app.config.update(
+        MAX_CONTENT_LENGTH=_LARGEST_BODY,
+        TRUSTED_HOSTS=list(settings.allowed_hosts) or None,
+        PROPAGATE_EXCEPTIONS=False,
+    )
+    if settings.trusted_proxies:
+        hops = settings.trusted_proxies
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=0, x_port=0)  # type: ignore[method-assign]
+    context.provide(app.extensions, make_services(app, settings))
+
+    # After the view these run in reverse: the observer sees the answer as it goes out.
+    observe(app)
+    carry_request_ids(app)
+    tidy_headers(app)
+    allow_origins(app, settings)
+    api = openapi(app)
+    speak_problems(app)
+
+    # A guard stands beside each registration, the open ones too.
+    me.before_request(requires_session)
+    api.register_blueprint(me)
+    health.before_request(requires_no_session)
+    api.register_blueprint(health)
+    docs.before_request(requires_no_session)
+    api.register_blueprint(docs)
+    return app

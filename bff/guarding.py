@@ -1,0 +1,39 @@
+"""The leak guard over linked accounts: the last look before they are remembered."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from bff.accounts import LinkedAccount, LinkedIdentity
+from bff.leaks import LeakGuard
+
+
+def guarded(accounts: Iterable[LinkedAccount], secrets: Iterable[str]) -> tuple[list[LinkedAccount], Sequence[str]]:
+    """The accounts with every field that holds one of ``secrets`` made None, and the names of those fields."""
+    guard = LeakGuard(secrets)
+    cleaned, stopped = guard.clean([_named(account) for account in accounts])
+    return [_account(fields) for fields in cleaned], stopped
+
+
+def _named(account: LinkedAccount) -> dict[str, Any]:
+    identities = [msgspec.structs.asdict(identity) for identity in account.identities]
+    return msgspec.structs.asdict(account) | {"identities": identities}
+
+
+def _account(fields: dict[str, Any]) -> LinkedAccount:
+    identities = (
+        LinkedIdentity(**identity | {"connection_ids": _kept(identity["connection_ids"])}) for identity in fields["identities"]
+    )
+    return LinkedAccount(
+        **fields
+        | {
+            "provider": fields["provider"] or "unknown",
+            "identity_types": _kept(fields["identity_types"]),
+            "identities": tuple(identities),
+        }
+    )
+
+
+def _kept(texts: Iterable[str | None]) -> tuple[str, ...]:
+    return tuple(text for text in texts if text)

@@ -1,0 +1,190 @@
+"""The use case: which outside accounts has this person linked? Fresh from memory, else from GenAuth, else the last good answer.
+
+recall ── fresh, and GenAuth accepted this token lately ──▶ hit
+│
+└─ one caller per user and token asks GenAuth, the others wait for what it brings
+├─ answered ─▶ link, guard, remember ──▶ miss
+├─ refused the token, or the user is blocked ─▶ remember that; never from memory
+└─ in trouble ─▶ the last good answer, if GenAuth accepted this very token since ──▶ stale
+"""
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from bff.accounts import LinkedAccount, link
+from bff.cache import AccountsCache, Entry, Recollection
+from bff.deadline import Deadline
+from bff.errors import GenAuthTimeout, GenAuthTrouble, TokenRefused, UserBlocked
+from bff.genauth.wire import Identities
+from bff.guarding import guarded
+from bff.refusals import Refusals
+from bff.sessions import Session
+from bff.singleflight import SingleFlight
+
+# Asking for a fresh answer is honoured for what is older than this; younger is fresh by definition.
+_REFRESHABLE_SECONDS = 2.0
+_POLL_SECONDS = 0.025
+
+
+class Source(StrEnum):
+    """Where an answer came from."""
+
+    CACHE = "cache"
+    GENAUTH = "genauth"
+    COLLAPSED = "collapsed"
+    STALE = "stale"
+
+
+class Forward(StrEnum):
+    """Why GenAuth was asked (RFC 9211 2.2)."""
+
+    MISS = "miss"
+    STALE = "stale"
+    REQUEST = "request"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A person's linked accounts, and how they came about. ``ttl`` and ``age`` in seconds, ``ttl`` negative when stale."""
+
+    entry: Entry
+    source: Source
+    ttl: float
+    age: float
+    forward: Forward | None = None
+
+    @property
+    def accounts(self) -> tuple[LinkedAccount, ...]:
+        """The accounts, sorted by provider and id."""
+        return self.entry.accounts
+
+    @property
+    def stale(self) -> bool:
+        """Whether GenAuth is away and this is its last good answer."""
+        return self.source is Source.STALE
+
+
+class GenAuth(Protocol):
+    """Who knows: `bff.genauth.client.GenAuthClient`."""
+
+    def identities(self, token: str, deadline: Deadline) -> Identities:
+        """The user's identities, without tokens, and the tokens that came with them, to guard against."""
+
+
+class Observer(Protocol):
+    """Who hears of leaks that were stopped."""
+
+    def leak_stopped(self, field: str) -> None:
+        """A field held a token and became null."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lifetimes:
+    """In seconds: how long GenAuth's acceptance of a token is believed, and how long after the TTL an answer may stand in."""
+
+    ttl: float
+    accepted: float
+    stale: float
+
+
+class LinkedAccounts:
+    """Answers the one question, asking GenAuth as seldom as it can."""
+
+    def __init__(
+        self,
+        genauth: GenAuth,
+        cache: AccountsCache,
+        refusals: Refusals,
+        observer: Observer,
+        lifetimes: Lifetimes,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._genauth = genauth
+        self._cache = cache
+        self._refusals = refusals
+        self._observer = observer
+        self._lifetimes = lifetimes
+        self._clock = clock
+        self._flights: SingleFlight[Entry] = SingleFlight()
+
+    def of(self, session: Session, deadline: Deadline, *, refresh: bool = False) -> Answer:
+        """The accounts linked to the session's user.
+
+        ``refresh`` asks for an answer no older than two seconds. Raises TokenRefused, UserBlocked, or a GenAuthTrouble when
+        nothing may stand in.
+        """
+        self._refusals.check(session.digest)
+        seen = self._cache.recall(session)
+        seen.heed()
+        asked_since = self._clock() - _REFRESHABLE_SECONDS if refresh else float("-inf")
+        if entry := self._fresh(session, seen, asked_since):
+            return self._answer(entry, Source.CACHE)
+        try:
+            entry, shared = self._flights.do(session.digest, lambda: self._ask_once(session, deadline, asked_since), deadline)
+        except TimeoutError:
+            return self._stand_in(session, GenAuthTimeout(note="waited for another caller's question"))
+        except GenAuthTrouble as trouble:
+            return self._stand_in(session, trouble)
+        return self._answer(entry, Source.COLLAPSED if shared else Source.GENAUTH, self._forward(seen, refresh=refresh))
+
+    def _ask_once(self, session: Session, deadline: Deadline, asked_since: float) -> Entry:
+        """Ask GenAuth, or wait for another process that is asking on behalf of the same token."""
+        while True:
+            with self._cache.asking(session) as (go, seen):
+                seen.heed()
+                if entry := self._fresh(session, seen, asked_since):
+                    return entry
+                if go:
+                    return self._ask(session, deadline)
+            if deadline.passed:
+                raise GenAuthTimeout(note="waited for another process's question")
+            time.sleep(min(deadline.remaining(), _POLL_SECONDS * random.uniform(0.5, 1.5)))  # noqa: S311 - spreads load
+
+    def _ask(self, session: Session, deadline: Deadline) -> Entry:
+        asked_at = self._clock()
+        try:
+            answered = self._genauth.identities(session.token, deadline)
+        except (TokenRefused, UserBlocked) as refusal:
+            self._refusals.remember(session.digest, refusal)
+            self._cache.refuse(session, refusal)
+            raise
+        accounts, stopped = guarded(link(answered.rows), [*answered.secrets, session.token])
+        for field in stopped:
+            self._observer.leak_stopped(field)
+        return self._cache.remember(session, accounts, asked_at)
+
+    def _stand_in(self, session: Session, trouble: GenAuthTrouble) -> Answer:
+        """The last good answer, for a token that GenAuth accepted within the stale window and has not refused since."""
+        # Looked up again: while we waited, somebody may have learned that the token is refused.
+        self._refusals.check(session.digest)
+        seen = self._cache.recall(session)
+        seen.heed()
+        horizon = self._clock() - self._lifetimes.ttl - self._lifetimes.stale
+        if seen.entry is None or seen.entry.at < horizon or self._accepted_at(session, seen) < horizon:
+            raise trouble
+        return self._answer(seen.entry, Source.STALE)
+
+    def _fresh(self, session: Session, seen: Recollection, asked_since: float) -> Entry | None:
+        """What was remembered, if it is fresh, young enough for the caller, and GenAuth accepted the token lately."""
+        now = self._clock()
+        if seen.entry is None or self._accepted_at(session, seen) <= now - self._lifetimes.accepted:
+            return None
+        return seen.entry if seen.entry.at > asked_since and now < seen.entry.fresh_until else None
+
+    def _accepted_at(self, session: Session, seen: Recollection) -> float:
+        """When GenAuth last accepted the token; never, if it refused it since, whatever Redis could be told."""
+        at = seen.accepted_at
+        return at if at is not None and at > self._refusals.last(session.digest) else float("-inf")
+
+    def _answer(self, entry: Entry, source: Source, forward: Forward | None = None) -> Answer:
+        now = self._clock()
+        return Answer(entry, source, ttl=entry.fresh_until - now, age=entry.age(now), forward=forward)
+
+    def _forward(self, seen: Recollection, *, refresh: bool) -> Forward:
+        if seen.entry is None or seen.accepted_at is None:
+            return Forward.MISS
+        return Forward.REQUEST if refresh and self._clock() < seen.entry.fresh_until else Forward.STALE

@@ -1,0 +1,117 @@
+"""What to call the providers, and their logos: the application's own list from GenAuth, else a table of names.
+
+The list belongs to the application, not to a person, and is fetched beside a request, never in its way: the first request
+waits a moment for it, later ones get what is known.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal, Protocol
+
+from bff.accounts import LinkedAccount, safe_avatar
+from bff.deadline import Deadline
+from bff.errors import BffError
+from bff.genauth.client import ExtIdp
+from bff.provider_names import PROVIDER_NAMES
+
+Language = Literal["en", "zh"]
+
+_FRESH_SECONDS = 600.0
+_RETRY_SECONDS = 30.0
+_FIRST_WAIT_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """A provider as a frontend shows it. ``category`` is social, enterprise or None."""
+
+    type: str
+    name: str
+    category: str | None
+    logo_url: str | None
+
+
+class Catalogue:
+    """The application's identity sources by id. Immutable, and a key for memos: two of equal content are told apart."""
+
+    def __init__(self, sources: Sequence[ExtIdp] = ()) -> None:
+        # Several connections may share a source; the first one speaks for it, as GenAuth lists them.
+        self._sources = MappingProxyType({source.ext_idp_id: source for source in reversed(sources) if source.ext_idp_id})
+
+    def provider_of(self, account: LinkedAccount, language: Language) -> Provider:
+        """Names fall back from the application's own to the brand's to the type itself.
+
+        GenAuth's ``name`` is in whatever language the console was used in, ``name_en`` is optional: an English reader is shown
+        a brand rather than characters.
+        """
+        known = PROVIDER_NAMES.get(account.provider)
+        source = self._sources.get(account.id or "", _NO_SOURCE)
+        if language == "zh":
+            names = (source.name, source.name_en, known and known.zh)
+        else:
+            names = (source.name_en, source.name if (source.name or "").isascii() else None, known and known.en, source.name)
+        return Provider(
+            type=account.provider,
+            name=next((name for name in names if name), account.provider),
+            category=source.category or (known.category if known else None),
+            logo_url=safe_avatar(source.logo_url),
+        )
+
+
+_NO_SOURCE = ExtIdp(None, "", None, None, None, None)
+
+
+class GenAuth(Protocol):
+    """Who knows: `bff.genauth.client.GenAuthClient`."""
+
+    def ext_idps(self, token: str, deadline: Deadline) -> Sequence[ExtIdp]:
+        """The application's enabled identity sources."""
+
+
+class Providers:
+    """The catalogue, kept current behind the requests."""
+
+    def __init__(self, genauth: GenAuth, fetch_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        """``fetch_seconds`` bounds one fetch."""
+        self._genauth = genauth
+        self._fetch_seconds = fetch_seconds
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._due = float("-inf")
+        self._catalogue: Catalogue | None = None
+        self._fetched = threading.Event()
+        self._first_until = float("inf")
+
+    def freshen(self, token: str) -> None:
+        """See to it that the catalogue is fetched when it is due. Returns at once."""
+        if self._clock() < self._due:
+            return
+        with self._lock:
+            now = self._clock()
+            if now < self._due:
+                return
+            self._due = now + _RETRY_SECONDS
+            self._first_until = now + _FIRST_WAIT_SECONDS
+        threading.Thread(target=self._fetch, args=(token,), name="providers", daemon=True).start()
+
+    def catalogue(self, deadline: Deadline) -> Catalogue:
+        """What is known; the very first fetch is waited for, half a second at most."""
+        if self._catalogue is None:
+            self._fetched.wait(min(deadline.remaining(), max(0.0, self._first_until - self._clock())))
+        return self._catalogue or _UNKNOWN
+
+    def _fetch(self, token: str) -> None:
+        try:
+            self._catalogue = Catalogue(self._genauth.ext_idps(token, Deadline.after(self._fetch_seconds)))
+        except BffError:
+            return  # the client has logged why; names from the table serve until the next try
+        else:
+            self._due = self._clock() + _FRESH_SECONDS
+        finally:
+            self._fetched.set()
+
+
+_UNKNOWN = Catalogue()

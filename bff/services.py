@@ -1,0 +1,114 @@
+"""The wiring, top to bottom: settings in, services out. Every edge is made here and handed in; nothing connects yet."""
+
+from dataclasses import dataclass
+
+from flask import Flask
+
+from bff.access_tokens import AccessTokens
+from bff.backends import redis_backend
+from bff.breaker import Breaker, Rules
+from bff.cache import AccountsCache
+from bff.deadline import Deadline
+from bff.dependencies import Dependencies
+from bff.errors import BffError, GenAuthTrouble
+from bff.genauth.client import GenAuthClient
+from bff.introspection import Introspector
+from bff.keyset import KeySet
+from bff.keysource import KeySource
+from bff.leases import Leases
+from bff.linked_accounts import Lifetimes, LinkedAccounts
+from bff.metrics import Metrics
+from bff.providers import Providers
+from bff.ratelimit import RateLimit
+from bff.refusals import Refusals
+from bff.sealing import PlainSeal, Seal, SecretSeal
+from bff.sessions import Sessions, Verifier
+from bff.settings import Settings
+from bff.store import Store
+
+REDIS_TIMEOUT_SECONDS = 0.25
+REFUSAL_SECONDS = 8.0
+# A caller that is killed keeps the others waiting this long; one that lives renews it.
+LEASE_SECONDS = 1.5
+# People behind one address are many: a school, an office, a carrier's gateway.
+ADDRESS_TIMES = 10
+# Redis answers in well under a millisecond or not at all: one failure is enough to know, and a second to find out again.
+_REDIS_BREAKER = Rules(failures_in_a_row=1, open_seconds=1.0, open_at_most=4.0, probe_seconds=2.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What the web package may use."""
+
+    settings: Settings
+    sessions: Sessions
+    linked_accounts: LinkedAccounts
+    providers: Providers
+    user_limit: RateLimit | None
+    address_limit: RateLimit | None
+    dependencies: Dependencies
+    metrics: Metrics
+
+
+def make_services(app: Flask, settings: Settings) -> Services:
+    """Everything the service needs, from its settings alone. ``app`` is what flask-caching registers its backend with."""
+    metrics = Metrics()
+    seal: Seal = SecretSeal(settings.cache_secret) if settings.cache_secret else PlainSeal()
+    store = Store(
+        lambda: redis_backend(app, settings.redis_url, timeout=REDIS_TIMEOUT_SECONDS),
+        Breaker("redis", _REDIS_BREAKER, on_change=metrics.breaker_changed),
+        metrics,
+    )
+    genauth = GenAuthClient.from_settings(settings, metrics)
+    return Services(
+        settings=settings,
+        sessions=Sessions(_verifier(settings, genauth)),
+        linked_accounts=LinkedAccounts(
+            genauth,
+            AccountsCache(
+                store,
+                seal,
+                Leases(store, LEASE_SECONDS),
+                metrics,
+                app_id=settings.genauth_app_id,
+                ttl=settings.cache_ttl_seconds,
+                stale=settings.cache_stale_seconds,
+                refusal=REFUSAL_SECONDS,
+            ),
+            Refusals(REFUSAL_SECONDS),
+            metrics,
+            Lifetimes(
+                ttl=settings.cache_ttl_seconds,
+                accepted=settings.token_accepted_seconds,
+                stale=settings.cache_stale_seconds,
+            ),
+        ),
+        providers=Providers(genauth, settings.upstream_deadline_seconds),
+        user_limit=_limit("user", settings, store, seal, metrics),
+        address_limit=_limit("address", settings, store, seal, metrics, times=ADDRESS_TIMES),
+        dependencies=Dependencies({"redis": store.ping, "genauth": lambda: _answers(genauth)}),
+        metrics=metrics,
+    )
+
+
+def _verifier(settings: Settings, genauth: GenAuthClient) -> Verifier:
+    if settings.token_verification == "introspection":  # noqa: S105 - the name of a way, no password
+        return Introspector(genauth, app_id=settings.genauth_app_id, accepted_seconds=settings.token_accepted_seconds)
+    source = KeySource(genauth, host=settings.genauth_host, issuer=settings.genauth_issuer, url=settings.genauth_jwks_url)
+    return AccessTokens(KeySet(source, fetch_seconds=settings.upstream_deadline_seconds), audience=settings.genauth_app_id)
+
+
+def _limit(scope: str, settings: Settings, store: Store, seal: Seal, metrics: Metrics, times: int = 1) -> RateLimit | None:
+    if settings.rate_limit is None:
+        return None
+    return RateLimit(scope, settings.rate_limit, store, metrics, name=lambda member: seal.name(scope, member), times=times)
+
+
+def _answers(genauth: GenAuthClient) -> bool:
+    try:
+        genauth.discovery(Deadline.after(1.0))
+    except GenAuthTrouble:
+        return False
+    except BffError:
+        return True  # it answered, if only to say no
+    return True

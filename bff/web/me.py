@@ -1,0 +1,63 @@
+"""``GET /me/linked-accounts``: the one question."""
+
+from functools import lru_cache
+from typing import cast
+
+from flask import Response, g, request
+from flask_smorest import Blueprint
+from marshmallow import ValidationError
+from werkzeug.datastructures import LanguageAccept
+from werkzeug.http import parse_accept_header
+
+from bff.errors import InvalidRequest
+from bff.providers import Language
+from bff.web.context import deadline, services, session
+from bff.web.documenting import documents_problems
+from bff.web.presenting import body, cache_status
+from schemas.linked_accounts import RESPONSE_HEADERS as HEADERS
+from schemas.linked_accounts import LinkedAccountsQuerySchema, LinkedAccountsSchema
+
+me = Blueprint("me", __name__, description="What belongs to the person whose session token is sent.")
+
+_QUERY = LinkedAccountsQuerySchema()
+
+
+@me.get("/me/linked-accounts")
+@me.doc(parameters=[{"in": "query", "schema": LinkedAccountsQuerySchema}], security=[{"bearer": []}, {"cookie": []}])
+@me.response(200, LinkedAccountsSchema, headers=HEADERS, description="The linked accounts, sorted by provider type and id.")
+@me.alt_response(304, description="Nothing has changed since the ETag in If-None-Match.")
+@documents_problems(400, 401, 403, 429, 500, 502, 503, 504)
+def linked_accounts() -> Response:
+    """The outside accounts that this person has linked."""
+    include = _include(tuple(request.args.getlist("include")))
+    bff = services()
+    bff.providers.freshen(g.token)
+    answer = bff.linked_accounts.of(session(), deadline(), refresh=request.cache_control.no_cache is not None)
+    g.source = answer.source
+    content, etag = body(
+        answer,
+        g.token,
+        _language(request.headers.get("Accept-Language", "")),
+        bff.providers.catalogue(deadline()),
+        identities="identities" in include,
+    )
+    response = Response(content, content_type="application/json")
+    response.set_etag(etag, weak=True)
+    response.headers["Cache-Control"] = "private, no-store"
+    response.headers["Cache-Status"] = cache_status(answer)
+    response.headers["Age"] = str(int(answer.age))
+    return cast("Response", response.make_conditional(request))
+
+
+@lru_cache(maxsize=64)
+def _include(values: tuple[str, ...]) -> frozenset[str]:
+    try:
+        return frozenset(map(str.strip, _QUERY.load({"include": ",".join(values)})["include"].split(",")))
+    except ValidationError as exc:
+        raise InvalidRequest(" ".join(exc.messages_dict["include"]), note="include") from None
+
+
+@lru_cache(maxsize=256)
+def _language(accepted: str) -> Language:
+    best = parse_accept_header(accepted, LanguageAccept).best_match(("en", "zh"), default="en")
+    return "zh" if best == "zh" else "en"

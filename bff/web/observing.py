@@ -1,0 +1,43 @@
+"""One log line and one metric observation for each request, whatever its end."""
+
+import time
+
+import structlog
+from flask import Flask, Response, g, request
+
+from bff.web.context import services
+
+log = structlog.get_logger()
+
+
+def observe(app: Flask) -> None:
+    """Watch every request of this application."""
+    app.before_request(_begin)
+    app.after_request(_end)
+
+
+def _begin() -> None:
+    g.started = time.perf_counter()
+
+
+def _end(response: Response) -> Response:
+    seconds = time.perf_counter() - g.started
+    # The rule, never the path: what a caller puts into a path or a query stays with the caller.
+    route = request.url_rule.rule if request.url_rule else "unmatched"
+    source, code = g.get("source", "none"), g.get("error_code")
+    metrics = services().metrics
+    metrics.answered(route, response.status_code, source, seconds)
+    if code:
+        metrics.refused(code)
+    if source != "none":
+        metrics.accounts_served(source)
+    log.info(
+        "request",
+        method=request.method,
+        route=route,
+        status=response.status_code,
+        source=source,
+        milliseconds=round(seconds * 1000, 2),
+        **({"code": code, "note": g.error_note} if code else {}),
+    )
+    return response

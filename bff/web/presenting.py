@@ -1,0 +1,63 @@
+"""An answer as bytes and headers: the contract's JSON, its ETag, and where it came from (RFC 9211)."""
+
+from base64 import urlsafe_b64encode
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from functools import lru_cache
+from hashlib import blake2b
+
+import msgspec
+import orjson
+
+from bff.accounts import LinkedAccount
+from bff.leaks import LeakGuard
+from bff.linked_accounts import Answer, Source
+from bff.providers import Catalogue, Language
+from schemas.linked_accounts import LinkedAccountSchema, MetaSchema
+
+_ACCOUNTS = LinkedAccountSchema(many=True)
+_META = MetaSchema()
+
+
+def body(answer: Answer, token: str, language: Language, catalogue: Catalogue, *, identities: bool) -> tuple[bytes, str]:
+    """The contract's JSON and its weak ETag: over the data, since ``meta`` changes with every question.
+
+    The caller's own ``token`` is looked for once more: accounts remembered for one session may be served to another.
+    """
+    accounts, etag = _rendered(bytes(answer.entry.raw), language, catalogue, identities)
+    if token.encode() in accounts:
+        cleaned, _ = LeakGuard([token]).clean(orjson.loads(accounts))
+        accounts = orjson.dumps(cleaned)
+    meta = _meta(len(answer.accounts), answer.stale, int(answer.entry.at))
+    return b'{"linkedAccounts":%b,"meta":%b}' % (accounts, meta), etag
+
+
+def cache_status(answer: Answer) -> str:
+    """The ``Cache-Status`` field's value."""
+    match answer.source:
+        case Source.CACHE:
+            parts: Iterable[str] = ("hit", f"ttl={int(answer.ttl)}")
+        case Source.STALE:
+            parts = ("hit", f"ttl={int(answer.ttl)}", "detail=stale-if-error")
+        case Source.COLLAPSED:
+            parts = (f"fwd={answer.forward}", "collapsed")
+        case Source.GENAUTH:
+            parts = (f"fwd={answer.forward}",)
+    return "; ".join(("linked-accounts", *parts))
+
+
+# The same accounts are asked for again and again; what a schema made of them once need not be made twice.
+@lru_cache(maxsize=1024)
+def _rendered(raw: bytes, language: Language, catalogue: Catalogue, identities: bool) -> tuple[bytes, str]:  # noqa: FBT001
+    accounts = msgspec.json.decode(raw, type=tuple[LinkedAccount, ...])
+    views = [msgspec.structs.asdict(account) | {"provider": catalogue.provider_of(account, language)} for account in accounts]
+    if not identities:
+        for view in views:
+            del view["identities"]
+    rendered = orjson.dumps(_ACCOUNTS.dump(views))
+    return rendered, urlsafe_b64encode(blake2b(rendered, digest_size=12).digest()).decode()
+
+
+@lru_cache(maxsize=1024)
+def _meta(total: int, stale: bool, fetched_at: int) -> bytes:  # noqa: FBT001 - memoised by position
+    return orjson.dumps(_META.dump({"total": total, "stale": stale, "fetched_at": datetime.fromtimestamp(fetched_at, UTC)}))

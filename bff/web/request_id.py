@@ -1,0 +1,28 @@
+"""Every request has an id, the caller's or one of ours, in its answer and its log line."""
+
+import re
+import uuid
+
+from flask import Flask, Response, g, request
+from structlog.contextvars import bind_contextvars, clear_contextvars
+
+HEADER = "X-Request-Id"
+_ACCEPTABLE = re.compile(r"[A-Za-z0-9._-]{8,128}", re.ASCII)
+
+
+def carry_request_ids(app: Flask) -> None:
+    """Give each request its id before anything else happens, and send it back whatever happens."""
+    app.before_request(_begin)
+    app.after_request(_send)
+
+
+def _begin() -> None:
+    offered = request.headers.get(HEADER, "")
+    g.request_id = offered if _ACCEPTABLE.fullmatch(offered) else uuid.uuid4().hex
+    clear_contextvars()
+    bind_contextvars(request_id=g.request_id)
+
+
+def _send(response: Response) -> Response:
+    response.headers[HEADER] = g.request_id
+    return response

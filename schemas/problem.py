@@ -1,0 +1,17 @@
+"""Problem details (RFC 9457), the shape of every error."""
+
+from marshmallow import fields
+
+from schemas.camel_case import CamelCaseSchema
+
+
+class ProblemSchema(CamelCaseSchema):
+    """What went wrong: ``title`` for the person, ``code`` for the frontend, ``requestId`` for whoever asks us."""
+
+    type = fields.String(required=True, metadata={"example": "/problems/token-expired", "format": "uri-reference"})
+    title = fields.String(required=True, metadata={"example": "Your session has expired."})
+    status = fields.Integer(required=True, metadata={"example": 401})
+    code = fields.String(required=True, metadata={"example": "token_expired"})
+    detail = fields.String(metadata={"description": "What to do about it, where there is more to say."})
+    instance = fields.String(required=True, metadata={"example": "/me/linked-accounts"})
+    request_id = fields.String(required=True)

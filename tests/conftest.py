@@ -1,0 +1,89 @@
+"""The parts that most tests need, all real: a GenAuth on a port, a Valkey on a socket, the application between them."""
+
+import pytest
+import redis
+
+from bff import embedded
+from bff.factory import create_app
+from bff.sandbox import Sandbox
+from bff.settings import Settings
+
+
+@pytest.fixture(scope="session")
+def _genauth():
+    with Sandbox() as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def genauth(_genauth):
+    """A healthy GenAuth that nobody has asked anything."""
+    _genauth.reset()
+    return _genauth
+
+
+@pytest.fixture(scope="session")
+def _valkey():
+    server = embedded.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def valkey(_valkey):
+    """A real Valkey, emptied; `redis` is a connection to it."""
+    with redis.Redis.from_url(_valkey.url) as connection:
+        connection.flushall()
+        connection.config_set("maxmemory", 64_000_000)
+        connection.config_set("maxmemory-policy", "allkeys-lru")
+    return _valkey
+
+
+@pytest.fixture
+def stored(valkey):
+    """What Redis holds: a connection of the test's own."""
+    with redis.Redis.from_url(valkey.url) as connection:
+        yield connection
+
+
+@pytest.fixture
+def environ(genauth, valkey):
+    """The smallest environment that works."""
+    return {
+        "GENAUTH_HOST": genauth.url,
+        "GENAUTH_APP_ID": genauth.app_id,
+        "GENAUTH_APP_SECRET": genauth.app_secret,
+        "REDIS_URL": valkey.url,
+        "LOG_LEVEL": "info",
+        "RATE_LIMIT": "off",
+    }
+
+
+@pytest.fixture
+def app_with(environ):
+    """An application with some settings of its own: ``app_with(CACHE_TTL_SECONDS="1")``."""
+
+    def make(**changed):
+        return create_app(Settings.from_env({**environ, **changed}))
+
+    return make
+
+
+@pytest.fixture
+def app(app_with):
+    return app_with()
+
+
+@pytest.fixture
+def client(app):
+    return app.test_client()
+
+
+@pytest.fixture
+def sign_in(genauth):
+    """The headers of a request by somebody: ``sign_in("mei")``; what `Sandbox.token` takes may follow."""
+
+    def headers(person, **token):
+        return {"Authorization": f"Bearer {genauth.token(person, **token)}"}
+
+    return headers

@@ -1,0 +1,128 @@
+"""Identities become accounts: `bff.accounts`."""
+
+import random
+from itertools import permutations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bff.accounts import Identity, Profile, display_name, link, masked, safe_avatar
+
+
+def identity(id_="i1", source="s1", provider="wechat", type_="openid", **profile):
+    return Identity(id_, source, provider, type_, f"subject-{id_}", ("c1",), Profile(**profile))
+
+
+def test_records_of_one_source_are_one_account_and_of_two_are_two():
+    accounts = link([identity("a", "s1"), identity("b", "s1", type_="unionid"), identity("c", "s2")])
+
+    assert [account.id for account in accounts] == ["s1", "s2"]
+    assert accounts[0].identity_types == ("openid", "unionid")
+
+
+def test_a_record_without_a_source_stands_for_itself():
+    accounts = link([identity("a", None), identity("b", None)])
+
+    assert [account.id for account in accounts] == ["a", "b"]
+
+
+def test_equal_records_in_any_order_give_equal_accounts():
+    records = [
+        identity("a", "s1", type_="openid", nickname="per application"),
+        identity("b", "s1", type_="unionid", nickname="everywhere"),
+        identity("c", "s2", provider="github", type_="primary", nickname="octo"),
+    ]
+
+    assert all(link(order) == link(records) for order in permutations(records))
+
+
+@pytest.mark.parametrize(
+    "types", [("unionid", "openid"), ("union_id", "user_id"), ("primary", "openid"), ("user_id", "open_id"), ("openid", "whatever")]
+)
+def test_the_record_that_speaks_best_for_the_account_names_it(types):
+    first, second = types
+    records = [identity("b", type_=first, nickname="speaks"), identity("a", type_=second, nickname="is silent")]
+    random.shuffle(records)
+
+    assert link(records)[0].display_name == "speaks"
+
+
+def test_what_the_best_record_does_not_say_the_next_one_does():
+    (account,) = link([identity("a", type_="unionid", nickname="  "), identity("b", nickname="Mei", photo="https://x.example/a.png")])
+
+    assert (account.display_name, account.avatar_url) == ("Mei", "https://x.example/a.png")
+
+
+@pytest.mark.parametrize(
+    ("profile", "name"),
+    [
+        ({"nickname": "Nick", "name": "Name", "username": "user"}, "Nick"),
+        ({"nickname": " ", "name": "Name", "username": "user"}, "Name"),
+        ({"name": "", "username": "user", "email": "local@example.com"}, "user"),
+        ({"email": "local@example.com"}, "local"),
+        ({"email": "no address"}, None),
+        ({}, None),
+    ],
+)
+def test_people_are_called_by_the_first_name_that_is_not_blank(profile, name):
+    assert display_name(Profile(**profile)) == name
+
+
+@pytest.mark.parametrize(
+    ("email", "shown"),
+    [
+        ("nuts@example.com", "n•••@example.com"),
+        ("n@example.com", "n•••@example.com"),
+        ("@example.com", None),
+        ("nuts@", None),
+        ("a@b@example.com", None),
+        ("nuts", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_an_email_shows_its_first_letter_and_its_domain(email, shown):
+    assert masked(email) == shown
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://example.com/a.png",
+        "javascript:alert(1)",
+        "data:image/png;base64,AAAA",
+        "//example.com/a.png",
+        "https://",
+        "https://user:password@example.com/a.png",
+        "https://example.com/a b.png",
+        "https://example.com/\u202ea.png",
+        'https://example.com/"onerror="x',
+        "https://[broken/a.png",
+        "https://example.com/" + "a" * 2048,
+        "",
+        None,
+    ],
+)
+def test_an_avatar_that_a_page_should_not_load_is_left_out(url):
+    assert safe_avatar(url) is None
+
+
+texts = st.none() | st.text(max_size=40)
+profiles = st.builds(Profile, texts, texts, texts, texts, texts)
+ids = st.none() | st.sampled_from(["s1", "s2", "s3"])
+identities = st.builds(
+    Identity, st.none() | st.text(min_size=1, max_size=4), ids, st.text(min_size=1, max_size=8), texts, texts, st.just(()), profiles
+)
+
+
+@given(st.lists(identities, max_size=12))
+def test_no_record_is_lost_and_none_is_counted_twice(records):
+    accounts = link(records)
+
+    assert sum(len(account.identities) for account in accounts) == sum(record.account_id is not None for record in records)
+    assert len({account.id for account in accounts}) == len(accounts)
+    assert accounts == sorted(accounts, key=lambda account: (account.provider, account.id))
+    for account in accounts:
+        assert account.display_name != ""
+        assert account.avatar_url is None or account.avatar_url.startswith("https://")
