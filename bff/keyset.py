@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from bff.attempts import Attempts
 from bff.deadline import Deadline
-from bff.errors import BffError, GenAuthTimeout, GenAuthUnavailable, TokenInvalid
+from bff.errors import BffError, GenAuthTimeout, GenAuthTrouble, GenAuthUnavailable, TokenInvalid
 from bff.jwks import Key
 from bff.keysource import KeySource
 from bff.memo import Memo
@@ -27,8 +27,10 @@ OLD_AFTER_SECONDS = 600.0
 UNKNOWN_SECONDS = 60.0
 # A set speaks for tokens issued up to this long after we asked for it: GenAuth's clock may be that far ahead of ours.
 SKEW_SECONDS = 10.0
-# More threads than these do not wait for a key that may not exist; forged tokens could otherwise occupy them all.
-MOST_WAITING = 16
+# With a GenAuth that hangs, forged tokens could occupy every thread: those beyond the first few wait for a key only as long as
+# a fetch usually takes.
+PATIENT_THREADS = 16
+IMPATIENT_SECONDS = 0.5
 REMEMBERED_UNKNOWN = 256
 
 
@@ -57,6 +59,7 @@ class Keys:
 class _Fetch:
     process: int = field(default_factory=os.getpid)
     done: threading.Event = field(default_factory=threading.Event)
+    failure: type[GenAuthTrouble] = GenAuthUnavailable
 
 
 def in_a_thread(work: Callable[[], None]) -> None:
@@ -82,7 +85,7 @@ class KeySet:
         self._monotonic = monotonic
         self._start = start
         self._lock = threading.Lock()
-        self._room = threading.Semaphore(MOST_WAITING)
+        self._room = threading.Semaphore(PATIENT_THREADS)
         self._attempts = Attempts()
         self._unknown: Memo[str, Keys] = Memo(REMEMBERED_UNKNOWN)
         self._held: Keys | None = None
@@ -115,6 +118,7 @@ class KeySet:
         Raises TokenInvalid when there is no such key, GenAuthUnavailable or GenAuthTimeout when that cannot be told now.
         """
         held = self._held
+        first = held is None
         if held is None:
             held = self._first(deadline)
         elif self._monotonic() - held.asked >= OLD_AFTER_SECONDS:
@@ -125,6 +129,8 @@ class KeySet:
         if kid is None:
             # No newer set would tell which of its keys is meant.
             raise TokenInvalid(note="no kid")
+        if first and held.speak_for(issued_at):
+            raise self._unheard_of(kid, held)
         return self._newly_published(kid, issued_at, deadline)
 
     def _first(self, deadline: Deadline) -> Keys:
@@ -132,7 +138,8 @@ class KeySet:
         if fetch is not None:
             self._wait(fetch, deadline)
         if self._held is None:
-            raise GenAuthUnavailable(note="no key set yet", retry_after=self._rest())
+            failure = fetch.failure if fetch else GenAuthUnavailable
+            raise failure(note="no key set yet", retry_after=self._rest())
         return self._held
 
     def _newly_published(self, kid: str, issued_at: float, deadline: Deadline) -> tuple[Key, Keys]:
@@ -146,23 +153,26 @@ class KeySet:
             raise TokenInvalid(note="unknown kid, again")
         fetch = self._refresh()
         if fetch is not None:
-            self._wait_if_there_is_room(fetch, deadline)
+            self._wait_in_a_crowd(fetch, deadline)
         held = self._held
         key = held.find(kid) if held else None
         if held and key:
             return key, held
         if held and not self._last_failed and (fetch or held.speak_for(issued_at)):
-            self._unknown.put(kid, held)
-            raise TokenInvalid(note="unknown kid")
+            raise self._unheard_of(kid, held)
         raise GenAuthUnavailable(note="unknown kid, and no newer key set", retry_after=self._rest())
 
-    def _wait_if_there_is_room(self, fetch: _Fetch, deadline: Deadline) -> None:
-        if not self._room.acquire(blocking=False):
-            raise GenAuthUnavailable(note="too many wait for the key set", retry_after=1.0)
+    def _unheard_of(self, kid: str, held: Keys) -> TokenInvalid:
+        self._unknown.put(kid, held)
+        return TokenInvalid(note="unknown kid")
+
+    def _wait_in_a_crowd(self, fetch: _Fetch, deadline: Deadline) -> None:
+        patient = self._room.acquire(blocking=False)
         try:
-            self._wait(fetch, deadline)
+            self._wait(fetch, deadline if patient else deadline.within(IMPATIENT_SECONDS))
         finally:
-            self._room.release()
+            if patient:
+                self._room.release()
 
     @staticmethod
     def _wait(fetch: _Fetch, deadline: Deadline) -> None:
@@ -201,6 +211,7 @@ class KeySet:
             keys = Keys(issuer, by_kid, version, asked_at, asked)
         except BffError as trouble:
             log.warning("key set not refreshed: %s", trouble.note or trouble.code)
+            fetch.failure = GenAuthTimeout if isinstance(trouble, GenAuthTimeout) else GenAuthUnavailable
         except Exception as defect:  # noqa: BLE001 - nobody stands above a thread, and those who wait must be let go
             log.error("key set not refreshed: %s", type(defect).__name__)  # noqa: TRY400 - its text may be anything
         finally:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from bff.deadline import Deadline
-from bff.errors import GenAuthMalformed, GenAuthTrouble
+from bff.errors import BffError, GenAuthMalformed
 from bff.jwks import Key, usable_keys
 from bff.setting_rules import Wrong
 from bff.setting_urls import url as permitted_url
@@ -60,13 +60,13 @@ class KeySource:
         self._discovered_at = 0.0
 
     def fetch(self, deadline: Deadline) -> tuple[str, tuple[Key, ...]]:
-        """The issuer and at least one key; raises GenAuthTrouble. One caller at a time."""
+        """The issuer and at least one key; raises what GenAuth's client raises, or GenAuthMalformed. One caller at a time."""
         issuer, url = self._where(deadline)
         try:
             keys = usable_keys(self._genauth.key_set(url, deadline))
             if not keys:
                 raise GenAuthMalformed(note="no usable key in the key set")
-        except GenAuthTrouble:
+        except BffError:
             self._discovered = None
             raise
         return issuer, keys

@@ -154,7 +154,7 @@ def test_a_failure_is_never_remembered(clock):
     assert of(sessions).user_id == "mei"
 
 
-@pytest.mark.parametrize("token", ["", " ", "a b", "tok\nen", "tok\x00en", "tökén", "=", "a=b", "a,b", "a\u0660", "\U0001d7d9", "a;b"])
+@pytest.mark.parametrize("token", ["", " ", "a b", "tok\nen", "tok\x00en", "tökén", "=", "a=b", "a\u0660", "\U0001d7d9", "a;b"])
 def test_a_token_of_other_characters_is_not_looked_at(sessions, verifier, token):
     with pytest.raises(TokenInvalid) as refusal:
         of(sessions, token)
