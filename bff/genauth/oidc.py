@@ -24,10 +24,10 @@ _INTROSPECTION, _DISCOVERY = IntrospectionSchema(), DiscoverySchema()
 
 @dataclass(frozen=True, slots=True)
 class Discovery:
-    """What GenAuth's OpenID Connect discovery says; None where it is silent."""
+    """What GenAuth's OpenID Connect discovery says. ``introspection_auth_methods`` is empty where it is silent."""
 
-    issuer: str | None
-    jwks_uri: str | None
+    issuer: str
+    jwks_uri: str
     introspection_endpoint: str | None
     introspection_auth_methods: tuple[str, ...] = ()
 
@@ -76,8 +76,11 @@ def introspection_request(
 
 
 def read_discovery(answer: Answer) -> Discovery:
-    """The discovery document. GenAuthRejected for a 4xx: GENAUTH_HOST is not what we think."""
-    return Discovery(**_load(_DISCOVERY, _object(answer)))
+    """The discovery document, which must name an issuer and a key set. GenAuthRejected for a 4xx."""
+    found = _load(_DISCOVERY, _object(answer))
+    if not found["issuer"] or not found["jwks_uri"]:
+        raise GenAuthMalformed(note=note(answer, "no issuer or no key set"))
+    return Discovery(**found)
 
 
 def read_key_set(answer: Answer) -> dict[str, Any]:

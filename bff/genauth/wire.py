@@ -12,8 +12,8 @@ from marshmallow import Schema
 from bff.accounts import Identity, Profile, safe_avatar
 from bff.errors import TokenInvalid
 from bff.genauth.envelope import UnreadableData, note, opened
-from bff.genauth.leaks import secrets_in
 from bff.genauth.messages import Answer, Request
+from bff.genauth.provider_tokens import secrets_in
 from schemas.genauth import ExtIdpSchema, IdentitySchema
 
 __all__ = [

@@ -1,0 +1,129 @@
+"""What GenAuth can be asked. How is `asking`'s; what an answer means `wire`'s and `oidc`'s; bytes are `transport`'s."""
+
+import threading
+import time
+from typing import Any, Self
+
+from bff.deadline import Deadline
+from bff.errors import BffError
+from bff.genauth import oidc, wire
+from bff.genauth.asking import Asker, Question
+from bff.genauth.lanes import Lane, Metrics, RetryBudget
+from bff.genauth.oidc import Discovery, Introspection
+from bff.genauth.transport import Transport
+from bff.genauth.wire import ExtIdp, Identities
+from bff.setting_rules import Wrong
+from bff.setting_urls import url as permitted_url
+from bff.settings import Settings
+
+__all__ = ["Discovery", "ExtIdp", "GenAuthClient", "Identities", "Introspection", "Metrics"]
+
+DISCOVERED_SECONDS = 3600.0
+REDISCOVER_SECONDS = 30.0
+
+
+class GenAuthClient:
+    """Asks GenAuth, for many people at once; nothing about a person stays here.
+
+    ``host`` is GENAUTH_HOST, which may end in a path (unified domains tell applications apart by it, genauth-api.md 1.1).
+    """
+
+    def __init__(
+        self,
+        host: str,
+        app_id: str,
+        app_secret: str | None,
+        transport: Transport,
+        *,
+        metrics: Metrics,
+        upstream_seconds: float = 3.0,
+        at_once: int = 32,
+        budget: RetryBudget | None = None,
+    ) -> None:
+        self._host = host.rstrip("/")
+        self._app_id = app_id
+        self._app_secret = app_secret
+        self._transport = transport
+        self._upstream_seconds = upstream_seconds
+        self._asker = Asker(self._host, transport, metrics, upstream_seconds=upstream_seconds, budget=budget)
+        self.identities_lane = Lane("identities", at_once, metrics)
+        self.sources_lane = Lane("ext-idps", 2, metrics)
+        # Of its own, so that tokens can be verified while get-identities hangs.
+        self.oidc_lane = Lane("oidc", 8, metrics)
+        self._endpoint_lock = threading.Lock()
+        self._endpoint = (f"{self._host}{oidc.INTROSPECTION_PATH}", False)
+        self._rediscover_at = float("-inf")
+
+    @classmethod
+    def from_settings(cls, settings: Settings, metrics: Metrics) -> Self:
+        """The client that the settings describe. Connects to nothing yet."""
+        transport = Transport(ca_bundle=settings.genauth_ca_bundle, connect_seconds=settings.upstream_connect_seconds)
+        return cls(
+            settings.genauth_host,
+            settings.genauth_app_id,
+            settings.genauth_app_secret,
+            transport,
+            metrics=metrics,
+            upstream_seconds=settings.upstream_deadline_seconds,
+        )
+
+    def identities(self, token: str, deadline: Deadline) -> Identities:
+        """The person's identity records. Raises TokenRefused, UserBlocked, GenAuthRejected, GenAuthTrouble, TokenInvalid."""
+        request = wire.identities_request(self._app_id, token)
+        return self._asker.answer(self.identities_lane, Question("identities", request, wire.read_identities), deadline)
+
+    def ext_idps(self, token: str, deadline: Deadline) -> list[ExtIdp]:
+        """The identity sources that the application offers; the same errors as `identities`."""
+        request = wire.ext_idps_request(self._app_id, token)
+        return self._asker.answer(self.sources_lane, Question("ext_idps", request, wire.read_ext_idps), deadline)
+
+    def discovery(self, deadline: Deadline) -> Discovery:
+        """The OpenID Connect discovery document. Raises GenAuthTrouble, or GenAuthRejected if there is none."""
+        return self._asker.answer(self.oidc_lane, Question("discovery", oidc.discovery_request(), oidc.read_discovery), deadline)
+
+    def key_set(self, url: str, deadline: Deadline) -> dict[str, Any]:
+        """The JSON Web Key Set at that absolute address. Raises GenAuthTrouble, or GenAuthRejected if there is none."""
+        return self._asker.answer(self.oidc_lane, Question("key_set", oidc.key_set_request(url), oidc.read_key_set), deadline)
+
+    def introspect(self, token: str, deadline: Deadline, *, strict: bool = True) -> Introspection:
+        """What GenAuth says of a token; ``strict`` also counts those of deleted and deactivated users as inactive.
+
+        Raises GenAuthTrouble, or GenAuthRejected if GenAuth does not accept our secret: that is no word about the token.
+        """
+        deadline = deadline.within(self._upstream_seconds)
+        url, basic = self._introspection_endpoint(deadline)
+        request = oidc.introspection_request(url, self._app_id, self._app_secret, token, basic=basic, strict=strict)
+        return self._asker.answer(self.oidc_lane, Question("introspection", request, oidc.read_introspection), deadline)
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        self._transport.close()
+
+    def _introspection_endpoint(self, deadline: Deadline) -> tuple[str, bool]:
+        """Its address and whether our secret goes into the header; from discovery, else where GenAuth's documents say."""
+        if time.monotonic() < self._rediscover_at:
+            return self._endpoint
+        if self._endpoint_lock.acquire(timeout=deadline.remaining() / 2):
+            try:
+                if time.monotonic() >= self._rediscover_at:
+                    self._rediscover(deadline.within(deadline.remaining() / 2))
+            finally:
+                self._endpoint_lock.release()
+        return self._endpoint
+
+    def _rediscover(self, deadline: Deadline) -> None:
+        believed = REDISCOVER_SECONDS
+        try:
+            self._endpoint = self._discovered_endpoint(deadline)
+            believed = DISCOVERED_SECONDS
+        except (BffError, Wrong):
+            pass  # logged already; what we know may still be right
+        self._rediscover_at = time.monotonic() + believed
+
+    def _discovered_endpoint(self, deadline: Deadline) -> tuple[str, bool]:
+        found = self.discovery(deadline)
+        url = permitted_url(found.introspection_endpoint or f"{self._host}{oidc.INTROSPECTION_PATH}")
+        if url.startswith("http:") and not self._host.startswith("http:"):
+            raise Wrong("is plain http")  # our secret goes there
+        methods = found.introspection_auth_methods
+        return url, "client_secret_basic" in methods and "client_secret_post" not in methods

@@ -1,0 +1,120 @@
+"""How often and how many at once GenAuth is asked: a lane per kind of question, and a budget for second tries."""
+
+import math
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from bff.breaker import Breaker, CircuitOpen, Permit, State
+from bff.bulkhead import Bulkhead, BulkheadFull
+from bff.errors import BffError, GenAuthTimeout, GenAuthTrouble, GenAuthUnavailable, InternalError
+from bff.genauth.envelope import UnreadableData
+
+# A call that was left less time than this and did not make it says more about us than about GenAuth.
+FAIR_SECONDS = 0.25
+
+
+class LeftAlone(GenAuthUnavailable):
+    """GenAuth was not asked: it failed often enough, or asked for a pause."""
+
+
+class NoPlace(GenAuthUnavailable):
+    """GenAuth was not asked: as many are waiting for it as may."""
+
+
+class Metrics(Protocol):
+    """Who hears of calls: `bff.metrics.Metrics`. ``outcome`` is one of the words in `asking.OUTCOMES`, or ok."""
+
+    def upstream_called(self, operation: str, outcome: str, seconds: float) -> None:
+        """A call ended, or was not made."""
+
+    def upstream_retried(self, operation: str) -> None:
+        """A second try was made."""
+
+    def breaker_changed(self, name: str, state: State) -> None:
+        """A breaker turned."""
+
+    def bulkhead_used(self, name: str, in_use: int) -> None:
+        """Somebody came or went."""
+
+
+class Attempt:
+    """One call in a lane. ``wait`` is what GenAuth's answer asked for, in seconds, if it did."""
+
+    __slots__ = ("probe", "wait")
+
+    def __init__(self, *, probe: bool) -> None:
+        self.probe = probe
+        self.wait: float | None = None
+
+
+class Lane:
+    """One kind of question, with a breaker and a bulkhead of its own: one kind that hangs does not hold up the others."""
+
+    def __init__(self, name: str, places: int, metrics: Metrics) -> None:
+        self.breaker = Breaker(f"genauth-{name}", on_change=metrics.breaker_changed)
+        self.bulkhead = Bulkhead(f"genauth-{name}", places, on_use=metrics.bulkhead_used)
+
+    @contextmanager
+    def attempt(self, seconds: float) -> Iterator[Attempt]:
+        """Room for one call that has so many seconds, or LeftAlone, or NoPlace. How the block ends is what the breaker hears."""
+        permit = self._permit()
+        attempt = Attempt(probe=permit.probe)
+        try:
+            with self.bulkhead.place():
+                yield attempt
+        except BulkheadFull:
+            permit.abandoned()
+            raise NoPlace(note="bulkhead full", retry_after=1) from None
+        except BffError as error:
+            if _says_nothing(error, seconds):
+                permit.abandoned()
+            elif _is_failure(error):
+                permit.failed(attempt.wait)
+            else:
+                permit.succeeded()
+            raise
+        except BaseException:
+            permit.abandoned()
+            raise
+        else:
+            permit.succeeded()
+
+    def _permit(self) -> Permit:
+        try:
+            return self.breaker.enter()
+        except CircuitOpen as refused:
+            raise LeftAlone(note="circuit open", retry_after=math.ceil(refused.retry_after)) from None
+
+
+def _says_nothing(error: BffError, seconds: float) -> bool:
+    return isinstance(error, InternalError) or (isinstance(error, GenAuthTimeout) and seconds < FAIR_SECONDS)
+
+
+def _is_failure(error: BffError) -> bool:
+    # A refused token and a blocked user are GenAuth at work. So is a success whose data cannot be read: one person's profile
+    # must not be able to shut the door for everyone.
+    return isinstance(error, GenAuthTrouble) and not isinstance(error, UnreadableData)
+
+
+class RetryBudget:
+    """Second tries for at most a tenth of the calls, and a few for quiet times: a failing GenAuth gets 1.1 times the load."""
+
+    def __init__(self, share: float = 0.1, reserve: float = 5.0) -> None:
+        self._share = share
+        self._reserve = self._tokens = reserve
+        self._lock = threading.Lock()
+
+    def deposit(self) -> None:
+        """A call was made."""
+        with self._lock:
+            self._tokens = min(self._reserve, self._tokens + self._share)
+
+    def withdraw(self) -> bool:
+        """Whether a second try may be made; if so, it is paid for."""
+        with self._lock:
+            if self._tokens < 1:
+                return False
+            self._tokens -= 1
+            return True

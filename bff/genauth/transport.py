@@ -1,0 +1,204 @@
+"""HTTP to GenAuth: one request out, one answer in, by the deadline. The only module that knows requests and urllib3.
+
+Sent by requests' adapter without its Session, which would share cookies between people, replace the token by one from
+``~/.netrc``, hand it to ``HTTP_PROXY``, and follow redirects with it. What goes wrong becomes one of our errors; its note is
+made of types and numbers, because a library's text may quote the token (``Invalid header value 'Bearer …'``).
+"""
+
+import http.client
+import logging
+import ssl
+from collections.abc import Iterator
+from typing import Any
+
+import certifi
+import requests
+from requests.adapters import HTTPAdapter
+from requests.structures import CaseInsensitiveDict
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, Retry
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import HTTPError
+
+from bff.deadline import Deadline
+from bff.errors import BffError, GenAuthMalformed, GenAuthTimeout, GenAuthUnavailable, InternalError
+from bff.genauth.addresses import Resolver, Unconnected
+from bff.genauth.envelope import UnreadableData
+from bff.genauth.messages import Answer, Request
+from bff.genauth.sockets import Connection, Exchange, TooMuch, exchange
+
+BODY_AT_MOST = 1024 * 1024
+_HOSTS = 4  # GENAUTH_HOST, and what discovery names
+_A_MOMENT = 0.005  # a timer may ring this much before the deadline it was set for
+
+
+class Unreached(GenAuthUnavailable):
+    """No connection came about: the request was not sent."""
+
+
+class Unanswered(GenAuthUnavailable):
+    """The connection ended before an answer began, as when a server closes one that it had kept for us."""
+
+
+class _Plain(Connection, HTTPConnection):
+    pass
+
+
+class _Secure(Connection, HTTPSConnection):
+    pass
+
+
+class _PlainPool(HTTPConnectionPool):
+    ConnectionCls = _Plain
+
+
+class _SecurePool(HTTPSConnectionPool):
+    ConnectionCls = _Secure
+
+
+class _Adapter(HTTPAdapter):
+    """requests' own, with our connections and a TLS context that is made once instead of being loaded per connection."""
+
+    def __init__(self, context: ssl.SSLContext, pool_size: int) -> None:
+        self._context = context
+        super().__init__(pool_connections=_HOSTS, pool_maxsize=pool_size, pool_block=False)
+        # No retries, not even their bookkeeping; urllib3's would sleep for as long as Retry-After says, up to six hours.
+        self.max_retries = Retry(total=False, redirect=False, respect_retry_after_header=False)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - requests' own
+        super().init_poolmanager(*args, ssl_context=self._context, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = {"http": _PlainPool, "https": _SecurePool}
+
+    def cert_verify(self, conn: Any, *_: object) -> None:  # noqa: ANN401 - a pool
+        conn.cert_reqs = "CERT_REQUIRED"
+
+
+class Transport:
+    """Connections to GenAuth, kept and shared by all threads; nothing about a person is kept with them.
+
+    ``ca_bundle`` is a PEM file to trust instead of the system's and certifi's; not to verify is not on offer.
+    ``pool_size`` is how many idle connections are kept: as many as threads may call at once.
+    """
+
+    def __init__(
+        self,
+        *,
+        ca_bundle: str | None = None,
+        connect_seconds: float = 1.0,
+        pool_size: int = 64,
+        resolver: Resolver | None = None,
+    ) -> None:
+        context = ssl.create_default_context(cafile=ca_bundle)
+        if ca_bundle is None:
+            context.load_verify_locations(certifi.where())
+        self._adapter = _Adapter(context, pool_size)
+        self._connect_seconds = connect_seconds
+        self._resolver = resolver or Resolver()
+        # It logs URLs, in which an id token may travel, and header lines that it cannot read.
+        logging.getLogger("urllib3").setLevel(logging.CRITICAL)
+
+    def send(self, url: str, request: Request, deadline: Deadline) -> Answer:
+        """The answer, whatever its status. ``url`` is absolute.
+
+        Raises Unreached, Unanswered, GenAuthUnavailable, GenAuthTimeout, and GenAuthMalformed for an answer that is compressed,
+        cut off, too large or no HTTP.
+        """
+        prepared = _prepared(url, request)
+        current = exchange.set(Exchange(deadline, deadline.within(self._connect_seconds), self._resolver))
+        try:
+            outcome = self._sent(prepared, deadline)
+        finally:
+            exchange.reset(current)
+        # Not inside an `except`: the error would carry the library's own along, and with it the request and its token.
+        if isinstance(outcome, BffError):
+            raise outcome
+        return outcome
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        self._adapter.close()
+
+    def _sent(self, prepared: requests.PreparedRequest, deadline: Deadline) -> Answer | BffError:
+        left = deadline.remaining()
+        if left <= 0:
+            return GenAuthTimeout(note="no time left to ask")
+        try:
+            response = self._adapter.send(prepared, stream=True, timeout=(min(left, self._connect_seconds), left), verify=True)
+        except Exception as error:  # noqa: BLE001 - whatever it is, its text stays here
+            return _failure(error, deadline, answered=False)
+        try:
+            return _read(response)
+        except Exception as error:  # noqa: BLE001 - whatever it is, its text stays here
+            return _failure(error, deadline, answered=True)
+        finally:
+            # Read to the end, the connection is back in the pool by now; anything less closes it.
+            response.close()
+
+
+def _prepared(url: str, request: Request) -> requests.PreparedRequest:
+    """The request as requests sends it, without `prepare`, which costs as much as the sending."""
+    for name, value in request.headers.items():
+        if not (value.isascii() and value.isprintable()):
+            raise InternalError(note=f"a {name} that no header can carry")
+    prepared = requests.PreparedRequest()
+    prepared.method, prepared.url, prepared.body = request.method, url, request.body
+    prepared.headers = CaseInsensitiveDict(request.headers)
+    if request.body is not None:
+        prepared.headers["Content-Length"] = str(len(request.body))
+    return prepared
+
+
+def _read(response: requests.Response) -> Answer | BffError:
+    encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding not in {"", "identity"}:
+        return GenAuthMalformed(note=f"HTTP {response.status_code}, compressed though we asked for plain")
+    parts: list[bytes] = []
+    size = 0
+    while part := response.raw.read(BODY_AT_MOST + 1 - size, decode_content=False):
+        parts.append(part)
+        size += len(part)
+        if size > BODY_AT_MOST:
+            return UnreadableData(note=f"HTTP {response.status_code}, more than {BODY_AT_MOST} bytes")
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    return Answer(response.status_code, headers, b"".join(parts))
+
+
+# What a cause means before and after an answer has begun; the first that is found counts.
+_MEANINGS: tuple[tuple[type[BaseException], type[BffError], type[BffError]], ...] = (
+    (ssl.SSLCertVerificationError, GenAuthUnavailable, GenAuthUnavailable),
+    (TimeoutError, Unreached, GenAuthTimeout),  # before the deadline only the TLS handshake ends, with the connect budget
+    (ConnectionError, Unanswered, GenAuthUnavailable),  # http.client.RemoteDisconnected is one
+    (TooMuch, GenAuthMalformed, UnreadableData),
+    (http.client.HTTPException, GenAuthMalformed, GenAuthMalformed),
+    (OSError, GenAuthUnavailable, GenAuthUnavailable),
+    (HTTPError, GenAuthMalformed, GenAuthMalformed),
+)
+
+
+def _failure(error: Exception, deadline: Deadline, *, answered: bool) -> BffError:
+    """What a library's error means, told by the types of it and of what caused it, never by their text."""
+    causes = list(_causes(error))
+    note = " < ".join(dict.fromkeys(type(cause).__name__ for cause in causes))
+    unconnected = next((cause for cause in causes if isinstance(cause, Unconnected)), None)
+    if deadline.remaining() <= _A_MOMENT and (unconnected or any(isinstance(cause, TimeoutError) for cause in causes)):
+        return GenAuthTimeout(note=note)
+    if unconnected:
+        return Unreached(note=str(unconnected), retry_after=1)
+    for kind, before, after in _MEANINGS:
+        # requests' own errors are OSErrors all of them; what they wrap is what counts.
+        if any(isinstance(cause, kind) and not isinstance(cause, requests.RequestException) for cause in causes):
+            meaning = after if answered else before
+            return meaning(note=note, retry_after=1 if issubclass(meaning, GenAuthUnavailable) else None)
+    return GenAuthMalformed(note=note) if isinstance(error, requests.RequestException) else InternalError(note=note)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and all that it was made from: urllib3 keeps it as an argument or a ``reason``, Python as cause or context."""
+    waiting, seen = [error], set[int]()
+    while waiting and len(seen) < 32:
+        current = waiting.pop(0)
+        if id(current) in seen:
+            continue
+        seen.add(id(current))
+        yield current
+        below = (*current.args, getattr(current, "reason", None), current.__cause__, current.__context__)
+        waiting.extend(each for each in below if isinstance(each, BaseException))
