@@ -1,0 +1,83 @@
+"""The values that metrics' labels may have; every other becomes "other".
+
+A vocabulary that another module speaks is written down here once more: a new word is "other" until somebody decides that it is
+worth a series.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+
+from bff.errors import BffError
+
+OTHER = "other"
+Bound = Callable[[str], str]
+STATES = ("closed", "open", "half_open")
+_MOST_ROUTES = 64
+
+
+def _words(text: str) -> Bound:
+    words = frozenset(text.split())
+    return lambda value: value if value in words else OTHER
+
+
+STATE = _words(" ".join(STATES))
+SOURCE = _words("cache genauth collapsed stale memory none")
+OPERATION = _words("identities ext_idps discovery key_set introspection security_info link_url unlink")
+OUTCOME = _words(
+    "ok circuit_open bulkhead_full token_refused user_blocked throttled timeout malformed unavailable rejected error"
+)
+CACHE_OPERATION = _words("read write forget lease count ping publish subscribe")
+CACHE_REASON = _words(
+    "breaker_open ConnectionError ConnectionRefusedError ConnectionResetError BrokenPipeError TimeoutError FileNotFoundError "
+    "AuthenticationError NoPermissionError ReadOnlyError OutOfMemoryError BusyLoadingError ResponseError InvalidResponse "
+    "MaxConnectionsError ClusterDownError RedisClusterException MasterNotFoundError SlaveNotFoundError"
+)
+REJECTION = _words("foreign unreadable forged oversized")
+BREAKER = _words("redis genauth genauth-identities genauth-ext-idps genauth-oidc genauth-linking")
+SCOPE = _words("user address")
+EVENT = _words(
+    "user:link-account user:deleted user:updated user:blocked user:unblocked user:archived user:unarchived "
+    "user:password-changed kick test none"
+)
+WEBHOOK_OUTCOME = _words("accepted ignored refused malformed failed")
+_FIELD = _words(
+    "id provider display_name email avatar_url identity_types identities type subject connection_ids name logo_url * "
+    "displayName avatarUrl identityTypes connectionIds logoUrl"
+)
+
+
+def field(path: str) -> str:
+    """The field at the end of a path such as ``[].identities[].subject``."""
+    return _FIELD(path.rpartition(".")[2].removesuffix("[]"))
+
+
+def status(value: str) -> str:
+    """An HTTP status."""
+    return value if re.fullmatch(r"[1-5][0-9][0-9]", value) else OTHER
+
+
+def code(value: str) -> str:
+    """The code of one of our errors."""
+    return value if value in {getattr(kind, "code", None) for kind in _kinds(BffError)} else OTHER
+
+
+def _kinds(kind: type[BffError]) -> Iterator[type[BffError]]:
+    yield kind
+    for below in kind.__subclasses__():
+        yield from _kinds(below)
+
+
+def route() -> Bound:
+    """A rule as it was registered, such as ``/me/linked-accounts/<id>``.
+
+    The rules of an application are not known here, so the first few that look like one are taken: without digits, without
+    capitals. A path that somebody made up has no end of variants; once there are too many, all new ones are other.
+    """
+    known: set[str] = set()
+
+    def bounded(value: str) -> str:
+        if len(known) < _MOST_ROUTES and re.fullmatch(r"unmatched|/|(?:/[a-z][a-z._-]{0,30}|/<[a-z_:]{1,30}>){1,6}", value):
+            known.add(value)
+        return value if value in known else OTHER
+
+    return bounded

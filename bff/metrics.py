@@ -1,0 +1,186 @@
+"""What operators can count. The only importer of prometheus-client.
+
+Right over several workers when ``PROMETHEUS_MULTIPROC_DIR`` is set before this module is imported, as `bff.launch` does: each
+worker then writes files of its own in that folder, and whichever is asked adds them up.
+
+A label takes its values from a fixed set and calls the rest "other", so no series grows with users (`metric_labels`).
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import prometheus_client
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+from bff import metric_labels as labels
+
+CONTENT_TYPE = prometheus_client.CONTENT_TYPE_LATEST
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 3.5, 5.0)
+M = TypeVar("M", Counter, Gauge, Histogram)
+
+
+class _Family(Generic[M]):
+    """A metric by its labels' values. Children are kept: prometheus-client's own look-up costs more than the counting."""
+
+    def __init__(self, metric: M, *bounds: labels.Bound) -> None:
+        self._metric: M = metric
+        self._bounds = bounds
+        self._children: dict[tuple[str, ...], M] = {}
+
+    def __call__(self, *values: str) -> M:
+        child = self._children.get(values)
+        if child is None:
+            bounded = tuple(bound(value) for bound, value in zip(self._bounds, values, strict=True))
+            child = self._metric.labels(*bounded)
+            if bounded == values:  # what becomes "other" has no end and is not kept
+                self._children[values] = child
+        return child
+
+
+class Metrics:
+    """Counts what happened. Every method is named for the event; none of them takes anything of a user."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        """``registry`` is an own one by default, so that two applications in a process do not meet."""
+        prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
+        self._registry = registry or CollectorRegistry()
+        self._answers = _Family(
+            self._counter("answers", "Answers to callers.", "route", "status", "source"),
+            labels.route(), labels.status, labels.SOURCE,
+        )  # fmt: skip
+        self._answer_seconds = _Family(
+            self._histogram("answer_seconds", "Time from request to answer.", "route", "source"), labels.route(), labels.SOURCE
+        )
+        self._served = _Family(self._counter("served", "Lists of accounts served, by origin.", "source"), labels.SOURCE)
+        self._refused = _Family(self._counter("refusals", "Answers that were errors, by code.", "code"), labels.code)
+        self._upstream_calls = _Family(
+            self._counter("upstream_calls", "Calls to GenAuth, those left unmade included.", "operation", "outcome"),
+            labels.OPERATION, labels.OUTCOME,
+        )  # fmt: skip
+        self._upstream_seconds = _Family(
+            self._histogram("upstream_seconds", "Time of a call to GenAuth.", "operation"), labels.OPERATION
+        )
+        self._upstream_retries = _Family(
+            self._counter("upstream_retries", "Second tries of a call to GenAuth.", "operation"), labels.OPERATION
+        )
+        self._cache_failures = _Family(
+            self._counter("cache_failures", "Operations that Redis did not do.", "operation", "reason"),
+            labels.CACHE_OPERATION, labels.CACHE_REASON,
+        )  # fmt: skip
+        self._cache_rejections = _Family(
+            self._counter("cache_rejections", "Stored values that were not believed.", "reason"), labels.REJECTION
+        )
+        self._breakers = _Family(
+            self._gauge("breaker_workers", "Workers whose breaker is in this state.", "name", "state"),
+            labels.BREAKER, labels.STATE,
+        )  # fmt: skip
+        self._bulkheads = _Family(self._gauge("bulkhead_in_use", "Calls inside a bulkhead.", "name"), labels.BREAKER)
+        self._waiting = self._gauge("waiting", "Callers that wait for somebody else's call to GenAuth.")
+        self._leaks = _Family(self._counter("leaks_stopped", "Fields emptied because they held a secret.", "field"), labels.field)
+        self._rate_limits = _Family(self._counter("rate_limited", "Requests over a rate limit.", "scope"), labels.SCOPE)
+        self._webhooks = _Family(
+            self._counter("webhooks", "Webhooks received.", "event", "outcome"), labels.EVENT, labels.WEBHOOK_OUTCOME
+        )
+
+    def answered(self, route: str, status: int, source: str, seconds: float) -> None:
+        """An answer went out. ``route`` is the rule that matched, never the path; ``source`` is where the data came from."""
+        self._answers(route, str(status), source).inc()
+        self._answer_seconds(route, source).observe(seconds)
+
+    def accounts_served(self, source: str) -> None:
+        """A list of accounts was served, from ``cache``, ``genauth``, ``collapsed`` (another caller's call) or ``stale``."""
+        self._served(source).inc()
+
+    def refused(self, code: str) -> None:
+        """The answer was an error with this code."""
+        self._refused(code).inc()
+
+    def upstream_called(self, operation: str, outcome: str, seconds: float) -> None:
+        """A call to GenAuth ended, or was not made because of a breaker or a bulkhead."""
+        self._upstream_calls(operation, outcome).inc()
+        self._upstream_seconds(operation).observe(seconds)
+
+    def upstream_retried(self, operation: str) -> None:
+        """A second try was made."""
+        self._upstream_retries(operation).inc()
+
+    def cache_failed(self, operation: str, reason: str) -> None:
+        """Redis did not do an operation. ``reason`` is ``breaker_open`` or the name of the exception's class."""
+        self._cache_failures(operation, reason).inc()
+
+    def cache_rejected(self, reason: str) -> None:
+        """A stored value was not believed and treated as a miss."""
+        self._cache_rejections(reason).inc()
+
+    def breaker_changed(self, name: str, state: str) -> None:
+        """A breaker of this worker turned. One that never turned is closed and not told."""
+        for each in labels.STATES:
+            self._breakers(name, each).set(each == state)
+
+    def bulkhead_used(self, name: str, in_use: int) -> None:
+        """This many calls are inside a bulkhead of this worker."""
+        self._bulkheads(name).set(in_use)
+
+    @contextmanager
+    def waiting(self, callers: int = 1) -> Iterator[None]:
+        """Callers wait for somebody else's call, for the length of the block."""
+        self._waiting.inc(callers)
+        try:
+            yield
+        finally:
+            self._waiting.dec(callers)
+
+    def leak_stopped(self, field: str) -> None:
+        """The leak guard emptied a field. ``field`` is its path as `bff.leaks` tells it."""
+        self._leaks(field).inc()
+
+    def rate_limited(self, scope: str) -> None:
+        """A request was over its ``user`` or ``address`` limit."""
+        self._rate_limits(scope).inc()
+
+    def webhook_received(self, event: str, outcome: str) -> None:
+        """GenAuth told us of an event."""
+        self._webhooks(event, outcome).inc()
+
+    def render(self) -> bytes:
+        """Everything, over all workers, in the text format of `CONTENT_TYPE`."""
+        folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+        if folder is None:
+            return prometheus_client.generate_latest(self._registry)
+        for pid in _dead_workers(Path(folder)):
+            mark_worker_dead(pid)
+        everyone = CollectorRegistry()
+        MultiProcessCollector(everyone)  # type: ignore[no-untyped-call]
+        return prometheus_client.generate_latest(everyone)
+
+    def _counter(self, name: str, help_: str, *labelnames: str) -> Counter:
+        return Counter(f"linked_accounts_{name}", help_, labelnames, registry=self._registry)
+
+    def _histogram(self, name: str, help_: str, *labelnames: str) -> Histogram:
+        return Histogram(f"linked_accounts_{name}", help_, labelnames, registry=self._registry, buckets=_SECONDS)
+
+    def _gauge(self, name: str, help_: str, *labelnames: str) -> Gauge:
+        # Of the living only: what a dead worker had in use, nobody has in use.
+        return Gauge(f"linked_accounts_{name}", help_, labelnames, registry=self._registry, multiprocess_mode="livesum")
+
+
+def mark_worker_dead(pid: int) -> None:
+    """Forget what a worker was doing; what it did stays counted."""
+    with suppress(FileNotFoundError):  # another worker, asked at the same moment, was quicker
+        mark_process_dead(pid)  # type: ignore[no-untyped-call]
+
+
+def _dead_workers(folder: Path) -> Iterator[int]:
+    for file in folder.glob("gauge_live*_*.db"):
+        pid = int(file.stem.rpartition("_")[2])
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            yield pid
+        except PermissionError:
+            pass
