@@ -47,11 +47,14 @@ class Entry(Struct, frozen=True, array_like=True):
         return max(0.0, now - self.at)
 
 
+Word = Literal["accepted", "token_invalid", "user_blocked"]
+
+
 class Verdict(Struct, frozen=True, array_like=True):
     """GenAuth's last word on a token, and when it was asked, in epoch seconds."""
 
     at: float
-    word: Literal["accepted", "token_invalid", "user_blocked"] = "accepted"
+    word: Word = "accepted"
 
 
 class Recollection(Struct, frozen=True):
@@ -81,7 +84,7 @@ class Observer(Protocol):
         """A stored value was treated as a miss."""
 
 
-_REFUSALS = {TokenRefused: "token_invalid", UserBlocked: "user_blocked"}
+_REFUSALS: dict[type[BffError], Word] = {TokenRefused: "token_invalid", UserBlocked: "user_blocked"}
 
 
 class AccountsCache:

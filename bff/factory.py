@@ -1,6 +1,8 @@
 """The application, made from its settings."""
 
-from flask import Flask
+from collections.abc import Callable
+
+from flask import Blueprint, Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from bff import logs
@@ -47,10 +49,11 @@ def create_app(settings: Settings | None = None) -> Flask:
     speak_problems(app)
 
     # A guard stands beside each registration, the open ones too.
-    me.before_request(requires_session)
-    api.register_blueprint(me)
-    health.before_request(requires_no_session)
-    api.register_blueprint(health)
-    docs.before_request(requires_no_session)
-    api.register_blueprint(docs)
+    def register(blueprint: Blueprint, *, guard: Callable[[], None]) -> None:
+        app.before_request_funcs.setdefault(blueprint.name, []).append(guard)
+        api.register_blueprint(blueprint)
+
+    register(me, guard=requires_session)
+    register(health, guard=requires_no_session)
+    register(docs, guard=requires_no_session)
     return app

@@ -50,9 +50,9 @@ class Catalogue:
         known = PROVIDER_NAMES.get(account.provider)
         source = self._sources.get(account.id or "", _NO_SOURCE)
         if language == "zh":
-            names = (source.name, source.name_en, known and known.zh)
+            names = [source.name, source.name_en, known and known.zh]
         else:
-            names = (source.name_en, source.name if (source.name or "").isascii() else None, known and known.en, source.name)
+            names = [source.name_en, source.name if (source.name or "").isascii() else None, known and known.en, source.name]
         return Provider(
             type=account.provider,
             name=next((name for name in names if name), account.provider),

@@ -160,9 +160,14 @@ class Store:
             if not self._connecting.acquire(timeout=_PATIENCE_SECONDS):
                 raise RedisConnectionError
             try:
-                self._connected = self._connected or self._connect()
+                return self._connected_by_now()
             finally:
                 self._connecting.release()
+        return self._connected
+
+    def _connected_by_now(self) -> RedisCache:
+        if self._connected is None:
+            self._connected = self._connect()
         return self._connected
 
     def _report(self, operation: str, exc: Exception) -> None:

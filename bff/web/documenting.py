@@ -75,7 +75,7 @@ docs = Blueprint("docs", __name__, description="The contract, for people.")
 @docs.response(200, content_type="text/html", description="A page that loads nothing from elsewhere.")
 def documentation() -> Response:
     """The contract as a page."""
-    html = render_template_string(_PAGE, spec=current_api.spec.to_dict(), source=url_for("api-docs.openapi_json"))
+    html = render_template_string(_PAGE, spec=current_api.spec.to_dict(), document=url_for("api-docs.openapi_json"))
     response = Response(html, content_type="text/html; charset=utf-8")
     response.headers["Content-Security-Policy"] = "default-src 'none'; style-src 'unsafe-inline'"
     return response
@@ -91,7 +91,7 @@ _PAGE = """<!doctype html>
   table { border-collapse: collapse; width: 100% } td, th { text-align: left; vertical-align: top; padding: .3rem .8rem .3rem 0 }
 </style>
 <h1>{{ spec.info.title }}</h1>
-<p>{{ spec.info.description }} As OpenAPI: <a href="{{ source }}">{{ source }}</a>.</p>
+<p>{{ spec.info.description }} As OpenAPI: <a href="{{ document }}">{{ document }}</a>.</p>
 {% for path, operations in spec.paths.items() %}{% for method, operation in operations.items() if operation.responses %}
 <h2><code>{{ method|upper }} {{ path }}</code></h2>
 <p>{{ operation.summary }} {{ operation.description }}</p>
