@@ -1,0 +1,270 @@
+"""Opaque tokens: GenAuth is asked, believed for a minute, and never guessed at."""
+
+import threading
+from dataclasses import dataclass
+
+import pytest
+
+from bff.deadline import Deadline
+from bff.errors import (
+    GenAuthMalformed,
+    GenAuthRejected,
+    GenAuthThrottled,
+    GenAuthTimeout,
+    GenAuthUnavailable,
+    SessionExpired,
+    TokenInvalid,
+    TokenRefused,
+)
+from bff.introspection import REMEMBERED_REFUSALS, Introspector
+from bff.sessions import Sessions
+from tests.sessions.world import APP, NOW
+
+
+@dataclass(frozen=True)
+class Answer:
+    active: object = True
+    sub: object = "60194296801dc7bc2a1b2735"
+    exp: float | None = NOW + 3600
+    client_id: str | None = APP
+
+
+class GenAuth:
+    def __init__(self):
+        self.calls = 0
+        self.answer = Answer()
+        self.trouble = None
+        self.hangs = None
+        self.arrived = threading.Event()
+        self.strict = None
+
+    def introspect(self, _token, _deadline, *, strict=False):
+        self.calls += 1
+        self.strict = strict
+        self.arrived.set()
+        if self.hangs is not None:
+            assert self.hangs.wait(10)
+        if self.trouble is not None:
+            raise self.trouble
+        return self.answer
+
+
+@pytest.fixture
+def genauth():
+    return GenAuth()
+
+
+@pytest.fixture
+def sessions(genauth, clock):
+    introspector = Introspector(genauth, app_id=APP, accepted_seconds=60, monotonic=clock)
+    return Sessions(introspector, clock=clock, monotonic=clock)
+
+
+def of(sessions, token="0pAqUe-token", seconds=5.0):  # noqa: S107 - no password
+    return sessions.of(token, Deadline.after(seconds))
+
+
+def refusal(sessions, kind, **how):
+    with pytest.raises(kind) as caught:
+        of(sessions, **how)
+    return caught.value
+
+
+def test_an_active_token_is_its_users_session(sessions, genauth):
+    session = of(sessions)
+
+    assert (session.user_id, session.expires_at) == ("60194296801dc7bc2a1b2735", NOW + 3600)
+    assert genauth.strict is True
+
+
+def test_an_answer_is_believed_for_a_minute_and_no_longer(sessions, genauth, clock):
+    of(sessions)
+    clock.advance(59.9)
+    of(sessions)
+    assert genauth.calls == 1
+
+    genauth.answer = Answer(active=False)
+    clock.advance(0.1)
+    refusal(sessions, TokenRefused)
+    assert genauth.calls == 2
+
+
+def test_the_minute_begins_with_the_question(sessions, genauth, clock):
+    """GenAuth may have revoked the token while its answer was on the way."""
+    introspect = genauth.introspect
+
+    def slowly(*args, **how):
+        clock.advance(3)
+        return introspect(*args, **how)
+
+    genauth.introspect = slowly
+    of(sessions)
+    clock.advance(57)
+    of(sessions)
+
+    assert genauth.calls == 2
+
+
+def test_an_answer_is_not_believed_past_exp(sessions, genauth, clock):
+    genauth.answer = Answer(exp=NOW + 10)
+    of(sessions)
+    clock.advance(9.9)
+    of(sessions)
+
+    clock.advance(0.1)
+    refusal(sessions, SessionExpired)
+    clock.advance(3600)
+    refusal(sessions, SessionExpired)
+    assert genauth.calls == 1
+
+
+def test_an_active_token_whose_exp_has_passed_is_expired(sessions, genauth):
+    genauth.answer = Answer(exp=NOW)
+
+    refusal(sessions, SessionExpired)
+
+
+def test_a_token_without_exp_is_a_session_for_a_minute(sessions, genauth, clock):
+    genauth.answer = Answer(exp=None)
+    assert of(sessions).expires_at == NOW + 60
+
+    clock.advance(60)
+    assert of(sessions).expires_at == NOW + 120
+    assert genauth.calls == 2
+
+
+@pytest.mark.parametrize("active", [False, None, 1, "true", "false", [], {}])
+def test_only_true_is_active(sessions, genauth, active):
+    genauth.answer = Answer(active=active)
+
+    refusal(sessions, TokenRefused)
+
+
+def test_a_token_of_another_application_is_invalid(sessions, genauth):
+    genauth.answer = Answer(client_id="another-app")
+
+    assert refusal(sessions, TokenInvalid).note == "client_id"
+
+
+def test_an_answer_that_does_not_name_the_application_is_for_us(sessions, genauth):
+    genauth.answer = Answer(client_id=None)
+
+    assert of(sessions).user_id
+
+
+@pytest.mark.parametrize("sub", [None, "", " ", 7, "x" * 257, "a\nb", ["mei"]])
+def test_an_active_token_of_nobody_is_an_unreadable_answer(sessions, genauth, sub):
+    genauth.answer = Answer(sub=sub)
+
+    refusal(sessions, GenAuthMalformed)
+
+
+@pytest.mark.parametrize("trouble", [GenAuthUnavailable, GenAuthTimeout, GenAuthThrottled, GenAuthMalformed, GenAuthRejected])
+def test_without_an_answer_no_token_is_good_and_none_is_bad(sessions, genauth, clock, trouble):
+    of(sessions)
+    clock.advance(60)
+    genauth.trouble = trouble(note="away")
+    for _ in range(3):
+        refusal(sessions, trouble)
+
+    genauth.trouble = None
+    assert of(sessions).user_id
+
+
+def test_what_was_believed_is_believed_while_genauth_is_away(sessions, genauth, clock):
+    of(sessions)
+    genauth.trouble = GenAuthUnavailable(note="away")
+    clock.advance(59)
+
+    assert of(sessions).user_id
+
+
+def test_a_refusal_is_repeated_for_five_seconds_without_asking(sessions, genauth, clock):
+    genauth.answer = Answer(active=False)
+    for _ in range(20):
+        refusal(sessions, TokenInvalid)
+    clock.advance(4.9)
+    refusal(sessions, TokenInvalid)
+    assert genauth.calls == 1
+
+    genauth.answer = Answer()
+    clock.advance(0.1)
+    assert of(sessions).user_id
+
+
+def test_a_refusal_of_one_token_is_none_of_another(sessions, genauth):
+    genauth.answer = Answer(active=False)
+    refusal(sessions, TokenInvalid)
+    genauth.answer = Answer()
+
+    assert of(sessions, "another").user_id
+
+
+def test_what_a_flood_of_refused_tokens_leaves_in_memory_is_bounded(sessions, genauth):
+    genauth.answer = Answer(active=False)
+    for number in range(REMEMBERED_REFUSALS + 100):
+        refusal(sessions, TokenInvalid, token=f"t{number}")
+
+    assert len(sessions._verifier._refused) == REMEMBERED_REFUSALS
+    assert len(sessions._accepted) == 0
+
+
+def test_a_token_that_get_identities_refused_is_asked_about_again(sessions, genauth):
+    sessions.forget(of(sessions))
+    genauth.answer = Answer(active=False)
+
+    refusal(sessions, TokenRefused)
+
+
+def test_many_requests_with_one_token_cost_one_question(sessions, genauth):
+    genauth.hangs = threading.Event()
+    users = []
+    threads = [threading.Thread(target=lambda: users.append(of(sessions).user_id)) for _ in range(50)]
+    for thread in threads:
+        thread.start()
+    assert genauth.arrived.wait(5)
+    genauth.hangs.set()
+    for thread in threads:
+        thread.join(5)
+
+    assert users == ["60194296801dc7bc2a1b2735"] * 50
+    assert genauth.calls == 1
+
+
+@pytest.mark.parametrize("bad", ["answer", "trouble"])
+def test_many_requests_with_one_bad_token_cost_one_question(sessions, genauth, bad):
+    genauth.hangs = threading.Event()
+    genauth.answer, genauth.trouble = Answer(active=False), GenAuthUnavailable(note="away") if bad == "trouble" else None
+    kind = TokenRefused if bad == "answer" else GenAuthUnavailable
+    heard = []
+    threads = [threading.Thread(target=lambda: heard.append(refusal(sessions, kind))) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    assert genauth.arrived.wait(5)
+    for thread in threads:
+        thread.join(0.02)  # until they wait, or so
+    genauth.hangs.set()
+    for thread in threads:
+        thread.join(5)
+
+    assert len(heard) == len({id(error) for error in heard}) == 20
+    assert genauth.calls < 20 if bad == "trouble" else genauth.calls == 1
+
+
+def test_who_waits_for_somebody_elses_answer_waits_no_longer_than_its_deadline(sessions, genauth):
+    genauth.hangs = threading.Event()
+    first = threading.Thread(target=lambda: of(sessions))
+    first.start()
+    assert genauth.arrived.wait(5)
+
+    refusal(sessions, GenAuthTimeout, seconds=0.05)
+    genauth.hangs.set()
+    first.join(5)
+    assert genauth.calls == 1
+
+
+@pytest.mark.parametrize("token", ["", "a b", "a\n", "tökén"])
+def test_what_cannot_be_a_token_is_not_asked_about(sessions, genauth, token):
+    refusal(sessions, TokenInvalid, token=token)
+
+    assert genauth.calls == 0
