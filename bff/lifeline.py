@@ -1,6 +1,6 @@
 """What we start ends with us, also when we are killed outright and can tidy nothing ourselves.
 
-Two kinds of children, two ways. A *fork* asks the kernel to be killed when its parent dies: `tie_forks_to_this_process`.
+Two kinds of children, two ways. A *fork* asks the kernel to be killed when its parent dies (`tie_forks_to_this_process`).
 A *folder*, with or without a *program* in it, gets a `Guardian`: a shell that reads from a pipe whose other end we and our
 forks hold. When the last of us is gone the read returns, and the guardian kills the program and removes the folder.
 """
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Self
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_PRCTL = ctypes.CDLL(None).prctl if sys.platform == "linux" else None  # looked up here: as little as possible after a fork
 
 _GUARD = """
 umask 077; mkdir -- "$1" || exit; folder=$1; shift
@@ -75,20 +76,26 @@ def tie_forks_to_this_process() -> None:
     """From now on a process that is forked here, or by such a fork, is killed at once when its own parent dies.
 
     The kernel sends the signal when the *thread* that forked ends, so fork from threads that live as long as their process.
-    Programs are not concerned (subprocess runs no fork hooks), nor are systems other than Linux, which have no such signal.
+    Programs are tied only where they are started with a ``preexec_fn``: subprocess runs no fork hooks without one.
     """
-    if sys.platform != "linux":
-        return
-    prctl = ctypes.CDLL(None, use_errno=True).prctl  # looked up now: after a fork as little as possible
     parent = os.getpid()
 
     def remember() -> None:
         nonlocal parent
         parent = os.getpid()
 
-    def tie() -> None:
-        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent:  # it died before we asked
-            os._exit(1)
+    os.register_at_fork(before=remember, after_in_child=lambda: _end_with(parent, signal.SIGKILL))
 
-    os.register_at_fork(before=remember, after_in_child=tie)
+
+def end_with_parent() -> None:
+    """Be asked to stop (SIGTERM) when the process that started this one dies."""
+    _end_with(os.getppid(), signal.SIGTERM)
+
+
+def _end_with(parent: int, signum: signal.Signals) -> None:
+    """Linux only; no other system has such a signal."""
+    if _PRCTL is None:
+        return
+    _PRCTL(_PR_SET_PDEATHSIG, signum, 0, 0, 0)
+    if os.getppid() != parent:  # it died before we asked
+        os._exit(1)

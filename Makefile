@@ -1,0 +1,86 @@
+# Everything a person or a machine does with this repository. `make` alone says what there is.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+# The newest Python here that is new enough; any other with `make PYTHON=…`.
+PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 python3.11,$(shell \
+	$(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(name))))
+VENV := .venv
+BIN := $(VENV)/bin
+RUN := $(VENV)/.run-installed
+DEV := $(VENV)/.dev-installed
+CLIENTS := tests/clients/node_modules/.package-lock.json
+
+# Debian packages that some tests use when they are there; each with the test that wants it.
+SYSTEM_PACKAGES :=
+
+PORT ?= 8000
+export PORT
+SANDBOX_PORT ?= 9000
+
+.PHONY: help
+help:  ## Say what there is (this)
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
+
+.PHONY: run
+run: $(RUN)  ## The service on http://127.0.0.1:8000 with a private Valkey and a GenAuth made up for it (PORT=…)
+	@$(BIN)/python -m bff.devrun --with-parent
+
+.PHONY: sandbox
+sandbox: $(RUN)  ## Only the GenAuth made up for development (SANDBOX_PORT=9000)
+	@$(BIN)/python -m bff.sandbox --with-parent --port $(SANDBOX_PORT)
+
+.PHONY: check
+check: lint types test  ## What CI runs: lint, types, test
+
+.PHONY: lint
+lint: $(DEV)  ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+.PHONY: format
+format: $(DEV)  ## ruff: put right what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: types
+types: $(DEV)  ## mypy, strict
+	$(BIN)/mypy
+
+.PHONY: test
+test: $(DEV) $(CLIENTS)  ## The whole test suite; ARGS="tests/server -x" for a part of it
+	$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: system-packages
+system-packages:  ## Debian packages that some tests use (as root; .ci/run does it where it can)
+	$(if $(SYSTEM_PACKAGES),apt-get update && apt-get install --yes --no-install-recommends $(SYSTEM_PACKAGES),@echo "None needed.")
+
+.PHONY: lock
+lock: $(DEV)  ## Compile requirements*.txt from pyproject.toml, every package pinned and hashed
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --python-version 3.11 -o requirements.txt
+	$(BIN)/uv pip compile pyproject.toml --group dev --universal --generate-hashes --python-version 3.11 -c requirements.txt -o requirements-dev.txt
+
+.PHONY: clean
+clean:  ## Remove what was made here
+	rm -rf $(VENV) tests/clients/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/pyvenv.cfg:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; name one with: make PYTHON=/path/to/python3" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# Packages come with their hashes; what is not in the file is not installed.
+$(RUN): requirements.txt | $(VENV)/pyvenv.cfg
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.txt
+	@touch $@
+
+$(DEV): requirements-dev.txt $(RUN)
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-dev.txt
+	@touch $@
+
+# GenAuth's client for Node runs against the sandbox; without Node those tests say that they were left out.
+$(CLIENTS): tests/clients/package-lock.json
+	@if command -v npm >/dev/null; then cd tests/clients && npm ci --silent --no-audit --no-fund && touch node_modules/.package-lock.json; fi
