@@ -1,0 +1,194 @@
+import os
+import subprocess
+import sys
+import textwrap
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
+
+from bff import metric_labels
+from bff.linked_accounts import Source
+from bff.metrics import CONTENT_TYPE, Metrics
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def metrics(monkeypatch):
+    monkeypatch.delenv("PROMETHEUS_MULTIPROC_DIR", raising=False)
+    return Metrics()
+
+
+def samples(text):
+    return {
+        (sample.name.removeprefix("linked_accounts_"), *(value for _, value in sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text if isinstance(text, str) else text.decode())
+        for sample in family.samples
+    }
+
+
+def test_an_answer_is_counted_and_timed(metrics):
+    for seconds in (0.004, 0.2):
+        metrics.answered("/me/linked-accounts", 200, "cache", seconds)
+
+    told = samples(metrics.render())
+    assert told["answers_total", "/me/linked-accounts", "cache", "200"] == 2
+    assert told["answer_seconds_bucket", "0.005", "/me/linked-accounts", "cache"] == 1
+    assert told["answer_seconds_sum", "/me/linked-accounts", "cache"] == pytest.approx(0.204)
+
+
+def test_each_event_has_its_counter(metrics):
+    metrics.accounts_served("stale")
+    metrics.refused("token_expired")
+    metrics.upstream_called("identities", "timeout", 3.0)
+    metrics.upstream_retried("identities")
+    metrics.cache_failed("read", "TimeoutError")
+    metrics.cache_rejected("foreign")
+    metrics.leak_stopped("[].avatar_url")
+    metrics.leak_stopped("linkedAccounts[].identities[].connectionIds[]")
+    metrics.rate_limited("user")
+    metrics.webhook_received("user:updated", "accepted")
+
+    told = samples(metrics.render())
+    for key in [
+        ("served_total", "stale"),
+        ("refusals_total", "token_expired"),
+        ("upstream_calls_total", "identities", "timeout"),
+        ("upstream_seconds_count", "identities"),
+        ("upstream_retries_total", "identities"),
+        ("cache_failures_total", "read", "TimeoutError"),
+        ("cache_rejections_total", "foreign"),
+        ("leaks_stopped_total", "avatar_url"),
+        ("leaks_stopped_total", "connectionIds"),
+        ("rate_limited_total", "user"),
+        ("webhooks_total", "user:updated", "accepted"),
+    ]:
+        assert told[key] == 1, key
+
+
+def test_a_breaker_is_in_one_state_at_a_time(metrics):
+    for state in ("open", "half_open", "closed", "open"):
+        metrics.breaker_changed("redis", state)
+
+    told = samples(metrics.render())
+    assert {state: told["breaker_workers", "redis", state] for state in ("closed", "open", "half_open")} == {
+        "closed": 0, "open": 1, "half_open": 0,
+    }  # fmt: skip
+
+
+def test_a_bulkhead_tells_what_is_in_use(metrics):
+    metrics.bulkhead_used("genauth-identities", 7)
+
+    assert samples(metrics.render())["bulkhead_in_use", "genauth-identities"] == 7
+
+
+def test_those_who_wait_are_counted_while_they_wait(metrics):
+    with suppress(TimeoutError), metrics.waiting(), metrics.waiting(2):
+        during = samples(metrics.render())["waiting",]
+        raise TimeoutError
+
+    assert (during, samples(metrics.render())["waiting",]) == (3, 0)
+
+
+def test_two_applications_in_one_process_do_not_meet(metrics):
+    metrics.refused("not_found")
+
+    assert ("refusals_total", "not_found") not in samples(Metrics().render())
+
+
+def test_the_text_is_what_prometheus_reads(metrics):
+    assert CONTENT_TYPE.startswith("text/plain; version=")
+    assert b"_created" not in metrics.render()
+
+
+@hypothesis_settings(deadline=None, max_examples=30)
+@given(st.lists(st.text(max_size=30) | st.from_regex(r"/me/linked-accounts/[0-9a-f]{24}", fullmatch=True), min_size=5))
+def test_a_word_from_outside_makes_no_series(words):
+    metrics = Metrics()
+    for word in words:
+        metrics.answered(word, 200, word, 0.1)
+        metrics.accounts_served(word)
+        metrics.refused(word)
+        metrics.upstream_called(word, word, 0.1)
+        metrics.upstream_retried(word)
+        metrics.cache_failed(word, word)
+        metrics.cache_rejected(word)
+        metrics.breaker_changed(word, word)
+        metrics.bulkhead_used(word, 1)
+        metrics.leak_stopped(word)
+        metrics.rate_limited(word)
+        metrics.webhook_received(word, word)
+
+    told = samples(metrics.render())
+    assert told["refusals_total", "other"] == len(words)
+    labels = {value for name, *values in told for value in values if not name.endswith("_bucket")}
+    assert labels <= {"other", "200", "/", "closed", "open", "half_open"}
+
+
+def test_made_up_routes_end_at_a_number(metrics):
+    letters = "abcdefghij"
+    for one in letters:
+        for two in letters:
+            metrics.answered(f"/{one}{two}", 404, "none", 0.1)
+
+    assert len([key for key in samples(metrics.render()) if key[0] == "answers_total"]) == 65
+
+
+@pytest.mark.parametrize(
+    "rule", ["/me/linked-accounts", "/me/linked-accounts/<account_id>", "/openapi.json", "/me/x/<path:rest>", "unmatched"]
+)
+def test_a_rule_of_ours_is_a_route(metrics, rule):
+    metrics.answered(rule, 200, "none", 0.1)
+
+    assert samples(metrics.render())["answers_total", rule, "none", "200"] == 1
+
+
+def test_what_other_modules_say_is_in_the_vocabulary():
+    from bff.genauth.asking import OUTCOMES
+
+    assert [word for _, word in OUTCOMES if metric_labels.OUTCOME(word) == "other"] == []
+    assert [source for source in Source if metric_labels.SOURCE(source) == "other"] == []
+
+
+WORKER = """
+    import os, sys
+    from bff.metrics import Metrics
+    metrics = Metrics()
+    metrics.answered("/livez", 200, "none", 0.01)
+    metrics.breaker_changed("redis", "open")
+    with metrics.waiting():
+        print(os.getpid(), flush=True)
+        if sys.stdin.read(1):
+            print(metrics.render().decode(), flush=True)
+"""
+
+
+def start_worker(folder):
+    return subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(WORKER)],
+        cwd=ROOT,
+        env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(folder)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_workers_are_added_up_and_the_dead_keep_only_what_they_did(tmp_path):
+    workers = [start_worker(tmp_path) for _ in range(3)]
+    pids = [worker.stdout.readline().strip() for worker in workers]
+    workers[0].kill()
+    workers[0].communicate()
+
+    told = samples(workers[1].communicate("x")[0])
+    workers[2].communicate("")
+
+    assert told["answers_total", "/livez", "none", "200"] == 3
+    assert told["answer_seconds_count", "/livez", "none"] == 3
+    assert (told["breaker_workers", "redis", "open"], told["waiting",]) == (2, 2)
+    assert not (tmp_path / f"gauge_livesum_{pids[0]}.db").exists()
