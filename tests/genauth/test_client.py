@@ -1,0 +1,538 @@
+"""The client against a GenAuth: what is asked, how often, how long, and who hears of it."""
+
+import base64
+import threading
+import time
+from dataclasses import replace
+from urllib.parse import parse_qs
+
+import pytest
+import structlog
+
+from bff.deadline import Deadline
+from bff.errors import (
+    BffError,
+    GenAuthMalformed,
+    GenAuthRejected,
+    GenAuthThrottled,
+    GenAuthTimeout,
+    GenAuthUnavailable,
+    TokenInvalid,
+    TokenRefused,
+    UserBlocked,
+)
+from bff.genauth.client import GenAuthClient
+from bff.genauth.envelope import UnreadableData
+from bff.genauth.lanes import LeftAlone, NoPlace, RetryBudget
+from bff.genauth.transport import Transport
+from bff.sandbox import Sandbox
+
+IDENTITIES = "/api/v3/get-identities"
+INTROSPECTION = "/oidc/token/introspection"
+
+
+class Heard:
+    def __init__(self):
+        self.calls, self.retries, self.turns, self.used = [], [], [], []
+
+    def upstream_called(self, operation, outcome, seconds):
+        assert seconds >= 0
+        self.calls.append((operation, outcome))
+
+    def upstream_retried(self, operation):
+        self.retries.append(operation)
+
+    def breaker_changed(self, name, state):
+        self.turns.append((name, state))
+
+    def bulkhead_used(self, name, in_use):
+        self.used.append((name, in_use))
+
+
+@pytest.fixture(scope="module")
+def _sandbox():
+    with Sandbox() as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def genauth(_sandbox):
+    _sandbox.reset()
+    return _sandbox
+
+
+@pytest.fixture
+def heard():
+    return Heard()
+
+
+@pytest.fixture
+def client_of(heard):
+    made = []
+
+    def make(host, app_id="app", app_secret="s3cret", **options):  # noqa: S107 - made up
+        client = GenAuthClient(host, app_id, app_secret, Transport(connect_seconds=0.5), metrics=heard, **options)
+        made.append(client)
+        return client
+
+    yield make
+    for client in made:
+        client.close()
+
+
+@pytest.fixture
+def client(genauth, client_of):
+    return client_of(genauth.url, genauth.app_id, genauth.app_secret)
+
+
+@pytest.fixture
+def soon():
+    return Deadline.after(3)
+
+
+def fails(call, *args, seconds=2.0):
+    started = time.monotonic()
+    with pytest.raises(BffError) as error:
+        call(*args, Deadline.after(seconds))
+    assert time.monotonic() - started < seconds + 0.3
+    return error.value
+
+
+class TestAnswers:
+    def test_identities(self, client, genauth, soon, heard):
+        found = client.identities(genauth.token("mei"), soon)
+
+        assert {row.provider for row in found.rows} == {"wechat", "lark"}
+        assert heard.calls == [("identities", "ok")]
+        assert genauth.requests[-1].path == IDENTITIES
+
+    def test_every_providers_token_is_told_to_the_leak_guard_and_has_no_field_of_its_own(self, client, genauth, soon):
+        for person in genauth.people:
+            try:
+                found = client.identities(genauth.token(person), soon)
+            except (TokenRefused, UserBlocked):
+                continue
+            assert genauth.canaries(person) <= found.secrets
+            # One of them travels inside an avatar's address, which is the guard's to see.
+            shown = repr([replace(row, profile=replace(row.profile, photo=None)) for row in found.rows])
+            assert not [canary for canary in genauth.canaries(person) if canary in shown]
+
+    def test_identity_sources(self, client, genauth, soon):
+        sources = client.ext_idps(genauth.token("mei"), soon)
+
+        assert {source.category for source in sources} >= {"social"}
+        assert all(source.ext_idp_id and source.type for source in sources)
+
+    def test_discovery_and_keys(self, client, genauth, soon):
+        found = client.discovery(soon)
+
+        assert found.issuer == genauth.issuer
+        assert client.key_set(found.jwks_uri, soon)["keys"]
+
+    def test_introspection(self, client, genauth, soon):
+        said = client.introspect(genauth.token("mei"), soon)
+
+        assert (said.active, said.sub, said.client_id) == (True, genauth.id_of("mei"), genauth.app_id)
+        assert client.introspect("opaque-and-unknown", soon).active is False
+
+    def test_strict_introspection_counts_a_blocked_users_token_as_inactive(self, client, genauth, soon):
+        genauth.block("mei")
+
+        assert client.introspect(genauth.token("mei"), soon, strict=False).active is True
+        assert client.introspect(genauth.token("mei"), soon).active is False
+
+    def test_refused_and_blocked(self, client, genauth, heard):
+        token = genauth.token("mei")
+        genauth.revoke(token)
+        assert type(fails(client.identities, token)) is TokenRefused
+        genauth.block("mei")
+        assert type(fails(client.identities, genauth.token("mei"))) is UserBlocked
+        assert heard.calls == [("identities", "token_refused"), ("identities", "user_blocked")]
+
+    def test_a_token_that_no_header_can_carry_is_not_sent(self, client, genauth):
+        assert type(fails(client.identities, "to\r\nken")) is TokenInvalid
+        assert genauth.calls() == 0
+
+
+class TestPaths:
+    @pytest.mark.parametrize(
+        "host", ["http://127.0.0.1:{}", "http://127.0.0.1:{}/", "http://127.0.0.1:{}/APP_ID", "http://localhost:{}/a/b/"]
+    )
+    def test_the_host_may_end_in_a_path(self, serve, client_of, host):
+        server = serve(b'HTTP/1.1 200 OK\r\nContent-Length: 18\r\n\r\n{"statusCode":200}')
+        client = client_of(host.format(server.port))
+
+        client.identities("token", Deadline.after(1))
+
+        prefix = host.removesuffix("/").partition("}")[2]
+        assert server.requests[0].startswith(f"GET {prefix}{IDENTITIES} HTTP/1.1\r\n".encode())
+
+
+class TestIntrospectionEndpoint:
+    ACTIVE = b'{"active":true,"sub":"u"}'
+
+    def served(self, serve, discovery):
+        def behave(server, connection, _number):
+            while (head := server.read_head(connection)) is not None:
+                body = discovery(server) if b"openid-configuration" in head else self.ACTIVE
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+
+        return serve(behave)
+
+    @staticmethod
+    def document(server, path, methods):
+        base = server.url.rstrip("/")
+        return (
+            f'{{"issuer":"{base}/oidc","jwks_uri":"{base}/k","introspection_endpoint":"{base}{path}",'
+            f'"introspection_endpoint_auth_methods_supported":{methods}}}'
+        ).encode()
+
+    @pytest.mark.parametrize(
+        ("methods", "basic"),
+        [
+            ('["client_secret_basic"]', True),
+            ('["client_secret_basic","none"]', True),
+            ('["client_secret_basic","client_secret_post"]', False),
+            ('["client_secret_post"]', False),
+            ("[]", False),
+            ("null", False),
+        ],
+    )
+    def test_discovery_tells_where_and_how(self, serve, client_of, methods, basic):
+        server = self.served(serve, lambda server: self.document(server, "/elsewhere", methods))
+        client = client_of(server.url)
+
+        for _ in range(3):
+            assert client.introspect("tok", Deadline.after(1)).active is True
+
+        assert len(server.requests) == 4, "discovery is asked once"
+        head, _, form = server.requests[1].partition(b"\r\n\r\n")
+        assert head.startswith(b"POST /elsewhere ")
+        credentials = base64.b64encode(b"app:s3cret")
+        assert (b"Authorization: Basic " + credentials in head) is basic
+        assert ("client_secret" in parse_qs(form.decode())) is not basic
+
+    def test_without_discovery_it_is_where_the_documents_say(self, serve, client_of):
+        server = self.served(serve, lambda _server: b"<html>")
+        client = client_of(server.url)
+
+        for _ in range(3):
+            assert client.introspect("tok", Deadline.after(1)).active is True
+
+        assert [head.split(b" ")[1] for head in server.requests].count(INTROSPECTION.encode()) == 3
+        assert len(server.requests) == 4, "discovery is not asked each time"
+
+    def test_our_secret_does_not_travel_in_plain_from_an_https_host(self, serve, certificates, heard):
+        context, bundle = certificates["ours"]
+        plain = serve()
+        document = b'{"issuer":"https://a","jwks_uri":"https://a/k","introspection_endpoint":"%s"}' % plain.url.encode()
+
+        def behave(server, connection, _number):
+            while (head := server.read_head(connection)) is not None:
+                body = document if b"openid-configuration" in head else self.ACTIVE
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+
+        server = serve(behave, context=context)
+        client = GenAuthClient(server.url, "app", "secret", Transport(ca_bundle=bundle), metrics=heard)
+
+        assert client.introspect("tok", Deadline.after(1)).active is True
+        assert plain.connections == 0
+        client.close()
+
+
+class TestTrouble:
+    @pytest.mark.parametrize(
+        ("how", "error", "outcome"),
+        [
+            ({"status": 500}, GenAuthUnavailable, "unavailable"),
+            ({"status": 503, "retry_after": 3}, GenAuthUnavailable, "unavailable"),
+            ({"status": 429, "retry_after": 9}, GenAuthThrottled, "throttled"),
+            ({"status": 302}, GenAuthMalformed, "malformed"),
+            ({"envelope": 429}, GenAuthThrottled, "throttled"),
+            ({"envelope": 500}, GenAuthUnavailable, "unavailable"),
+            ({"envelope": 404}, GenAuthRejected, "rejected"),
+            ({"malformed": "gzip-bomb"}, GenAuthMalformed, "malformed"),
+            ({"ending": "hang"}, GenAuthTimeout, "timeout"),
+            ({"ending": "hang-after-headers"}, GenAuthTimeout, "timeout"),
+            ({"drip_headers": 0.1}, GenAuthTimeout, "timeout"),
+            ({"drip_body": 0.1}, GenAuthTimeout, "timeout"),
+            ({"latency": 2}, GenAuthTimeout, "timeout"),
+            ({"ending": "close"}, GenAuthUnavailable, "unavailable"),
+            ({"ending": "reset"}, GenAuthUnavailable, "unavailable"),
+            ({"ending": "truncate"}, GenAuthMalformed, "malformed"),
+        ],
+        ids=str,
+    )
+    def test_each_trouble_is_one_of_our_errors_by_the_deadline(self, client, genauth, heard, how, error, outcome):
+        genauth.trouble(path=IDENTITIES, **how)
+
+        assert isinstance(fails(client.identities, genauth.token("mei"), seconds=0.6), error)
+        assert heard.calls == [("identities", outcome)]
+        if "retry_after" not in how:
+            genauth.healthy()
+            assert client.identities(genauth.token("mei"), Deadline.after(1)).rows
+
+    def test_the_upstream_budget_ends_a_call_before_the_request_does(self, genauth, client_of):
+        client = client_of(genauth.url, genauth.app_id, upstream_seconds=0.3)
+        genauth.trouble(ending="hang")
+        started = time.monotonic()
+
+        assert type(fails(client.identities, genauth.token("mei"), seconds=5)) is GenAuthTimeout
+        assert time.monotonic() - started < 0.6
+
+    def test_a_cookie_of_one_person_is_not_sent_with_anothers_question(self, client, genauth, soon):
+        genauth.trouble(set_cookie="session=mei; Path=/")
+        client.identities(genauth.token("mei"), soon)
+        client.identities(genauth.token("omar"), soon)
+
+        assert not [request for request in genauth.requests if "cookie" in {name.lower() for name in request.headers}]
+
+    def test_a_deadline_that_has_passed_asks_nobody(self, client, genauth):
+        assert type(fails(client.identities, genauth.token("mei"), seconds=0)) is GenAuthTimeout
+        assert genauth.calls() == 0
+
+
+class TestSecondTries:
+    @pytest.mark.parametrize(
+        "how",
+        [{"ending": "close"}, {"ending": "reset"}, {"status": 502}, {"status": 503}, {"status": 504}, {"envelope": 502}],
+        ids=str,
+    )
+    def test_a_momentary_failure_is_tried_again_once(self, client, genauth, heard, soon, how):
+        genauth.trouble(path=IDENTITIES, times=1, **how)
+
+        assert client.identities(genauth.token("mei"), soon).rows
+        assert genauth.calls(IDENTITIES) == 2
+        assert heard.retries == ["identities"]
+        assert heard.calls == [("identities", "ok")]
+
+    @pytest.mark.parametrize(
+        "how",
+        [
+            {"status": 500},
+            {"status": 429},
+            {"status": 503, "retry_after": 1},
+            {"status": 400},
+            {"envelope": 401},
+            {"envelope": 429},
+            {"ending": "truncate"},
+            {"status": 302},
+        ],
+        ids=str,
+    )
+    def test_anything_else_is_not(self, client, genauth, heard, how):
+        genauth.trouble(path=IDENTITIES, **how)
+
+        fails(client.identities, genauth.token("mei"))
+
+        assert genauth.calls(IDENTITIES) == 1
+        assert heard.retries == []
+
+    def test_there_is_no_third_try(self, client, genauth):
+        genauth.trouble(path=IDENTITIES, status=502)
+
+        fails(client.identities, genauth.token("mei"))
+
+        assert genauth.calls(IDENTITIES) == 2
+
+    def test_a_refused_connection_is_tried_again(self, client_of, heard):
+        client = client_of("http://127.0.0.1:1")
+
+        assert isinstance(fails(client.identities, "token"), GenAuthUnavailable)
+        assert heard.retries == ["identities"]
+
+    def test_a_try_that_took_most_of_the_time_is_the_last(self, client, genauth):
+        genauth.trouble(path=IDENTITIES, status=502, latency=0.6)
+
+        fails(client.identities, genauth.token("mei"), seconds=1)
+
+        assert genauth.calls(IDENTITIES) == 1
+
+    def test_introspection_is_tried_again_only_if_it_was_not_answered(self, client, genauth, soon):
+        client.introspect("warm", soon)
+        genauth.forget_calls()
+        genauth.trouble(path=INTROSPECTION, times=1, ending="close")
+        assert client.introspect(genauth.token("mei"), soon).active
+        assert genauth.calls(INTROSPECTION) == 2
+
+        genauth.forget_calls()
+        genauth.trouble(path=INTROSPECTION, status=502)
+        fails(client.introspect, genauth.token("mei"))
+        assert genauth.calls(INTROSPECTION) == 1
+
+    def test_while_everything_fails_a_tenth_is_tried_again_and_a_small_reserve(self, genauth, client_of):
+        class NoBreaker:
+            def enter(self):
+                return self
+
+            probe = False
+
+            def failed(self, _wait=None):
+                pass
+
+        client = client_of(genauth.url, genauth.app_id, budget=RetryBudget(reserve=5))
+        client.identities_lane.breaker = NoBreaker()
+        genauth.trouble(path=IDENTITIES, ending="close")
+
+        for _ in range(200):
+            fails(client.identities, genauth.token("mei"))
+
+        assert genauth.calls(IDENTITIES) <= 200 * 1.1 + 5
+        assert genauth.calls(IDENTITIES) >= 200 * 1.1, "it is a tenth, not none"
+
+    def test_the_budget_holds_over_threads(self):
+        budget, paid = RetryBudget(share=0.1, reserve=3), []
+
+        def calls():
+            for _ in range(1000):
+                budget.deposit()
+                if budget.withdraw():
+                    paid.append(1)
+
+        threads = [threading.Thread(target=calls) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+        assert 800 - 1 <= len(paid) <= 803
+
+
+class TestLanes:
+    def test_five_failures_leave_genauth_alone(self, client, genauth, heard):
+        genauth.trouble(path=IDENTITIES, status=500)
+        for _ in range(5):
+            fails(client.identities, genauth.token("mei"))
+
+        error = fails(client.identities, genauth.token("mei"))
+
+        assert type(error) is LeftAlone
+        assert isinstance(error, GenAuthUnavailable)
+        assert error.retry_after == 2
+        assert genauth.calls(IDENTITIES) == 5
+        assert heard.turns == [("genauth-identities", "open")]
+        assert heard.calls[-1] == ("identities", "circuit_open")
+
+    def test_the_probe_is_not_tried_twice(self, client, genauth):
+        genauth.trouble(path=IDENTITIES, status=500)
+        for _ in range(5):
+            fails(client.identities, genauth.token("mei"))
+        genauth.healthy()
+        genauth.trouble(path=IDENTITIES, status=502)
+        genauth.forget_calls()
+        time.sleep(2.05)
+
+        fails(client.identities, genauth.token("mei"))
+
+        assert genauth.calls(IDENTITIES) == 1
+        assert client.identities_lane.breaker.state == "open"
+
+    @pytest.mark.parametrize("how", [{"status": 503, "retry_after": 7}, {"status": 429, "retry_after": 7}], ids=str)
+    def test_retry_after_leaves_genauth_alone_for_that_long(self, client, genauth, how):
+        genauth.trouble(path=IDENTITIES, **how)
+
+        assert fails(client.identities, genauth.token("mei")).retry_after == 7
+        error = fails(client.identities, genauth.token("omar"))
+
+        assert type(error) is LeftAlone
+        assert error.retry_after == 7
+        assert genauth.calls(IDENTITIES) == 1
+
+    @pytest.mark.parametrize(
+        "how", [{"envelope": 401}, {"envelope": 403}, {"envelope": 404}, {"status": 404}, {"status": 401}], ids=str
+    )
+    def test_refusals_are_genauth_at_work(self, client, genauth, how):
+        genauth.trouble(path=IDENTITIES, **how)
+
+        for _ in range(30):
+            fails(client.identities, genauth.token("mei"))
+
+        assert client.identities_lane.breaker.state == "closed"
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b'{"statusCode":200,"data":[{}]}',
+            b'{"statusCode":200,"data":' + b"[" * 9999,
+            b" " * 1_100_000,
+            b'{"statusCode":200,"data":7}',
+        ],
+        ids=["no-id", "deep", "large", "number"],
+    )
+    def test_one_persons_unreadable_data_does_not_shut_the_door_for_everyone(self, client, genauth, soon, body):
+        genauth.trouble(path=IDENTITIES, person="omar", body=body)
+
+        for _ in range(30):
+            assert type(fails(client.identities, genauth.token("omar"))) is UnreadableData
+
+        assert client.identities(genauth.token("mei"), soon).rows
+
+    def test_a_call_that_had_hardly_any_time_says_nothing_about_genauth(self, client, genauth):
+        genauth.trouble(path=IDENTITIES, latency=0.5)
+
+        for _ in range(10):
+            assert type(fails(client.identities, genauth.token("mei"), seconds=0.02)) is GenAuthTimeout
+
+        assert client.identities_lane.breaker.state == "closed"
+
+    def test_timeouts_open_it(self, client, genauth):
+        genauth.trouble(path=IDENTITIES, ending="hang")
+
+        for _ in range(5):
+            fails(client.identities, genauth.token("mei"), seconds=0.26)
+
+        assert client.identities_lane.breaker.state == "open"
+
+    def test_while_identities_hang_the_rest_is_turned_away_and_tokens_are_verified(self, genauth, client_of, heard):
+        client = client_of(genauth.url, genauth.app_id, genauth.app_secret, at_once=4)
+        client.introspect("warm", Deadline.after(1))
+        genauth.trouble(path=IDENTITIES, ending="hang")
+        hanging = [threading.Thread(target=fails, args=(client.identities, genauth.token("mei"))) for _ in range(4)]
+        for thread in hanging:
+            thread.start()
+        time.sleep(0.3)
+        started = time.monotonic()
+
+        turned_away = fails(client.identities, genauth.token("omar"))
+        assert type(turned_away) is NoPlace
+        assert (turned_away.status, turned_away.retry_after) == (503, 1)
+        assert client.introspect(genauth.token("mei"), Deadline.after(1)).active
+        assert client.discovery(Deadline.after(1))
+
+        assert time.monotonic() - started < 0.6
+        for thread in hanging:
+            thread.join()
+        assert ("identities", "bulkhead_full") in heard.calls
+        assert heard.used[-1][1] == 0
+
+    def test_a_broken_catalogue_does_not_shut_the_door_to_identities(self, client, genauth, soon):
+        genauth.trouble(path="/api/v3/get-application-enabled-extidps", status=500)
+        for _ in range(6):
+            fails(client.ext_idps, genauth.token("mei"))
+
+        assert client.identities(genauth.token("mei"), soon).rows
+
+
+class TestLog:
+    def test_a_failed_call_is_one_line_without_token_or_message(self, client, genauth):
+        token = genauth.token("mei")
+        genauth.trouble(path=IDENTITIES, envelope={"statusCode": 500, "message": "canary message", "requestId": "req-1"})
+
+        with structlog.testing.capture_logs() as lines:
+            fails(client.identities, token)
+
+        (line,) = lines
+        assert line["event"] == "genauth_call_failed"
+        assert (line["operation"], line["outcome"], line["genauth_request_id"]) == ("identities", "unavailable", "req-1")
+        assert line["seconds"] > 0
+        assert token not in str(line)
+        assert "canary message" not in str(line)
+
+    def test_a_call_that_was_not_made_is_no_line(self, client, genauth):
+        genauth.trouble(path=IDENTITIES, status=503, retry_after=9)
+        fails(client.identities, genauth.token("mei"))
+
+        with structlog.testing.capture_logs() as lines:
+            fails(client.identities, genauth.token("mei"))
+
+        assert lines == []

@@ -1,0 +1,691 @@
+"""Every trap of HTTP clients, one by one, met through real sockets."""
+
+import gzip
+import logging
+import socket
+import struct
+import threading
+import time
+
+import pytest
+
+from bff.deadline import Deadline
+from bff.errors import BffError, GenAuthMalformed, GenAuthTimeout, GenAuthUnavailable, InternalError
+from bff.genauth.addresses import Resolver
+from bff.genauth.envelope import UnreadableData
+from bff.genauth.messages import Request
+from bff.genauth.transport import Transport, Unanswered, Unreached
+
+CANARY = "canary-session-token-0123456789"
+GET = Request("GET", "/", {"Authorization": f"Bearer {CANARY}", "Accept-Encoding": "identity"})
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+
+
+def fails(transport, url, seconds=0.5, request=GET):
+    """The error of a call, which must come by its deadline, and how long it took."""
+    started = time.monotonic()
+    with pytest.raises(BffError) as error:
+        transport.send(url, request, Deadline.after(seconds))
+    took = time.monotonic() - started
+    assert took < seconds + 0.3, "after the deadline"
+    assert error.value.__context__ is None
+    assert error.value.__cause__ is None
+    assert CANARY not in f"{error.value!r} {error.value} {error.value.note} {error.value.detail}"
+    return error.value, took
+
+
+def dripping(data, pause=0.05):
+    def behave(server, connection, _number):
+        while server.read_head(connection) is not None:
+            for at in range(len(data)):
+                connection.sendall(data[at : at + 1])
+                time.sleep(pause)
+
+    return behave
+
+
+def test_an_answer_comes_back_whole(serve, transport):
+    server = serve(b"HTTP/1.1 418 Teapot\r\nRetry-After: 3\r\nX-Two: a\r\nX-Two: b\r\nContent-Length: 5\r\n\r\nhello")
+
+    answer = transport.send(server.url, GET, Deadline.after(1))
+
+    assert (answer.status, answer.body) == (418, b"hello")
+    assert answer.headers["retry-after"] == "3"
+    assert answer.headers["x-two"] == "a, b"
+
+
+def test_the_request_is_sent_as_it_is(serve, transport):
+    server = serve()
+
+    transport.send(server.url + "api?x=1", Request("POST", "/", {"Content-Type": "text/plain"}, b"body"), Deadline.after(1))
+
+    head = server.requests[0].decode()
+    assert head.startswith("POST /api?x=1 HTTP/1.1\r\n")
+    assert "Content-Type: text/plain\r\n" in head
+    assert "Content-Length: 4\r\n" in head
+
+
+class TestDeadline:
+    @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+    @pytest.mark.parametrize(
+        "data",
+        [
+            b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n" + b"X: y\r\n" * 90,
+            OK[:-2].replace(b": 2", b": 500") + b" " * 500,
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 90,
+            b"HTTP/1.1 200 OK\r\n\r\n" + b" " * 500,
+            b"HTTP/1.1 100 Continue\r\n\r\n" * 50,
+        ],
+        ids=["headers", "body", "chunks", "body-without-length", "continue"],
+    )
+    def test_whatever_drips_ends_on_time(self, serve, certificates, data, tls):
+        context, bundle = certificates["ours"]
+        server = serve(dripping(data), context=context if tls else None)
+        transport = Transport(ca_bundle=bundle)
+
+        error, took = fails(transport, server.url, 0.5)
+
+        assert type(error) is GenAuthTimeout
+        assert took >= 0.45, "it was given its time"
+        transport.close()
+
+    def test_a_server_that_says_nothing_ends_on_time(self, serve, transport):
+        server = serve(lambda _server, connection, _number: connection.recv(1 << 20) and time.sleep(3))
+
+        assert type(fails(transport, server.url, 0.4)[0]) is GenAuthTimeout
+
+    def test_a_tls_handshake_that_says_nothing_ends_with_the_connect_budget(self, serve):
+        server = serve(lambda _server, _connection, _number: time.sleep(3))
+        transport = Transport(connect_seconds=0.3)
+
+        error, took = fails(transport, server.url.replace("http:", "https:"), 2)
+
+        assert type(error) is Unreached
+        assert took < 0.6
+        transport.close()
+
+    def test_a_dripping_tls_handshake_ends_with_the_connect_budget(self, serve):
+        def behave(_server, connection, _number):
+            connection.recv(4096)
+            for byte in b"\x16\x03\x03\x40\x00" + b"\x02" * 200:
+                connection.sendall(bytes([byte]))
+                time.sleep(0.05)
+
+        transport = Transport(connect_seconds=0.3)
+
+        error, took = fails(transport, serve(behave).url.replace("http:", "https:"), 2)
+
+        assert isinstance(error, GenAuthUnavailable)
+        assert took < 0.6
+        transport.close()
+
+    def test_no_time_left_means_not_to_ask(self, serve, transport):
+        server = serve()
+
+        assert type(fails(transport, server.url, 0)[0]) is GenAuthTimeout
+        assert server.connections == 0
+
+    def test_after_a_timeout_the_connection_is_not_used_again_and_the_pool_works(self, serve, transport):
+        def behave(server, connection, number):
+            while server.read_head(connection) is not None:
+                if number == 1:
+                    time.sleep(0.4)
+                    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\ntoo late!")
+                else:
+                    connection.sendall(OK)
+
+        server = serve(behave)
+        assert type(fails(transport, server.url, 0.2)[0]) is GenAuthTimeout
+        time.sleep(0.4)
+
+        for _ in range(3):
+            assert transport.send(server.url, GET, Deadline.after(1)).body == b"{}"
+        assert server.connections == 2
+
+    def test_a_timeout_of_one_call_does_not_shorten_the_next_on_its_connection(self, serve, transport):
+        def behave(server, connection, _number):
+            for pause in (0.0, 0.6):
+                server.read_head(connection)
+                time.sleep(pause)
+                connection.sendall(OK)
+
+        server = serve(behave)
+        transport.send(server.url, GET, Deadline.after(0.3))
+
+        assert transport.send(server.url, GET, Deadline.after(2)).status == 200
+        assert server.connections == 1
+
+    def test_connecting_has_a_budget_of_its_own(self):
+        # A backlog that is full: the kernel leaves further connections unanswered.
+        with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
+            port = listener.getsockname()[1]
+            waiting = [socket.socket() for _ in range(8)]
+            for sock in waiting:
+                sock.setblocking(False)
+                sock.connect_ex(("127.0.0.1", port))
+            transport = Transport(connect_seconds=0.3)
+            error, took = fails(transport, f"http://127.0.0.1:{port}/", 2)
+            for sock in waiting:
+                sock.close()
+            transport.close()
+
+        assert type(error) is Unreached
+        assert 0.25 < took < 0.6
+
+
+class TestNames:
+    @staticmethod
+    def found(*addresses):
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address) for address in addresses]
+
+    def asks(self, lookup, url, connect_seconds=0.4, seconds=1.0):
+        transport = Transport(resolver=Resolver(lookup), connect_seconds=connect_seconds)
+        try:
+            return transport.send(url, GET, Deadline.after(seconds))
+        finally:
+            transport.close()
+
+    def test_a_host_that_refuses_on_one_address_is_reached_on_the_next(self, serve):
+        server = serve()
+        with socket.create_server(("127.0.0.1", 0)) as gone:
+            refusing = gone.getsockname()
+
+        answer = self.asks(lambda *_, **__: self.found(refusing, ("127.0.0.1", server.port)), "http://genauth.test/")
+
+        assert answer.status == 200
+
+    def test_a_dead_address_leaves_time_for_the_next(self, serve):
+        server = serve()
+        with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
+            waiting = [socket.socket() for _ in range(8)]
+            for sock in waiting:
+                sock.setblocking(False)
+                sock.connect_ex(listener.getsockname())
+            dead = listener.getsockname()
+            answer = self.asks(lambda *_, **__: self.found(dead, ("127.0.0.1", server.port)), "http://genauth.test/", 0.6)
+            for sock in waiting:
+                sock.close()
+
+        assert answer.status == 200
+
+    def test_many_dead_addresses_stay_within_the_budget(self):
+        with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
+            waiting = [socket.socket() for _ in range(8)]
+            for sock in waiting:
+                sock.setblocking(False)
+                sock.connect_ex(listener.getsockname())
+            dead = listener.getsockname()
+            transport = Transport(resolver=Resolver(lambda *_, **__: self.found(*[dead] * 9)), connect_seconds=0.5)
+            error, took = fails(transport, "http://genauth.test/", 2)
+            for sock in waiting:
+                sock.close()
+            transport.close()
+
+        assert type(error) is Unreached
+        assert took < 0.8
+
+    def test_localhost_is_reached_whatever_its_first_address_is(self, serve, transport):
+        server = serve()
+
+        assert transport.send(f"http://localhost:{server.port}/", GET, Deadline.after(1)).status == 200
+
+    def test_a_name_server_that_hangs_ends_with_the_connect_budget(self):
+        release = threading.Event()
+        transport = Transport(resolver=Resolver(lambda *_, **__: release.wait(5) and []), connect_seconds=0.3)
+
+        error, took = fails(transport, "http://genauth.test/", 2)
+
+        assert type(error) is Unreached
+        assert took < 0.6
+        release.set()
+        transport.close()
+
+    def test_while_the_name_server_is_away_the_last_known_address_serves(self, serve):
+        server, release = serve(), threading.Event()
+        lookups = []
+
+        def lookup(*_, **__):
+            lookups.append(1)
+            if len(lookups) == 2:
+                release.wait(5)
+            if len(lookups) > 2:
+                raise socket.gaierror("away")
+            return self.found(("127.0.0.1", server.port))
+
+        resolver = Resolver(lookup)
+        for _ in range(3):
+            transport = Transport(resolver=resolver, connect_seconds=0.4)
+            assert transport.send("http://genauth.test/", GET, Deadline.after(1)).status == 200
+            transport.close()
+            release.set() if len(lookups) == 2 else None
+            time.sleep(0.05)
+
+        assert len(lookups) == 3
+
+    def test_an_unknown_name_is_unreachable(self):
+        def lookup(*_, **__):
+            raise socket.gaierror(-2, f"no such name {CANARY}")
+
+        transport = Transport(resolver=Resolver(lookup))
+        error, _ = fails(transport, "http://genauth.test/")
+
+        assert type(error) is Unreached
+        assert error.note == "name lookup: gaierror"
+        transport.close()
+
+    def test_while_a_lookup_hangs_everyone_waits_for_the_same_one(self):
+        release, lookups = threading.Event(), []
+
+        def lookup(*_, **__):
+            lookups.append(1)
+            release.wait(5)
+            return []
+
+        transport = Transport(resolver=Resolver(lookup), connect_seconds=0.3)
+        callers = [threading.Thread(target=fails, args=(transport, "http://genauth.test/", 1)) for _ in range(10)]
+        for caller in callers:
+            caller.start()
+        for caller in callers:
+            caller.join()
+
+        assert len(lookups) == 1
+        release.set()
+        transport.close()
+
+
+class TestBrokenConnections:
+    def test_nobody_listens(self, transport):
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            port = listener.getsockname()[1]
+
+        error, _ = fails(transport, f"http://127.0.0.1:{port}/")
+
+        assert type(error) is Unreached
+        assert error.note == "connect: ConnectionRefusedError"
+
+    def test_closed_without_a_word(self, serve, transport):
+        server = serve(lambda server, connection, _number: server.read_head(connection))
+
+        assert type(fails(transport, server.url)[0]) is Unanswered
+
+    def test_reset_without_a_word(self, serve, transport):
+        def behave(server, connection, _number):
+            server.read_head(connection)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+        assert type(fails(transport, serve(behave).url)[0]) is Unanswered
+
+    def test_reset_in_the_middle_of_the_body(self, serve, transport):
+        def behave(server, connection, _number):
+            server.read_head(connection)
+            connection.sendall(OK.replace(b": 2", b": 200"))
+            time.sleep(0.05)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+        assert type(fails(transport, serve(behave).url)[0]) is GenAuthUnavailable
+
+    @pytest.mark.parametrize(
+        "data",
+        [
+            OK.replace(b": 2", b": 200"),
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nab\r\n",
+        ],
+        ids=["length", "chunk", "no-last-chunk", "no-size"],
+    )
+    def test_cut_off_is_malformed(self, serve, transport, data):
+        def behave(server, connection, _number):
+            server.read_head(connection)
+            connection.sendall(data)
+
+        assert type(fails(transport, serve(behave).url)[0]) is GenAuthMalformed
+
+    @pytest.mark.parametrize(
+        "data",
+        [
+            b"SSH-2.0-OpenSSH_9.2\r\n\r\n",
+            b"\x00" * 100,
+            b"HTTP/1.1 two OK\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 2, 3\r\n\r\n{}",
+        ],
+        ids=["ssh", "zeros", "status", "lengths"],
+    )
+    def test_what_is_no_http_is_malformed(self, serve, transport, data):
+        def behave(server, connection, _number):
+            server.read_head(connection)
+            connection.sendall(data)
+
+        assert type(fails(transport, serve(behave).url)[0]) is GenAuthMalformed
+
+    def test_a_connection_that_the_server_closed_between_two_calls_costs_nothing(self, serve, transport):
+        def behave(server, connection, _number):
+            server.read_head(connection)
+            connection.sendall(OK)
+
+        server = serve(behave)
+        for _ in range(5):
+            assert transport.send(server.url, GET, Deadline.after(1)).status == 200
+            time.sleep(0.02)
+        assert server.connections == 5
+
+    def test_a_connection_that_was_quiet_for_long_is_not_trusted(self, serve, transport, monkeypatch):
+        server = serve()
+        transport.send(server.url, GET, Deadline.after(1))
+        monkeypatch.setattr("bff.genauth.sockets.QUIET_AT_MOST", 0.0)
+
+        transport.send(server.url, GET, Deadline.after(1))
+
+        assert server.connections == 2
+
+
+class TestSize:
+    def test_a_mebibyte_is_read_and_a_byte_more_is_refused(self, serve, transport):
+        size = 1024 * 1024
+
+        def reply(size):
+            return f"HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n\r\n".encode() + b"x" * size
+
+        assert len(transport.send(serve(reply(size)).url, GET, Deadline.after(2)).body) == size
+        assert type(fails(transport, serve(reply(size + 1)).url, 2)[0]) is UnreadableData
+
+    def test_an_endless_body_is_refused_long_before_the_deadline(self, serve, transport):
+        def behave(server, connection, _number):
+            server.read_head(connection)
+            connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+            while True:
+                connection.sendall(b"x" * 65536)
+
+        error, took = fails(transport, serve(behave).url, 5)
+
+        assert type(error) is UnreadableData
+        assert took < 1
+
+    def test_endless_framing_is_refused_too(self, serve, transport):
+        def behave(server, connection, _number):
+            server.read_head(connection)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+            while True:
+                connection.sendall(b"1;" + b"x" * 60000 + b"\r\nx\r\n")
+
+        error, took = fails(transport, serve(behave).url, 5)
+
+        assert type(error) is UnreadableData
+        assert took < 2
+
+    @pytest.mark.parametrize(
+        "headers",
+        [b"X: y\r\n" * 101, b"X: " + b"y" * 60000 + b"\r\nY: " + b"z" * 60000 + b"\r\n", b"X: " + b"y" * 70000 + b"\r\n"],
+        ids=["many", "large", "long"],
+    )
+    def test_too_many_and_too_large_headers_are_refused(self, serve, transport, headers):
+        server = serve(b"HTTP/1.1 200 OK\r\n" + headers + b"Content-Length: 2\r\n\r\n{}")
+
+        assert type(fails(transport, server.url, 1)[0]) is GenAuthMalformed
+
+    def test_endless_headers_are_refused(self, serve, transport):
+        def behave(server, connection, _number):
+            server.read_head(connection)
+            while True:
+                connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n" * 1000)
+
+        error, took = fails(transport, serve(behave).url, 5)
+
+        assert type(error) is GenAuthMalformed
+        assert took < 1
+
+    @pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "GZIP", "identity, gzip", "zstd"])
+    def test_a_compressed_answer_is_refused_and_not_unpacked(self, serve, transport, encoding):
+        bomb = gzip.compress(b"\0" * 50_000_000)
+        head = f"HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\nContent-Length: {len(bomb)}\r\n\r\n".encode()
+
+        error, _ = fails(transport, serve(head + bomb).url, 2)
+
+        assert type(error) is GenAuthMalformed
+        assert "compressed" in error.note
+
+    def test_identity_is_no_compression(self, serve, transport):
+        server = serve(OK.replace(b"\r\n\r\n", b"\r\nContent-Encoding: identity\r\n\r\n"))
+
+        assert transport.send(server.url, GET, Deadline.after(1)).body == b"{}"
+
+    def test_after_a_refused_body_the_pool_works(self, serve, transport):
+        def behave(server, connection, number):
+            while server.read_head(connection) is not None:
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 9999999\r\n\r\n" + b"x" * 9999999 if number == 1 else OK)
+
+        server = serve(behave)
+        fails(transport, server.url, 2)
+
+        assert transport.send(server.url, GET, Deadline.after(1)).body == b"{}"
+
+
+class TestReuse:
+    @pytest.mark.parametrize(
+        "reply",
+        [
+            OK,
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+            b"HTTP/1.1 204 No\r\n\r\n",
+            OK.replace(b"200", b"500"),
+        ],
+        ids=["length", "chunked", "empty", "error"],
+    )
+    @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+    def test_fifty_requests_share_one_connection(self, serve, certificates, reply, tls):
+        context, bundle = certificates["ours"]
+        server = serve(reply, context=context if tls else None)
+        transport = Transport(ca_bundle=bundle)
+
+        for _ in range(50):
+            transport.send(server.url, GET, Deadline.after(1))
+
+        assert server.connections == 1
+        assert len(server.requests) == 50
+        transport.close()
+
+    def test_eight_threads_need_eight_connections_for_four_hundred_requests(self, serve, transport):
+        server = serve()
+
+        def calls():
+            for _ in range(50):
+                transport.send(server.url, GET, Deadline.after(5))
+
+        threads = [threading.Thread(target=calls) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+        assert len(server.requests) == 400
+        assert server.connections <= 8
+
+    def test_more_threads_than_the_pool_keeps_do_not_wait_for_one_another(self, serve):
+        def behave(server, connection, _number):
+            while server.read_head(connection) is not None:
+                time.sleep(0.2)
+                connection.sendall(OK)
+
+        server, transport = serve(behave), Transport(pool_size=2)
+        threads = [threading.Thread(target=transport.send, args=(server.url, GET, Deadline.after(2))) for _ in range(10)]
+        started = time.monotonic()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+        assert time.monotonic() - started < 0.8
+        transport.close()
+
+    @pytest.mark.parametrize(
+        "surplus",
+        [b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nomar's", b"\n", b"x"],
+    )
+    @pytest.mark.parametrize("chunked", [False, True])
+    def test_bytes_beyond_the_end_of_an_answer_never_begin_the_next(self, serve, transport, surplus, chunked):
+        reply = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n" if chunked else OK
+
+        def behave(server, connection, number):
+            while server.read_head(connection) is not None:
+                connection.sendall(reply + surplus if number == 1 else reply)
+
+        server = serve(behave)
+        for _ in range(3):
+            assert transport.send(server.url, GET, Deadline.after(1)).body == b"{}"
+
+        assert server.connections == 2
+
+    def test_an_answer_that_nobody_asked_for_is_thrown_away_with_its_connection(self, serve, transport):
+        def behave(server, connection, _number):
+            while server.read_head(connection) is not None:
+                connection.sendall(OK)
+                time.sleep(0.1)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nomar's")
+
+        server = serve(behave)
+        for _ in range(3):
+            assert transport.send(server.url, GET, Deadline.after(1)).body == b"{}"
+            time.sleep(0.2)
+        assert server.connections == 3
+
+
+class TestPrivacy:
+    def test_cookies_and_tokens_of_one_person_never_reach_another(self, serve, transport):
+        def behave(server, connection, _number):
+            while (head := server.read_head(connection)) is not None:
+                who = head.partition(b"Bearer ")[2].partition(b"\r\n")[0]
+                body = b'"' + who + b'"'
+                connection.sendall(
+                    b"HTTP/1.1 200 OK\r\nSet-Cookie: session=%s; Path=/\r\nContent-Length: %d\r\n\r\n%s" % (who, len(body), body)
+                )
+
+        server = serve(behave)
+        wrong = []
+
+        def calls(who):
+            for _ in range(50):
+                request = Request("GET", "/", {"Authorization": f"Bearer {who}"})
+                if transport.send(server.url, request, Deadline.after(5)).body != f'"{who}"'.encode():
+                    wrong.append(who)
+
+        threads = [threading.Thread(target=calls, args=(who,)) for who in ("mei", "omar")]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+        assert wrong == []
+        assert len(server.requests) == 100
+        assert not [head for head in server.requests if b"cookie" in head.lower()]
+
+    def test_neither_proxy_nor_netrc_of_the_environment_sees_the_token(self, serve, tmp_path, monkeypatch):
+        server, proxy = serve(), serve()
+        netrc = tmp_path / ".netrc"
+        netrc.write_text("default login thief password thief\nmachine 127.0.0.1 login thief password thief\n")
+        netrc.chmod(0o600)
+        monkeypatch.setenv("NETRC", str(netrc))
+        monkeypatch.setenv("HOME", str(tmp_path))
+        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "HTTPS_PROXY", "https_proxy"):
+            monkeypatch.setenv(name, proxy.url)
+        for name in ("NO_PROXY", "no_proxy"):
+            monkeypatch.delenv(name, raising=False)
+        transport = Transport()
+
+        transport.send(server.url, GET, Deadline.after(1))
+
+        assert proxy.connections == 0
+        assert f"Authorization: Bearer {CANARY}\r\n".encode() in server.requests[0]
+        transport.close()
+
+    @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+    def test_redirects_are_not_followed(self, serve, transport, status):
+        elsewhere = serve()
+        server = serve(f"HTTP/1.1 {status} Go\r\nLocation: {elsewhere.url}\r\nContent-Length: 0\r\n\r\n".encode())
+
+        assert transport.send(server.url, GET, Deadline.after(1)).status == status
+        assert elsewhere.connections == 0
+
+    @pytest.mark.parametrize(
+        "reply",
+        [
+            b"HTTP/1.1 503 Busy\r\nRetry-After: 60\r\nContent-Length: 0\r\n\r\n",
+            b"HTTP/1.1 429 Slow\r\nRetry-After: 60\r\nContent-Length: 0\r\n\r\n",
+        ],
+    )
+    def test_retry_after_makes_nobody_sleep_here(self, serve, transport, reply):
+        server = serve(reply)
+        started = time.monotonic()
+
+        transport.send(server.url, GET, Deadline.after(5))
+
+        assert time.monotonic() - started < 0.5
+        assert len(server.requests) == 1
+
+    @pytest.mark.parametrize("value", ["a\r\nX-Evil: 1", "a\nb", "a\x00b", "tök", "小明", "a\x7f", "\ud83d"])
+    def test_a_header_that_cannot_be_sent_is_our_defect_and_stays_unsaid(self, serve, transport, value):
+        server = serve()
+
+        error, _ = fails(transport, server.url, request=Request("GET", "/", {"Authorization": f"{CANARY}{value}"}))
+
+        assert type(error) is InternalError
+        assert server.connections == 0
+
+    def test_the_libraries_log_nothing(self, serve, transport, caplog):
+        caplog.set_level(logging.DEBUG)
+        server = serve(f"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nnot a header {CANARY}\r\n\r\n{{}}".encode())
+
+        transport.send(f"{server.url}?id_token={CANARY}", GET, Deadline.after(1))
+
+        assert caplog.text == ""
+
+    @pytest.mark.parametrize(
+        "url", ["ftp://x/", "http://", "nonsense", "http://[::1", "http://a b/", "http://x:99999/", f"http://{'a' * 300}.test/"]
+    )
+    def test_an_address_that_is_none_is_one_of_our_errors(self, transport, url):
+        fails(transport, url)
+
+
+class TestTls:
+    def test_a_certificate_of_an_unknown_authority_is_refused(self, serve, certificates, transport):
+        server = serve(context=certificates["ours"][0])
+
+        error, _ = fails(transport, server.url)
+
+        assert type(error) is GenAuthUnavailable
+        assert "SSLCertVerificationError" in error.note
+        assert server.requests == []
+
+    def test_with_its_bundle_it_is_accepted(self, serve, certificates):
+        context, bundle = certificates["ours"]
+        transport = Transport(ca_bundle=bundle)
+
+        assert transport.send(serve(context=context).url, GET, Deadline.after(1)).status == 200
+        transport.close()
+
+    def test_a_certificate_of_another_host_is_refused_even_with_its_bundle(self, serve, certificates):
+        context, bundle = certificates["wrong-name"]
+        transport, server = Transport(ca_bundle=bundle), serve(context=context)
+
+        error, _ = fails(transport, server.url)
+
+        assert "SSLCertVerificationError" in error.note
+        assert server.requests == []
+        transport.close()
+
+    def test_the_environment_cannot_turn_it_off(self, serve, certificates, monkeypatch):
+        context, bundle = certificates["ours"]
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", bundle)
+        monkeypatch.setenv("CURL_CA_BUNDLE", bundle)
+        transport = Transport()
+
+        assert type(fails(transport, serve(context=context).url)[0]) is GenAuthUnavailable
+        transport.close()
+
+    def test_a_plain_server_behind_https_is_unavailable(self, serve, transport):
+        def behave(_server, connection, _number):
+            connection.recv(4096)
+            connection.sendall(OK)
+
+        error, _ = fails(transport, serve(behave).url.replace("http:", "https:"))
+
+        assert isinstance(error, GenAuthUnavailable)
