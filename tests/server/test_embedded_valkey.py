@@ -1,0 +1,91 @@
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+import redis
+
+from bff import embedded
+from tests.server.service import ROOT, eventually
+from tests.valkey import ValkeyServer, free_port
+
+
+@pytest.fixture
+def valkey():
+    with ValkeyServer() as server:
+        yield server
+
+
+def test_it_is_private_and_forgets_rather_than_refuses(valkey):
+    with redis.Redis.from_url(valkey.url) as connection:
+        settings = connection.config_get("*")
+
+    folder = Path(settings["dir"])
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert settings["port"] == "0"
+    assert settings["maxmemory-policy"] == "allkeys-lru"
+    assert int(settings["maxmemory"]) == 64 * 1024 * 1024
+    assert (settings["save"], settings["appendonly"]) == ("", "no")
+
+
+def test_it_takes_its_folder_along(valkey):
+    with redis.Redis.from_url(valkey.url) as connection:
+        folder = Path(connection.config_get("dir")["dir"])
+
+    valkey.stop()
+
+    assert not folder.exists()
+
+
+def test_killed_and_started_again_it_is_empty_on_the_same_port():
+    with ValkeyServer(port=free_port()) as server, redis.Redis.from_url(server.url) as connection:
+        connection.set("kept", "1")
+        url = server.url
+
+        server.kill()
+        with pytest.raises(redis.ConnectionError):
+            connection.get("kept")
+        server.restart()
+
+        assert (server.url, connection.get("kept")) == (url, None)
+
+
+def test_frozen_it_takes_connections_and_answers_nothing(valkey):
+    with redis.Redis.from_url(valkey.url, socket_timeout=0.1) as connection:
+        valkey.freeze()
+        with pytest.raises(redis.TimeoutError):
+            connection.ping()
+        valkey.thaw()
+
+        assert connection.ping()
+
+
+def test_it_ends_with_the_process_that_started_it_however_that_ends():
+    program = (
+        "import time; from bff import embedded; v = embedded.start(); print(v.pid, v.guardian.folder, flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        pid, folder = process.stdout.readline().split()
+        os.kill(process.pid, signal.SIGKILL)
+
+    eventually(lambda: not Path(folder).exists() and not Path(f"/proc/{pid}").exists(), within=5)
+
+
+def test_a_server_that_does_not_start_says_why_and_leaves_nothing():
+    before = set(Path(tempfile.gettempdir()).glob("linked-accounts-valkey-*"))
+
+    with pytest.raises(embedded.ValkeyNotStarted, match="did not start"):
+        embedded.start(options=["--nonsense", "1"])
+
+    assert set(Path(tempfile.gettempdir()).glob("linked-accounts-valkey-*")) <= before
+
+
+def test_without_a_server_to_embed_it_says_what_to_do(monkeypatch, tmp_path):
+    monkeypatch.setattr(embedded.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    with pytest.raises(embedded.ValkeyNotStarted, match="Install one of them"):
+        embedded.start()

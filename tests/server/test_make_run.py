@@ -1,0 +1,61 @@
+"""What ``make run`` starts, without make: the installing has no place in a test that others run beside."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from tests.server.service import Program, eventually
+from tests.valkey import free_port
+
+pytestmark = pytest.mark.server
+
+
+@pytest.fixture
+def running(tmp_path):
+    program = Program([sys.executable, "-m", "bff.devrun"], {"PORT": str(free_port())}, tmp_path / "output")
+    eventually(lambda: "Ctrl-C ends everything" in program.said() or program.process.poll() is not None, within=30)
+    assert program.process.poll() is None, program.said()
+    program.family()
+    yield program
+    program.clear_away()
+
+
+def test_the_printed_line_returns_what_mei_has_linked(running):
+    line = re.search(r"^curl .*/me/linked-accounts .*$", running.said(), re.MULTILINE)[0]
+
+    answer = subprocess.run(["/bin/sh", "-c", line], capture_output=True, text=True, timeout=10, check=True).stdout
+
+    assert '"type":"wechat"' in answer.replace(" ", "")
+
+
+def test_ctrl_c_ends_all_of_it(running):
+    assert len(running.family()) >= 7
+
+    # A terminal sends it to the whole foreground group.
+    os.killpg(running.pid, signal.SIGINT)
+
+    assert running.process.wait(10) == 0
+    assert running.left_behind() == ([], [])
+
+
+def test_killed_outright_it_takes_everything_along(running):
+    running.end(signal.SIGKILL)
+
+    eventually(lambda: running.left_behind() == ([], []), within=5)
+
+
+def test_a_taken_port_is_said_in_a_sentence(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        program = Program([sys.executable, "-m", "bff.devrun"], {"PORT": str(port)}, tmp_path / "output")
+        code = program.process.wait(10)
+        program.clear_away()
+
+    assert code == 1
+    assert program.said().startswith(f"Port {port} is taken")
+    assert "Traceback" not in program.said()

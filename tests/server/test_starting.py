@@ -1,0 +1,73 @@
+import json
+import os
+import time
+
+import pytest
+
+from tests.server.service import eventually
+from tests.valkey import free_port
+
+pytestmark = pytest.mark.server
+
+
+def test_the_procfile_starts_a_service_that_answers(service, mei):
+    answer = service.get(token=mei)
+
+    assert answer.status_code == 200
+    assert [account["provider"]["type"] for account in answer.json()["linkedAccounts"]] == ["lark", "wechat"]
+
+
+def test_every_mistake_in_the_settings_is_named_before_anything_starts(start):
+    service = start(
+        ready=False, GENAUTH_HOST="", CACHE_TTL_SECONDS="soon", GENAUTH_APP_SECRET="hush-5521\n", REDIS_URL="mysql://u:p4ss@h"
+    )
+
+    assert service.process.wait(10) == 2
+    assert service.said().startswith("The service cannot start:\n  - ")
+    assert all(name in service.said() for name in ("GENAUTH_HOST", "CACHE_TTL_SECONDS", "REDIS_URL"))
+    assert not any(secret in service.said() for secret in ("Traceback", "hush-5521", "p4ss"))
+    assert service.left_behind() == ([], [])
+
+
+def test_as_many_workers_as_asked_for_listen_on_the_port_asked_for(start):
+    port = free_port()
+
+    service = start(PORT=str(port), WEB_CONCURRENCY="3")
+
+    assert service.port == port
+    assert len(service.workers()) == 3
+
+
+def test_every_line_the_service_writes_is_json_and_none_tells_of_the_server(service, mei):
+    service.get(token=mei)
+    service.get("/nowhere")
+    os.kill(service.workers()[0], 9)
+    eventually(lambda: "Unexpected exit" in service.said(), within=5)
+
+    lines = [json.loads(line) for line in service.said().splitlines()]
+
+    assert {"timestamp", "level", "event"} <= set.intersection(*(set(line) for line in lines))
+
+
+def test_no_version_of_anything_is_told(service):
+    assert service.get("/livez").headers["Server"] == "granian"
+
+
+def test_the_embedded_valkey_holds_what_is_cached(start, genauth, mei):
+    service = start(REDIS_URL="embedded")
+
+    fetched = [service.get(token=mei).headers["Cache-Status"] for _ in range(8)]
+
+    assert "miss" in fetched[0]
+    assert all("hit" in status for status in fetched[1:])
+    assert genauth.calls("/api/v3/get-identities") == 1
+
+
+def test_it_answers_within_a_second_of_its_start(start):
+    begun = time.monotonic()
+    service = start(ready=False, REDIS_URL="embedded")
+
+    eventually(lambda: service.readiness() == 200, within=10)
+
+    # A machine that is busy with other tests gets three times what an idle one needs.
+    assert time.monotonic() - begun < 3

@@ -1,0 +1,150 @@
+import os
+import signal
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import requests
+
+from tests.server.service import eventually, listeners, session
+
+pytestmark = pytest.mark.server
+
+WITHIN = 3.5 + 2  # REQUEST_DEADLINE_SECONDS, and what design and README promise on top
+
+
+@pytest.fixture
+def slowly(service, genauth):
+    """Ask for somebody's accounts while GenAuth takes two seconds; the answer comes later."""
+    genauth.trouble(path="/api/v3/get-identities", latency=2)
+    with ThreadPoolExecutor(8) as pool:
+
+        def asking(person="mei"):
+            future = pool.submit(service.get, token=genauth.token(person))
+            eventually(lambda: genauth.calls("/api/v3/get-identities"), within=5)
+            return future
+
+        yield asking
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_what_is_in_flight_is_finished_and_readiness_goes_first(service, slowly, signum):
+    in_flight = slowly()
+    watched = []
+    watching = threading.Thread(target=lambda: [watched.append(service.readiness()) or time.sleep(0.05) for _ in range(60)])
+
+    watching.start()
+    eventually(lambda: 200 in watched, within=2)
+    code, took = service.end(signum)
+    watching.join()
+
+    assert in_flight.result().status_code == 200
+    assert (code, took < WITHIN) == (0, True)
+    # Not ready while it still answers, in each worker, then no longer there; and never back.
+    seen = [status for position, status in enumerate(watched) if position == 0 or watched[position - 1] != status]
+    assert seen == [200, 503, None]
+    assert watched.count(503) >= 5
+    assert service.left_behind() == ([], [])
+
+
+def test_a_request_on_a_kept_connection_is_answered_while_draining(service, mei):
+    with session() as http:
+        http.headers["Authorization"] = f"Bearer {mei}"
+        assert http.get(f"{service.url}/me/linked-accounts", timeout=5).ok
+
+        service.process.terminate()
+        eventually(lambda: service.readiness() == 503, within=1)
+        answer = http.get(f"{service.url}/me/linked-accounts", timeout=5)
+
+    assert answer.status_code == 200
+    assert service.process.wait(10) == 0
+
+
+def test_a_client_that_never_finishes_its_request_holds_nothing_up(service):
+    heads = [socket.create_connection(("127.0.0.1", service.port)) for _ in range(40)]
+    for head in heads:
+        head.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+    time.sleep(0.2)
+
+    code, took = service.end()
+
+    assert (code, took < WITHIN) == (0, True)
+    for head in heads:
+        head.close()
+
+
+def test_the_cache_outlives_the_service(start, genauth, mei):
+    first = start()
+    assert "miss" in first.get(token=mei).headers["Cache-Status"]
+    first.end()
+
+    second = start()
+
+    assert "hit" in second.get(token=mei).headers["Cache-Status"]
+    assert genauth.calls("/api/v3/get-identities") == 1
+
+
+def test_a_new_service_takes_over_the_port_while_the_old_one_drains(start, mei):
+    old = start()
+    statuses, over = [], threading.Event()
+
+    def asking():
+        while not over.is_set():
+            try:
+                answer = old.get(token=mei)
+            except requests.ConnectionError:
+                # A connection that waits in the queue of a socket that closes is reset; load balancers ask once more.
+                answer = old.get(token=mei)
+            statuses.append(answer.status_code)
+
+    clients = [threading.Thread(target=asking) for _ in range(4)]
+    for client in clients:
+        client.start()
+    new = start(ready=False, PORT=str(old.port))
+    eventually(lambda: listeners(old.port) == 4, within=20)
+    old.end()
+    asked_of_both = len(statuses)
+    eventually(lambda: len(statuses) > asked_of_both + 20, within=5)
+    over.set()
+    for client in clients:
+        client.join()
+
+    assert set(statuses) == {200}
+    assert new.process.poll() is None
+
+
+def test_four_hundred_half_sent_heads_slow_nobody_down(service):
+    heads = [socket.create_connection(("127.0.0.1", service.port)) for _ in range(400)]
+    for head in heads:
+        head.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+
+    begun = time.monotonic()
+    statuses = {service.get("/livez").status_code for _ in range(20)}
+
+    assert (statuses, time.monotonic() - begun < 2) == ({200}, True)
+    for head in heads:
+        head.close()
+
+
+def test_a_worker_that_is_killed_comes_back_and_the_other_serves_on(service, mei):
+    killed, other = service.workers()
+
+    os.kill(killed, signal.SIGKILL)
+
+    eventually(lambda: len(service.workers()) == 2 and killed not in service.workers(), within=5)
+    assert other in service.workers()
+    assert {service.get(token=mei).status_code for _ in range(10)} == {200}
+
+
+@pytest.mark.parametrize("whom", ["launcher", "server"])
+def test_killed_outright_it_leaves_no_process_and_no_folder(start, whom):
+    service = start(REDIS_URL="embedded")
+    assert len(service.family()) >= 6
+    assert len(list(service.temporary.iterdir())) == 2
+
+    os.kill(service.pid if whom == "launcher" else service.granian, signal.SIGKILL)
+
+    assert service.process.wait(10) != 0
+    eventually(lambda: service.left_behind() == ([], []), within=5)

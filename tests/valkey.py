@@ -1,0 +1,58 @@
+"""The Valkey that the service embeds, with what a test does to one: freeze it, kill it, start it again."""
+
+import os
+import signal
+import socket
+import time
+
+from bff import embedded
+
+
+def free_port():
+    """A loopback port that nobody listens on right now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class ValkeyServer:
+    """A real server. ``port=None`` means a unix socket; a restart keeps a port, a socket gets a new path."""
+
+    def __init__(self, *, maxmemory="64mb", port=None, extra_args=()):
+        self._how = {"maxmemory": maxmemory, "port": port, "options": extra_args}
+        self._running = embedded.start(**self._how)
+
+    @property
+    def url(self):
+        return self._running.url
+
+    @property
+    def pid(self):
+        return self._running.pid
+
+    def freeze(self):
+        """It keeps its connections and answers nothing, as behind a network that swallows packets."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def thaw(self):
+        os.kill(self.pid, signal.SIGCONT)
+
+    def kill(self):
+        """It is gone in the middle of whatever it did, and with it what it held."""
+        os.kill(self.pid, signal.SIGKILL)
+        while self._running.answers():
+            time.sleep(0.005)
+
+    def restart(self):
+        """Start again, empty."""
+        self._running.stop()
+        self._running = embedded.start(**self._how)
+
+    def stop(self):
+        self._running.stop()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
