@@ -10,7 +10,6 @@ afterwards. What follows ``granian`` on the command line is granian's own, see `
 """
 
 import importlib
-import math
 import os
 import signal
 import sys
@@ -27,6 +26,9 @@ from bff.settings import ConfigurationError, Settings
 # Long enough for a load balancer or a test to notice, short enough to leave the rest of the time to what is in flight.
 READINESS_LEAD_SECONDS = 1.0
 
+# After the deadline that every request has, only a client that never finished asking can still hold the server.
+_OVERTIME_SECONDS = 0.25
+
 _STOPPED_BY = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -39,7 +41,7 @@ def main(command: list[str]) -> int:
         settings = Settings.from_env(os.environ)
         with ExitStack() as kept:
             _furnish(settings, kept)
-            return _Server(command[1:]).outcome()
+            return _Server(command[1:], settings.request_deadline_seconds + _OVERTIME_SECONDS).outcome()
     except ConfigurationError as error:
         return _refuse(error.mistakes)
     except embedded.ValkeyNotStarted as error:
@@ -59,15 +61,14 @@ def _furnish(settings: Settings, kept: ExitStack) -> None:
         os.environ["REDIS_URL"] = valkey.url
     # prometheus-client adds up the workers' metrics through files in one folder, named when it is imported.
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(kept.enter_context(Guardian("linked-accounts-metrics")).folder)
-    # A worker that a slow client holds must not hold the deploy: whole seconds, granian takes no others.
-    os.environ.setdefault("GRANIAN_WORKERS_KILL_TIMEOUT", str(math.ceil(settings.request_deadline_seconds)))
 
 
 class _Server:
-    """Granian in a fork of this process, and the two signals that end it."""
+    """Granian in a fork of this process, and the two signals that end it: at most ``patience`` seconds after it was told."""
 
-    def __init__(self, arguments: list[str]) -> None:
+    def __init__(self, arguments: list[str], patience: float) -> None:
         self._asked = False
+        self._patience = patience
         # Imported before the forks: every worker shares these pages, and one that comes back is there at once.
         importlib.import_module(arguments[-1].partition(":")[0])
         importlib.import_module("granian.cli")
@@ -83,11 +84,11 @@ class _Server:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPED_BY)
 
     def outcome(self) -> int:
-        """Wait for the end: 0 when it was asked for and granian could go by itself, else what granian ended with."""
+        """Wait for the end: 0 when it was asked for, else what granian ended with, as a shell would tell it."""
         code = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
-        if code < 0:
-            return 128 - code
-        return 0 if self._asked else code or 1
+        if self._asked:
+            return 0
+        return 128 - code if code < 0 else code or 1
 
     def _stop(self, signum: int, _: FrameType | None) -> None:
         if not self._asked:
@@ -95,10 +96,15 @@ class _Server:
             begin_draining()
             signal.setitimer(signal.ITIMER_REAL, READINESS_LEAD_SECONDS)
         elif signum == signal.SIGINT:
-            os.kill(self._pid, signal.SIGKILL)  # Ctrl-C twice: a person who does not want to wait
+            self._end_now()  # Ctrl-C twice: a person who does not want to wait
 
     def _stop_accepting(self, _: int, __: FrameType | None) -> None:
         os.kill(self._pid, signal.SIGTERM)
+        signal.signal(signal.SIGALRM, self._end_now)
+        signal.setitimer(signal.ITIMER_REAL, self._patience)
+
+    def _end_now(self, *_: object) -> None:
+        os.kill(self._pid, signal.SIGKILL)  # and with it the workers
 
 
 def _run_granian(arguments: list[str]) -> NoReturn:
