@@ -147,4 +147,4 @@ def test_killed_outright_it_leaves_no_process_and_no_folder(start, whom):
     os.kill(service.pid if whom == "launcher" else service.granian, signal.SIGKILL)
 
     assert service.process.wait(10) != 0
-    eventually(lambda: service.left_behind() == ([], []), within=5)
+    eventually(lambda: service.left_behind() == ([], []), within=10)
