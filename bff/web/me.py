@@ -32,7 +32,7 @@ def linked_accounts() -> Response:
     include = _include(tuple(request.args.getlist("include")))
     bff = services()
     bff.providers.freshen(g.token)
-    answer = bff.linked_accounts.of(session(), deadline(), refresh=request.cache_control.no_cache is not None)
+    answer = bff.linked_accounts.of(session(), deadline(), refresh=bool(request.cache_control.no_cache))
     g.source = answer.source
     content, etag = body(
         answer,

@@ -1,0 +1,73 @@
+"""The application at its most talkative and most open: debug logs, cookie mode, CORS, a proxy in front, every route there is."""
+
+import json
+
+import pytest
+
+from bff.factory import create_app
+from bff.settings import Settings
+from tests.security import effort
+from tests.security.service import Service
+
+PAGE = "https://app.example"
+COOKIE = "session"
+
+
+def pytest_sessionfinish(exitstatus):
+    """A long run without a failure writes down what it tried."""
+    if effort.LONG and exitstatus == 0:
+        effort.publish()
+
+
+@pytest.fixture
+def everything_on(environ):
+    """Every setting that opens a way in."""
+    return environ | {
+        "LOG_LEVEL": "debug",
+        "SESSION_COOKIE_NAME": COOKIE,
+        "CORS_ORIGINS": PAGE,
+        "TRUSTED_PROXIES": "1",
+        "METRICS_TOKEN": "canary-metrics-token-5b1d",
+        "WEBHOOK_SECRET": "canary-webhook-secret-77aa",
+    }
+
+
+@pytest.fixture
+def service_with(environ):
+    """``service_with(CACHE_SECRET=…)``: the application with these settings, called as a server calls it."""
+
+    def make(**changed):
+        return Service(create_app(Settings.from_env({**environ, "LOG_LEVEL": "debug", **changed})))
+
+    return make
+
+
+@pytest.fixture
+def service(service_with):
+    return service_with()
+
+
+@pytest.fixture
+def open_service(everything_on):
+    return Service(create_app(Settings.from_env(everything_on)))
+
+
+class Log:
+    """What was logged since the last look, as text and as the lines' objects."""
+
+    def __init__(self, capture):
+        self._capture = capture
+
+    def read(self):
+        out, err = self._capture.readouterr()
+        return (out + err).decode("utf-8", "replace")
+
+    def lines(self, event="request"):
+        found = [json.loads(line) for line in self.read().splitlines() if line.startswith("{")]
+        return [line for line in found if line["event"] == event]
+
+
+@pytest.fixture
+def log(capsysbinary):
+    """Everything on stdout and stderr, at LOG_LEVEL=debug."""
+    return Log(capsysbinary)

@@ -1,0 +1,169 @@
+"""Whatever a caller sends: an answer of the contract, never a 5xx of our making, and nobody else's anything."""
+
+import base64
+import json
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from tests.security.conftest import COOKIE, PAGE
+from tests.security.effort import examples, tried
+from tests.security.service import PATH
+
+PEOPLE = ("mei", "omar", "nia", "lin", "ada", "bo", "ivy")
+METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE", "CONNECT", "get", "PROPFIND")
+PATHS = (PATH, f"{PATH}/", "/livez", "/readyz", "/openapi.json", "/docs", "/metrics", "/webhooks/genauth", "/", "//", "*")
+NAMES = (
+    "Accept-Language",
+    "X-Request-Id",
+    "X-Requested-With",
+    "Origin",
+    "If-None-Match",
+    "If-Match",
+    "If-Modified-Since",
+    "Cache-Control",
+    "Content-Type",
+    "Content-Length",
+    "Transfer-Encoding",
+    "Host",
+    "Range",
+    "If-Range",
+    "Accept",
+    "Accept-Encoding",
+    "Expect",
+    "X-Forwarded-For",
+    "X-Forwarded-Proto",
+    "X-Forwarded-Host",
+    "Forwarded",
+    "X-HTTP-Method-Override",
+    "Access-Control-Request-Method",
+    "Access-Control-Request-Headers",
+    "X-Authing-Webhook-Secret",
+)
+
+# What a server lets through: any byte as Latin-1 but those that end a header.
+on_the_wire = st.text(st.characters(max_codepoint=255, exclude_characters="\r\n\0"), max_size=60)
+words = st.sampled_from(
+    [
+        *("*", "en", "zh-CN;q=1", "zh;q=nan, en;q=-1", "en;q=1e400", 'W/"x"', '"', "no-cache", "no-cache=", "max-age=9" * 9),
+        *("-1", "99999999999999999999", "chunked", "identity", "bytes=0-", "0-0", "null", PAGE, "https://evil.example", "https"),
+        *("127.0.0.1", "::1", "[", "a b", "a" * 2000, ",".join("x" * 600), "application/json; charset=\xff", "1, 2, 3"),
+    ]
+)
+values = on_the_wire | words | st.lists(words, max_size=4).map(",".join)
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=12),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+def segment(value):
+    raw = value if isinstance(value, bytes) else json.dumps(value).encode()
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+jwt_shaped = st.lists(json_values.map(segment) | st.binary(max_size=30).map(segment) | on_the_wire, min_size=2, max_size=5).map(
+    ".".join
+)
+# A person's good token stands as its name; so examples stay readable, and reproducible with other keys.
+credentials = (
+    st.sampled_from(PEOPLE).map(lambda person: ("good", person, 0))
+    | st.tuples(st.just("bent"), st.sampled_from(PEOPLE), st.integers(0, 900))
+    | st.tuples(st.just("any"), jwt_shaped | on_the_wire | st.just("a" * 9000) | st.just(""), st.just(0))
+)
+schemes = st.sampled_from(["Bearer ", "bearer ", "BEARER  ", "Bearer\t", "Bearer", "Basic ", "DPoP ", "", "Bearer a, Bearer "])
+headers = st.lists(st.tuples(st.sampled_from(NAMES), values), max_size=5)
+queries = st.sampled_from(["", "include=identities", "include=", "include=,,", "include=friends", "include=identities&include="])
+queries = queries | on_the_wire.map(lambda text: f"include={text}") | on_the_wire | st.just("include=" + "identities," * 900)
+requests = st.fixed_dictionaries(
+    {
+        "method": st.sampled_from(METHODS) | st.just("GET") | st.just("GET"),
+        "path": st.sampled_from(PATHS) | st.just(PATH) | st.just(PATH) | st.text(max_size=30) | on_the_wire,
+        "query": queries,
+        "headers": headers,
+        "body": st.binary(max_size=80),
+    }
+)
+
+
+def spelled(credential, tokens):
+    kind, what, at = credential
+    if kind == "any":
+        return what
+    token = tokens[what]
+    return token if kind == "good" else token[:at] + "x" + token[at + 1 :]
+
+
+def held(answer, who, everybody):
+    """No 5xx, and of the canaries none: provider tokens, session tokens, our secrets."""
+    assert answer.status < 500 or names_an_unknown_key(who), answer
+    for canary in everybody:
+        assert canary not in answer.everything
+
+
+def names_an_unknown_key(credential):
+    # The one 503 that a caller can bring about: a token of a key that may have been published since GenAuth was last asked,
+    # while GenAuth was asked too often lately. To call such a token invalid would sign people out after a rotation.
+    return credential is not None and credential[0] != "good"
+
+
+@pytest.fixture
+def tokens(genauth):
+    return {person: genauth.token(person) for person in PEOPLE}
+
+
+@pytest.fixture
+def canaries(genauth, tokens):
+    ours = {genauth.app_secret, "canary-metrics-token-5b1d", "canary-webhook-secret-77aa"}
+    return ours.union(tokens.values(), *map(genauth.canaries, PEOPLE))
+
+
+def unsaid(log, canaries):
+    text = log.read()
+    assert not [canary for canary in canaries if canary in text]
+    assert '"event":"defect"' not in text
+
+
+@examples(60, 4000)
+@given(asked=st.lists(st.tuples(requests, schemes, st.none() | credentials), min_size=6, max_size=6))
+def test_any_request_with_any_authorization(open_service, tokens, canaries, log, asked):
+    for request, scheme, credential in asked:
+        sent = [] if credential is None else [("Authorization", scheme + spelled(credential, tokens))]
+        held(open_service.ask(**request | {"headers": [*sent, *request["headers"]]}), credential, canaries)
+    tried("requests with any Authorization, path, query, body and headers", len(asked))
+    unsaid(log, canaries)
+
+
+@examples(60, 4000)
+@given(asked=st.lists(st.tuples(headers, on_the_wire | st.just(COOKIE), credentials), min_size=6, max_size=6))
+def test_any_cookie(open_service, tokens, canaries, log, asked):
+    for sent, name, credential in asked:
+        cookie = ("Cookie", f"{name}={spelled(credential, tokens)}; other=1; {COOKIE}")
+        held(open_service.ask(headers=[cookie, *sent]), credential, canaries)
+    tried("requests with any cookie", len(asked))
+    unsaid(log, canaries)
+
+
+@examples(60, 3000)
+@given(
+    person=st.sampled_from(PEOPLE),
+    languages=values,
+    include=queries,
+    ids=st.text(st.characters(max_codepoint=255, exclude_characters="\r\n\0"), max_size=140),
+    etag=values,
+)
+@example(person="mei", languages="en;q=", include="include=%ff%00", ids="", etag='W/"\xff"')
+def test_any_language_include_and_request_id_of_somebody_who_may(
+    service, tokens, canaries, log, person, languages, include, ids, etag
+):
+    asked = [("Authorization", f"Bearer {tokens[person]}"), ("Accept-Language", languages), ("X-Request-Id", ids)]
+    asked.append(("If-None-Match", etag))
+
+    answer = service.ask(query=include, headers=asked)
+
+    tried("requests with any language, include, request id and condition")
+    assert answer.status in {200, 304, 400}
+    assert not [canary for canary in canaries if canary in answer.everything]
+    unsaid(log, canaries)

@@ -1,0 +1,77 @@
+"""Somebody who would have us ask GenAuth for every request of theirs."""
+
+import json
+
+import pytest
+
+ASKED = "/api/v3/get-identities"
+
+
+@pytest.fixture
+def grow_older(stored):
+    """Let what Redis holds have been fetched so many seconds earlier."""
+
+    def grow(seconds):
+        for key in stored.keys("linked-accounts:1:*:accounts"):
+            bound, _, value = stored.get(key).partition(b" ")
+            at, fresh_until, raw = json.loads(value)
+            stored.set(key, b"%b %b" % (bound, json.dumps([at - seconds, fresh_until - seconds, raw]).encode()), ex=60)
+
+    return grow
+
+
+@pytest.mark.parametrize("control", [None, "", "max-age=0", "no-store", "no-transform"])
+def test_only_no_cache_asks_for_a_fresh_answer(service, genauth, sign_in, grow_older, control):
+    headers = [*sign_in("mei").items()]
+    service.ask(headers=headers)
+    grow_older(3)
+
+    answer = service.ask(headers=headers + ([("Cache-Control", control)] if control is not None else []))
+
+    assert answer.headers["Cache-Status"].startswith("linked-accounts; hit")
+    assert genauth.calls(ASKED) == 1
+
+
+def test_asking_for_a_fresh_answer_in_a_loop_costs_one_question_in_two_seconds(service, genauth, sign_in, grow_older):
+    headers = [*sign_in("mei").items(), ("Cache-Control", "no-cache")]
+    for _ in range(20):
+        assert service.ask(headers=headers).status == 200
+    assert genauth.calls(ASKED) == 1
+
+    grow_older(3)
+
+    for _ in range(20):
+        assert service.ask(headers=headers).status == 200
+    assert genauth.calls(ASKED) == 2
+
+
+def test_forged_tokens_cost_no_question(service, genauth, sign_in):
+    service.ask(headers=[*sign_in("mei").items()])
+    genauth.forget_calls()
+
+    for number in range(50):
+        token = genauth.token("mei", claims={"jti": str(number)}, key="foreign")
+        assert service.accounts_of(token).status == 401
+
+    assert genauth.calls() == 0
+
+
+def test_whoever_fails_to_sign_in_again_and_again_is_sent_away(service_with, genauth):
+    service = service_with(RATE_LIMIT="3/minute")
+    forged = genauth.token("mei", key="foreign")
+
+    statuses = [service.accounts_of(forged).status for _ in range(32)]
+
+    assert statuses[:30] == [401] * 30
+    assert statuses[31] == 429
+    assert service.accounts_of(forged, address="198.51.100.9").status == 401
+
+
+def test_a_refused_token_in_a_loop_costs_one_question(service, genauth):
+    token = genauth.token("mei")
+    genauth.revoke(token)
+
+    statuses = {service.accounts_of(token).status for _ in range(20)}
+
+    assert statuses == {401}
+    assert genauth.calls(ASKED) == 1
