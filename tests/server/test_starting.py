@@ -1,6 +1,6 @@
 import json
 import os
-import time
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +8,11 @@ from tests.server.service import eventually
 from tests.valkey import free_port
 
 pytestmark = pytest.mark.server
+
+
+def cpu_seconds(pid):
+    user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def test_the_procfile_starts_a_service_that_answers(service, mei):
@@ -63,11 +68,9 @@ def test_the_embedded_valkey_holds_what_is_cached(start, genauth, mei):
     assert genauth.calls("/api/v3/get-identities") == 1
 
 
-def test_it_answers_within_a_second_of_its_start(start):
-    begun = time.monotonic()
-    service = start(ready=False, REDIS_URL="embedded")
+def test_the_start_is_a_second_of_work_and_mostly_done_once(start):
+    service = start(REDIS_URL="embedded")
 
-    eventually(lambda: service.readiness() == 200, within=10)
-
-    # A machine that is busy with other tests gets three times what an idle one needs.
-    assert time.monotonic() - begun < 3
+    # Work, not time: how long it takes depends on what else the machine does. A first answer waits for both of these.
+    assert cpu_seconds(service.pid) < 1.5
+    assert max(map(cpu_seconds, service.workers())) < 1.0
