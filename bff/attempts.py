@@ -37,10 +37,6 @@ class Attempts:
         return True
 
     def failed(self, now: float) -> None:
-        """A fetch ended without keys."""
+        """A fetch brought nothing."""
         self._retry_at = now + _FIRST_RETRIES[min(self._failures, len(_FIRST_RETRIES) - 1)]
         self._failures += 1
-
-    def succeeded(self) -> None:
-        """A fetch brought keys."""
-        self._failures = 0

@@ -7,12 +7,13 @@ keys end at once. How often GenAuth is asked is `attempts`'; one fetch is `keyso
 Build it in the process that uses it: a fetch under way at a fork is the parent's alone, and forgotten in the child.
 """
 
-import logging
 import os
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+
+import structlog
 
 from bff.attempts import Attempts
 from bff.deadline import Deadline
@@ -21,7 +22,7 @@ from bff.jwks import Key
 from bff.keysource import KeySource
 from bff.memo import Memo
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger()
 
 OLD_AFTER_SECONDS = 600.0
 UNKNOWN_SECONDS = 60.0
@@ -194,7 +195,7 @@ class KeySet:
         try:
             self._start(lambda: self._run(fetch))
         except RuntimeError:
-            log.error("key set not refreshed: no thread to be had")  # noqa: TRY400 - there is no more to tell
+            log.warning("key_set_not_refreshed", reason="no thread to be had")
             self._end(None)
             fetch.done.set()
         return fetch
@@ -210,10 +211,11 @@ class KeySet:
             version = self.version if same else self.version + 1
             keys = Keys(issuer, by_kid, version, asked_at, asked)
         except BffError as trouble:
-            log.warning("key set not refreshed: %s", trouble.note or trouble.code)
+            log.warning("key_set_not_refreshed", reason=trouble.note or trouble.code)
             fetch.failure = GenAuthTimeout if isinstance(trouble, GenAuthTimeout) else GenAuthUnavailable
-        except Exception as defect:  # noqa: BLE001 - nobody stands above a thread, and those who wait must be let go
-            log.error("key set not refreshed: %s", type(defect).__name__)  # noqa: TRY400 - its text may be anything
+        except Exception:
+            # Nobody stands above a thread, and those who wait must be let go.
+            log.exception("key_set_not_refreshed")
         finally:
             self._end(keys)
             fetch.done.set()
@@ -225,5 +227,4 @@ class KeySet:
             if keys is None:
                 self._attempts.failed(self._monotonic())
             else:
-                self._attempts.succeeded()
                 self._held = keys

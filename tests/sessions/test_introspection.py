@@ -18,6 +18,7 @@ from bff.errors import (
 )
 from bff.introspection import REMEMBERED_REFUSALS, Introspector
 from bff.sessions import Sessions
+from bff.singleflight import SingleFlight
 from tests.sessions.world import APP, NOW
 
 
@@ -228,6 +229,21 @@ def test_many_requests_with_one_token_cost_one_question(sessions, genauth):
         thread.join(5)
 
     assert users == ["60194296801dc7bc2a1b2735"] * 50
+    assert genauth.calls == 1
+
+
+def test_an_answer_that_came_between_two_looks_is_not_asked_for_again(sessions, genauth):
+    """A request that finds nothing remembered may be the next to fly, with the answer meanwhile here."""
+
+    class Late:
+        def do(self, _key, call, _deadline):
+            sessions._flights = SingleFlight()
+            of(sessions)
+            return call(), False
+
+    sessions._flights = Late()
+
+    assert of(sessions).user_id
     assert genauth.calls == 1
 
 

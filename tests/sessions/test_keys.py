@@ -129,6 +129,16 @@ def test_what_is_no_key_set_has_no_keys(document):
     assert usable_keys(document) == ()
 
 
+def test_a_signature_counts_only_under_the_keys_own_algorithm():
+    rsa, p256 = usable_keys({"keys": [RSA, EC | {"kid": "k2"}]})
+
+    assert rsa.signed(Signer("k1").token())
+    assert p256.signed(Signer("k1", "ES256").token())
+    for header in ("ES256", "RS512", "PS256", "HS256", "none"):
+        assert not rsa.signed(Signer("k1").token(headers={"alg": header}, alg="RS256"))
+    assert not p256.signed(Signer("k1", "ES256").token(headers={"alg": "RS256"}, alg="ES256"))
+
+
 def test_equal_keys_are_equal_and_others_are_not():
     again, other = usable_keys({"keys": [dict(RSA)]}), usable_keys({"keys": [Signer("other").jwk(kid="k1")]})
 
