@@ -17,6 +17,7 @@ from bff.web.hygiene import tidy_headers
 from bff.web.me import me
 from bff.web.observing import observe
 from bff.web.problems import speak_problems
+from bff.web.queries import refuse_unreadable_queries
 from bff.web.request_id import carry_request_ids
 
 _LARGEST_BODY = 64 * 1024
@@ -43,6 +44,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     # After the view these run in reverse: the observer sees the answer as it goes out.
     observe(app)
     carry_request_ids(app)
+    refuse_unreadable_queries(app)
     tidy_headers(app)
     allow_origins(app, settings)
     api = openapi(app)

@@ -1,4 +1,4 @@
-"""How hard to try: a few seconds' worth in `make test`, at length in `make fuzz`; and how much was tried, for docs/security.md."""
+"""How hard to try: for seconds in `make test`, at length in `make fuzz`; and how much was tried, for docs/security.md."""
 
 import os
 import re

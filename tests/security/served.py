@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from bff.devrun import web_command
 from tests.security.effort import ROOT
@@ -47,7 +48,7 @@ def serving(environ, folder):
         port = probe.getsockname()[1]
     output = folder / "output"
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("GENAUTH_")}
-    path = f"{os.path.dirname(sys.executable)}{os.pathsep}{os.environ['PATH']}"
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     with output.open("wb") as written:
         process = subprocess.Popen(
             ["/bin/sh", "-c", f"exec {web_command()}"],
