@@ -1,33 +1,43 @@
 """What is remembered of a person: their accounts, and which of their tokens GenAuth accepted or refused.
 
     linked-accounts:1:{person}:accounts       one for each user
-    linked-accounts:1:{person}:token:<digest> one for each session token: GenAuth's own last word on it, and when
-    linked-accounts:1:{person}:lease:<digest> held by whoever is asking GenAuth right now
+    linked-accounts:1:{person}:token:<name>   one for each session token: GenAuth's own last word on it, and when
+    linked-accounts:1:{person}:changed        for a minute after a change: accounts asked for before it are void
+    linked-accounts:1:{person}:lease:<name>   held by whoever is asking GenAuth right now
 
 ``{person}`` is a digest in a Redis Cluster hash tag, so that a user's keys share a slot and one round trip. A value is bound to
 its key (`sealing`) and checked on read: what is not ours, not readable or not this person's is a miss.
+
+An older value of the same key, put back by somebody who can write to Redis, opens: it is genuine. It carries its own times, so it
+is fresh, accepted or fit to stand in for no longer than it would have been.
 """
 
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, NamedTuple, Protocol, TypeVar
 
 import msgspec
 from msgspec import Raw, Struct
 
 from bff.accounts import LinkedAccount
-from bff.errors import BffError, TokenRefused, UserBlocked
-from bff.leases import Leases
+from bff.errors import BffError, GenAuthTrouble, TokenRefused, UserBlocked
+from bff.lastresort import FRESH_SECONDS, LastResort
+from bff.leases import Leases, Turn
+from bff.memo import Memo
 from bff.sealing import Seal
 from bff.sessions import Session
-from bff.store import Store
+from bff.store import Store, StoreAway
 
 _JITTER = 0.1  # so that what was asked for together does not run out together
-
-_SKEW_SECONDS = 60  # between the clocks of replicas
+_SKEW_SECONDS = 60.0  # between the clocks of replicas
+_LARGEST = 2 * 1024 * 1024  # GenAuth's answer may be 1 MiB; what is larger than any of those could become is not ours
+_MODEST = 16 * 1024  # larger lists of accounts are rare, and not kept in memory
+_CHANGED_SECONDS = 60.0  # longer than a question that was on its way when the change came
+_CHANGES = 10_000
 
 
 class Entry(Struct, frozen=True, array_like=True):
@@ -40,7 +50,8 @@ class Entry(Struct, frozen=True, array_like=True):
     @property
     def accounts(self) -> tuple[LinkedAccount, ...]:
         """The accounts themselves."""
-        return _accounts(bytes(self.raw))
+        raw = bytes(self.raw)
+        return _accounts(raw) if len(raw) <= _MODEST else _decoded(raw)
 
     def age(self, now: float) -> float:
         """Seconds since GenAuth was asked, never negative."""
@@ -57,8 +68,14 @@ class Verdict(Struct, frozen=True, array_like=True):
     word: Word = "accepted"
 
 
+class Change(Struct, frozen=True, array_like=True):
+    """That a person's accounts changed, in epoch seconds."""
+
+    at: float
+
+
 class Recollection(Struct, frozen=True):
-    """What the cache knows of a user and a token; nothing, when Redis is away."""
+    """What is known of a user and a token."""
 
     entry: Entry | None = None
     verdict: Verdict | None = None
@@ -74,7 +91,29 @@ class Recollection(Struct, frozen=True):
             raise (UserBlocked if self.verdict.word == "user_blocked" else TokenRefused)(note="refused a moment ago")
 
 
-Value = TypeVar("Value", Entry, Verdict)
+Value = TypeVar("Value", Entry, Verdict, Change)
+
+
+class Keys(NamedTuple):
+    """Where everything about a session's user and token is."""
+
+    accounts: str
+    token: str
+    changed: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lifetimes:
+    """In seconds: what is remembered is believed for so long, and no longer.
+
+    Accounts are fresh for ``ttl`` and may stand in for ``stale`` after that; a token's acceptance counts for ``accepted``, its
+    refusal for ``refused``.
+    """
+
+    ttl: float
+    stale: float
+    accepted: float
+    refused: float
 
 
 class Observer(Protocol):
@@ -84,86 +123,189 @@ class Observer(Protocol):
         """A stored value was treated as a miss."""
 
 
+class Asking:
+    """A turn at asking GenAuth: whether to ``go``, what is known by now, and else how the one who went is called or failed."""
+
+    __slots__ = ("_turn", "seen")
+
+    def __init__(self, turn: Turn, seen: Recollection) -> None:
+        self._turn = turn
+        self.seen = seen
+
+    @property
+    def go(self) -> bool:
+        """Whether it is ours to ask."""
+        return self._turn.go
+
+    @property
+    def awaiting(self) -> str:
+        """Whom to wait for."""
+        return self._turn.awaiting
+
+    @property
+    def trouble(self) -> GenAuthTrouble | None:
+        """How the one we waited for failed."""
+        return self._turn.trouble
+
+    @property
+    def turn(self) -> Turn:
+        """The lease, to be given back with what is remembered."""
+        return self._turn
+
+
 _REFUSALS: dict[type[BffError], Word] = {TokenRefused: "token_invalid", UserBlocked: "user_blocked"}
 
 
 class AccountsCache:
-    """The cache below the route, by verified user id and never by path or token alone."""
+    """The cache below the route, by verified user id and never by path or token alone. Fails open, but for `forget`."""
 
-    def __init__(  # noqa: PLR0913 - every edge is handed in
+    def __init__(
         self,
         store: Store,
         seal: Seal,
         leases: Leases,
         observer: Observer,
+        lifetimes: Lifetimes,
         *,
         app_id: str,
-        ttl: float,
-        stale: float,
-        refusal: float,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Lifetimes in seconds: fresh for ``ttl``, kept ``stale`` longer, a refusal remembered for ``refusal``."""
         self._store = store
         self._seal = seal
         self._leases = leases
         self._observer = observer
+        self._lifetimes = lifetimes
         self._app_id = app_id
-        self._ttl, self._stale, self._refusal = ttl, stale, refusal
         self._clock = clock
+        self._copies: LastResort[Recollection] = LastResort(clock=clock)
+        self._changes: Memo[str, float] = Memo(_CHANGES)  # those made here, which Redis may not have been told
 
     def recall(self, session: Session) -> Recollection:
         """Everything known of the session's user and token. One round trip."""
         keys = self._keys(session)
-        return self._recollection(keys, self._store.read(*keys))
+        try:
+            return self._recollection(keys, self._store.read(*keys))
+        except StoreAway:
+            return self._from_copies(keys)
 
-    def remember(self, session: Session, accounts: Sequence[LinkedAccount], asked_at: float) -> Entry:
-        """Keep what GenAuth answered when it was asked at ``asked_at``, which accepted the token too."""
-        fresh_for = self._ttl * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - spreads load, guards nothing
+    def remember(
+        self, session: Session, accounts: Sequence[LinkedAccount], asked_at: float, asking: Asking | None = None
+    ) -> Entry:
+        """Keep what GenAuth answered when it was asked at ``asked_at``, which accepted the token too. One round trip.
+
+        The turn at asking ends with it. A forced refresh that fails never comes here: nothing prolongs freshness but an answer.
+        """
+        fresh_for = self._lifetimes.ttl * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - spreads load, guards nothing
         entry = Entry(asked_at, asked_at + fresh_for, Raw(msgspec.json.encode(accounts)))
-        accounts_key, token_key = self._keys(session)
-        values = {accounts_key: msgspec.json.encode(entry), token_key: msgspec.json.encode(Verdict(asked_at))}
-        self._store.write({key: self._seal.seal(key, value) for key, value in values.items()}, self._ttl + self._stale)
+        verdict = Verdict(asked_at)
+        keys = self._keys(session)
+        lease = asking.turn.lease if asking else None
+        values = dict((self._sealed(keys.accounts, entry), self._sealed(keys.token, verdict)))
+        stored = self._store.write(values, self._lifetimes.ttl + self._lifetimes.stale, release=lease)
+        if asking and stored:
+            asking.turn.given_back()
+        self._keep_copy(keys, Recollection(entry, verdict), stored=stored)
         return entry
 
     def refuse(self, session: Session, error: BffError) -> None:
-        """Replace the token's acceptance by its refusal; a blocked user's accounts go too."""
-        accounts_key, token_key = self._keys(session)
+        """Replace the token's acceptance by its refusal; a blocked user's accounts go too, whichever token asks for them."""
+        keys = self._keys(session)
+        self._copies.drop(keys.token)
         verdict = Verdict(self._clock(), _REFUSALS[type(error)])
-        self._store.write({token_key: self._seal.seal(token_key, msgspec.json.encode(verdict))}, self._refusal)
+        # Fails open: this process knows of the refusal (`refusals`), and a token that is refused once is refused again.
+        with suppress(StoreAway):
+            if not self._store.write(dict([self._sealed(keys.token, verdict)]), self._lifetimes.refused):
+                self._store.forget(keys.token)  # a full Redis does not write, but deletes
         if isinstance(error, UserBlocked):
-            self._store.forget(accounts_key)
+            with suppress(StoreAway):
+                self.forget(session.user_id)
 
     def forget(self, user_id: str) -> None:
-        """Drop a user's accounts, or raise `bff.store.StoreAway`."""
-        self._store.forget(f"{self._person(user_id)}:accounts")
+        """Drop a user's accounts, those that GenAuth is being asked for right now included.
+
+        Raises `bff.store.StoreAway` when other processes would go on serving them.
+        """
+        person = self._person(user_id)
+        changed = f"{person}:changed"
+        now = self._clock()
+        self._changes.put(changed, now)
+        self._store.forget(f"{person}:accounts", leaving=dict([self._sealed(changed, Change(now))]), lifetime=_CHANGED_SECONDS)
 
     @contextmanager
-    def asking(self, session: Session) -> Iterator[tuple[bool, Recollection]]:
-        """Whether the holder of the block is the one to ask GenAuth about the session, and another look. One round trip."""
+    def asking(self, session: Session, awaited: str = "") -> Iterator[Asking]:
+        """A turn at asking GenAuth about the session, and another look. One round trip.
+
+        ``awaited`` is what the last turn said of whom to wait for.
+        """
         keys = self._keys(session)
-        with self._leases.take(f"{self._person(session.user_id)}:lease:{session.digest[:32]}", *keys) as (go, values):
-            yield go, self._recollection(keys, values)
+        with self._leases.take(keys.token.replace(":token:", ":lease:"), *keys, awaited=awaited) as turn:
+            seen = self._from_copies(keys) if turn.values is None else self._recollection(keys, turn.values)
+            yield Asking(turn, seen)
 
     def _person(self, user_id: str) -> str:
         return f"linked-accounts:1:{{{self._seal.name(self._app_id, user_id)}}}"
 
-    def _keys(self, session: Session) -> tuple[str, str]:
+    def _keys(self, session: Session) -> Keys:
         person = self._person(session.user_id)
-        return f"{person}:accounts", f"{person}:token:{session.digest[:32]}"
+        return Keys(f"{person}:accounts", f"{person}:token:{self._seal.name('token', session.digest)}", f"{person}:changed")
 
-    def _recollection(self, keys: tuple[str, str], values: Sequence[bytes | None]) -> Recollection:
-        entry, verdict = self._open(keys[0], values[0], Entry), self._open(keys[1], values[1], Verdict)
-        # Times that we would not have written: from the future, or fresh for longer than the setting says.
-        horizon = self._clock() + _SKEW_SECONDS
-        if entry and (entry.at > horizon or entry.fresh_until > entry.at + self._ttl * (1 + _JITTER)):
-            entry = None
-        if verdict and verdict.at > horizon:
-            verdict = None
+    def _recollection(self, keys: Keys, values: Sequence[bytes | None]) -> Recollection:
+        entry = self._open(keys.accounts, values[0], Entry)
+        verdict = self._open(keys.token, values[1], Verdict)
+        change = self._open(keys.changed, values[2], Change)
+        known = Recollection(self._standing(keys, entry, change), verdict)
+        if (verdict is None or verdict.word == "accepted") and (copy := self._copies.unstored(keys.token)):
+            return self._newer(known, self._aged(copy.value, copy.seen_at, keys))
+        if known.entry and known.accepted_at is not None:
+            self._keep_copy(keys, known, stored=True)
+        else:
+            self._copies.drop(keys.token)  # refused, forgotten or changed elsewhere
+        return known
+
+    def _from_copies(self, keys: Keys) -> Recollection:
+        copy = self._copies.any(keys.token)
+        return self._aged(copy.value, copy.seen_at, keys) if copy else Recollection()
+
+    def _aged(self, known: Recollection, seen_at: float, keys: Keys) -> Recollection:
+        """A copy, fresh for a few seconds and good for nothing once the acceptance of its token is too old.
+
+        What stands in later than that could be somebody's whom another process saw refused.
+        """
+        accepted_at = known.accepted_at
+        entry = self._standing(keys, known.entry, None)
+        if entry is None or accepted_at is None or accepted_at <= self._clock() - self._lifetimes.accepted:
+            return Recollection()
+        fresh_until = min(entry.fresh_until, seen_at + FRESH_SECONDS)
+        return Recollection(Entry(entry.at, fresh_until, entry.raw), known.verdict)
+
+    @staticmethod
+    def _newer(one: Recollection, other: Recollection) -> Recollection:
+        entry = max((r.entry for r in (one, other) if r.entry), key=lambda entry: entry.at, default=None)
+        verdict = max((r.verdict for r in (one, other) if r.verdict), key=lambda verdict: verdict.at, default=None)
         return Recollection(entry, verdict)
+
+    def _keep_copy(self, keys: Keys, known: Recollection, *, stored: bool) -> None:
+        if known.entry and len(bytes(known.entry.raw)) <= _MODEST:
+            self._copies.keep(keys.token, known, stored=stored)
+
+    def _standing(self, keys: Keys, entry: Entry | None, change: Change | None) -> Entry | None:
+        """The entry, unless the person's accounts changed since GenAuth was asked."""
+        if entry is None:
+            return None
+        now = self._clock()
+        changes = (change.at if change else None, self._changes.get(keys.changed))
+        # One that is older than its note would be, or not yet made, is a clock's doing.
+        void = any(at is not None and entry.at <= at and abs(now - at) < _CHANGED_SECONDS for at in changes)
+        return None if void else entry
+
+    def _sealed(self, key: str, value: Entry | Verdict | Change) -> tuple[str, bytes]:
+        return key, self._seal.seal(key, msgspec.json.encode(value))
 
     def _open(self, key: str, stored: bytes | None, kind: type[Value]) -> Value | None:
         if stored is None:
+            return None
+        if len(stored) > _LARGEST:
+            self._observer.cache_rejected("oversized")
             return None
         value = self._seal.open(key, stored)
         if value is None:
@@ -176,9 +318,22 @@ class AccountsCache:
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
             self._observer.cache_rejected("unreadable")
             return None
+        if not self._plausible(decoded):
+            self._observer.cache_rejected("forged")
+            return None
         return decoded
+
+    def _plausible(self, value: Entry | Verdict | Change) -> bool:
+        """Whether its times are such as we would have written: not of the future, nor fresh for longer than the setting says."""
+        if value.at > self._clock() + _SKEW_SECONDS:
+            return False
+        return not isinstance(value, Entry) or value.fresh_until <= value.at + self._lifetimes.ttl * (1 + _JITTER)
+
+
+def _decoded(raw: bytes) -> tuple[LinkedAccount, ...]:
+    return msgspec.json.decode(raw, type=tuple[LinkedAccount, ...])
 
 
 @lru_cache(maxsize=1024)
 def _accounts(raw: bytes) -> tuple[LinkedAccount, ...]:
-    return msgspec.json.decode(raw, type=tuple[LinkedAccount, ...])
+    return _decoded(raw)

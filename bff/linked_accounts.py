@@ -11,19 +11,21 @@ recall ── fresh, and GenAuth accepted this token lately ──▶ hit
 import random
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from bff.accounts import LinkedAccount, link
-from bff.cache import AccountsCache, Entry, Recollection
+from bff.bulkhead import BulkheadFull
+from bff.cache import AccountsCache, Asking, Entry, Lifetimes, Recollection
 from bff.deadline import Deadline
-from bff.errors import GenAuthTimeout, GenAuthTrouble, TokenRefused, UserBlocked
+from bff.errors import GenAuthTimeout, GenAuthTrouble, GenAuthUnavailable, TokenRefused, UserBlocked
 from bff.genauth.wire import Identities
 from bff.guarding import guarded
 from bff.refusals import Refusals
 from bff.sessions import Session
-from bff.singleflight import SingleFlight
+from bff.singleflight import SingleFlight, WaitingRoom
 
 # Asking for a fresh answer is honoured for what is older than this; younger is fresh by definition.
 _REFRESHABLE_SECONDS = 2.0
@@ -68,6 +70,13 @@ class Answer:
         return self.source is Source.STALE
 
 
+class Found(NamedTuple):
+    """An entry, and where it came from."""
+
+    entry: Entry
+    source: Source
+
+
 class GenAuth(Protocol):
     """Who knows: `bff.genauth.client.GenAuthClient`."""
 
@@ -76,19 +85,13 @@ class GenAuth(Protocol):
 
 
 class Observer(Protocol):
-    """Who hears of leaks that were stopped."""
+    """Who hears of leaks that were stopped, and of callers that wait."""
 
     def leak_stopped(self, field: str) -> None:
         """A field held a token and became null."""
 
-
-@dataclass(frozen=True, slots=True)
-class Lifetimes:
-    """In seconds: how long GenAuth's acceptance of a token is believed, and how long after the TTL an answer may stand in."""
-
-    ttl: float
-    accepted: float
-    stale: float
+    def waiting(self) -> AbstractContextManager[None]:
+        """A caller waits for somebody else's question, for the length of the block."""
 
 
 class LinkedAccounts:
@@ -101,15 +104,19 @@ class LinkedAccounts:
         refusals: Refusals,
         observer: Observer,
         lifetimes: Lifetimes,
+        *,
+        waiting_places: int,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        """``waiting_places`` is how many threads may wait long for another caller's question."""
         self._genauth = genauth
         self._cache = cache
         self._refusals = refusals
         self._observer = observer
         self._lifetimes = lifetimes
         self._clock = clock
-        self._flights: SingleFlight[Entry] = SingleFlight()
+        self._room = WaitingRoom(waiting_places, watched=observer.waiting)
+        self._flights: SingleFlight[Found] = SingleFlight(self._room)
 
     def of(self, session: Session, deadline: Deadline, *, refresh: bool = False) -> Answer:
         """The accounts linked to the session's user.
@@ -124,27 +131,57 @@ class LinkedAccounts:
         if entry := self._fresh(session, seen, asked_since):
             return self._answer(entry, Source.CACHE)
         try:
-            entry, shared = self._flights.do(session.digest, lambda: self._ask_once(session, deadline, asked_since), deadline)
-        except TimeoutError:
-            return self._stand_in(session, GenAuthTimeout(note="waited for another caller's question"))
+            found = self._find(session, deadline, asked_since)
         except GenAuthTrouble as trouble:
             return self._stand_in(session, trouble)
-        return self._answer(entry, Source.COLLAPSED if shared else Source.GENAUTH, self._forward(seen, refresh=refresh))
+        return self._answer(found.entry, found.source, self._forward(seen, refresh=refresh))
 
-    def _ask_once(self, session: Session, deadline: Deadline, asked_since: float) -> Entry:
-        """Ask GenAuth, or wait for another process that is asking on behalf of the same token."""
+    def _find(self, session: Session, deadline: Deadline, asked_since: float) -> Found:
+        """What GenAuth says, asked by one caller for all. Raises GenAuthTrouble, waiting in vain included."""
         while True:
-            with self._cache.asking(session) as (go, seen):
-                seen.heed()
-                if entry := self._fresh(session, seen, asked_since):
-                    return entry
-                if go:
-                    return self._ask(session, deadline)
-            if deadline.passed:
-                raise GenAuthTimeout(note="waited for another process's question")
-            time.sleep(min(deadline.remaining(), _POLL_SECONDS * random.uniform(0.5, 1.5)))  # noqa: S311 - spreads load
+            try:
+                found, shared = self._flights.do(
+                    # By token, not by user: GenAuth has to accept every single one of them.
+                    session.digest,
+                    lambda: self._ask_in_turn(session, deadline, asked_since),
+                    deadline,
+                )
+            except TimeoutError:
+                raise GenAuthTimeout(note="waited for another caller's question") from None
+            except BulkheadFull:
+                raise GenAuthUnavailable(note="too many wait", retry_after=1) from None
+            if not shared:
+                return found
+            if found.entry.at > asked_since:
+                return Found(found.entry, Source.COLLAPSED)
+            # That question was put before the caller wished for a fresh answer: once more.
 
-    def _ask(self, session: Session, deadline: Deadline) -> Entry:
+    def _ask_in_turn(self, session: Session, deadline: Deadline, asked_since: float) -> Found:
+        """Ask GenAuth, or wait for another process that is asking on behalf of the same token."""
+        awaited = ""
+        with ExitStack() as waiting:
+            free_until = time.monotonic() + self._room.free_seconds
+            while True:
+                with self._cache.asking(session, awaited) as asking:
+                    asking.seen.heed()
+                    if entry := self._fresh(session, asking.seen, asked_since):
+                        return Found(entry, Source.COLLAPSED if awaited else Source.CACHE)
+                    if asking.trouble:
+                        raise asking.trouble
+                    if asking.go:
+                        waiting.close()
+                        return Found(self._ask(session, deadline, asking), Source.GENAUTH)
+                if deadline.passed:
+                    raise GenAuthTimeout(note="waited for another process's question")
+                if not awaited:
+                    waiting.enter_context(self._room.watched())
+                if free_until and time.monotonic() > free_until:
+                    waiting.enter_context(self._room.seat())
+                    free_until = 0.0
+                awaited = asking.awaiting
+                time.sleep(min(deadline.remaining(), _POLL_SECONDS * random.uniform(0.5, 1.5)))  # noqa: S311 - spreads load
+
+    def _ask(self, session: Session, deadline: Deadline, asking: Asking) -> Entry:
         asked_at = self._clock()
         try:
             answered = self._genauth.identities(session.token, deadline)
@@ -155,7 +192,7 @@ class LinkedAccounts:
         accounts, stopped = guarded(link(answered.rows), [*answered.secrets, session.token])
         for field in stopped:
             self._observer.leak_stopped(field)
-        return self._cache.remember(session, accounts, asked_at)
+        return self._cache.remember(session, accounts, asked_at, asking)
 
     def _stand_in(self, session: Session, trouble: GenAuthTrouble) -> Answer:
         """The last good answer, for a token that GenAuth accepted within the stale window and has not refused since."""

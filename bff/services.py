@@ -7,7 +7,7 @@ from flask import Flask
 from bff.access_tokens import AccessTokens
 from bff.backends import redis_backend
 from bff.breaker import Breaker, Rules
-from bff.cache import AccountsCache
+from bff.cache import AccountsCache, Lifetimes
 from bff.deadline import Deadline
 from bff.dependencies import Dependencies
 from bff.errors import BffError, GenAuthTrouble
@@ -16,7 +16,7 @@ from bff.introspection import Introspector
 from bff.keyset import KeySet
 from bff.keysource import KeySource
 from bff.leases import Leases
-from bff.linked_accounts import Lifetimes, LinkedAccounts
+from bff.linked_accounts import LinkedAccounts
 from bff.metrics import Metrics
 from bff.providers import Providers
 from bff.ratelimit import RateLimit
@@ -30,6 +30,8 @@ REDIS_TIMEOUT_SECONDS = 0.25
 REFUSAL_SECONDS = 8.0
 # A caller that is killed keeps the others waiting this long; one that lives renews it.
 LEASE_SECONDS = 1.5
+# A worker has 64 threads, of which GenAuth may hold 32: with these waiting too, some are left to answer from memory.
+WAITING_PLACES = 24
 # People behind one address are many: a school, an office, a carrier's gateway.
 ADDRESS_TIMES = 10
 # Redis answers in well under a millisecond or not at all: one failure is enough to know, and a second to find out again.
@@ -60,28 +62,22 @@ def make_services(app: Flask, settings: Settings) -> Services:
         metrics,
     )
     genauth = GenAuthClient.from_settings(settings, metrics)
+    lifetimes = Lifetimes(
+        ttl=settings.cache_ttl_seconds,
+        stale=settings.cache_stale_seconds,
+        accepted=settings.token_accepted_seconds,
+        refused=REFUSAL_SECONDS,
+    )
     return Services(
         settings=settings,
         sessions=Sessions(_verifier(settings, genauth)),
         linked_accounts=LinkedAccounts(
             genauth,
-            AccountsCache(
-                store,
-                seal,
-                Leases(store, LEASE_SECONDS),
-                metrics,
-                app_id=settings.genauth_app_id,
-                ttl=settings.cache_ttl_seconds,
-                stale=settings.cache_stale_seconds,
-                refusal=REFUSAL_SECONDS,
-            ),
+            AccountsCache(store, seal, Leases(store, LEASE_SECONDS), metrics, lifetimes, app_id=settings.genauth_app_id),
             Refusals(REFUSAL_SECONDS),
             metrics,
-            Lifetimes(
-                ttl=settings.cache_ttl_seconds,
-                accepted=settings.token_accepted_seconds,
-                stale=settings.cache_stale_seconds,
-            ),
+            lifetimes,
+            waiting_places=WAITING_PLACES,
         ),
         providers=Providers(genauth, settings.upstream_deadline_seconds),
         user_limit=_limit("user", settings, store, seal, metrics),
