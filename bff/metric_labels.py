@@ -33,7 +33,7 @@ CACHE_REASON = _words(
     "MaxConnectionsError ClusterDownError RedisClusterException MasterNotFoundError SlaveNotFoundError"
 )
 REJECTION = _words("foreign unreadable forged oversized")
-BREAKER = _words("redis genauth genauth-identities genauth-ext-idps genauth-oidc genauth-linking")
+BREAKER = _words("redis genauth genauth-identities genauth-ext-idps genauth-oidc genauth-health genauth-linking")
 SCOPE = _words("user address")
 EVENT = _words(
     "user:link-account user:deleted user:updated user:blocked user:unblocked user:archived user:unarchived "

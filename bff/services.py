@@ -32,8 +32,8 @@ REFUSAL_SECONDS = 8.0
 LEASE_SECONDS = 1.5
 # A worker has 64 threads, of which GenAuth may hold 32: with these waiting too, some are left to answer from memory.
 WAITING_PLACES = 24
-# People behind one address are many: a school, an office, a carrier's gateway.
-ADDRESS_TIMES = 10
+# Orchestrators give a probe a second or two.
+_PROBE_SECONDS = 1.0
 # Redis answers in well under a millisecond or not at all: one failure is enough to know, and a second to find out again.
 _REDIS_BREAKER = Rules(failures_in_a_row=1, open_seconds=1.0, open_at_most=4.0, probe_seconds=2.0)
 
@@ -81,7 +81,7 @@ def make_services(app: Flask, settings: Settings) -> Services:
         ),
         providers=Providers(genauth, settings.upstream_deadline_seconds),
         user_limit=_limit("user", settings, store, seal, metrics),
-        address_limit=_limit("address", settings, store, seal, metrics, times=ADDRESS_TIMES),
+        address_limit=_limit("address", settings, store, seal, metrics),
         dependencies=Dependencies({"redis": store.ping, "genauth": lambda: _answers(genauth)}),
         metrics=metrics,
     )
@@ -94,15 +94,15 @@ def _verifier(settings: Settings, genauth: GenAuthClient) -> Verifier:
     return AccessTokens(KeySet(source, fetch_seconds=settings.upstream_deadline_seconds), audience=settings.genauth_app_id)
 
 
-def _limit(scope: str, settings: Settings, store: Store, seal: Seal, metrics: Metrics, times: int = 1) -> RateLimit | None:
+def _limit(scope: str, settings: Settings, store: Store, seal: Seal, metrics: Metrics) -> RateLimit | None:
     if settings.rate_limit is None:
         return None
-    return RateLimit(scope, settings.rate_limit, store, metrics, name=lambda member: seal.name(scope, member), times=times)
+    return RateLimit(scope, settings.rate_limit, store, metrics, name=lambda member: seal.name(scope, member))
 
 
 def _answers(genauth: GenAuthClient) -> bool:
     try:
-        genauth.discovery(Deadline.after(1.0))
+        genauth.discovery(Deadline.after(_PROBE_SECONDS), lane=genauth.health_lane)
     except GenAuthTrouble:
         return False
     except BffError:

@@ -108,6 +108,10 @@ class Sessions:
             raise SessionExpired(note="expired")
         return Session(acceptance.user_id, expires_at, token, name.hexdigest())
 
+    def recognises(self, token: str) -> bool:
+        """Whether the token was genuine when it was last here, however long ago that is; asks nobody."""
+        return self._accepted.get(hashlib.sha256(token.encode(errors="replace")).digest()) is not None
+
     def forget(self, session: Session) -> None:
         """Verify the session's token anew next time, because GenAuth refused it."""
         self._accepted.drop(bytes.fromhex(session.digest))

@@ -50,6 +50,8 @@ class GenAuthClient:
         self.sources_lane = Lane("ext-idps", 2, metrics)
         # Of its own, so that tokens can be verified while get-identities hangs.
         self.oidc_lane = Lane("oidc", 8, metrics)
+        # Also of its own: a probe is impatient, and its failures must not keep tokens from being verified.
+        self.health_lane = Lane("health", 1, metrics)
         self._endpoint_lock = threading.Lock()
         self._endpoint = (f"{self._host}{oidc.INTROSPECTION_PATH}", False)
         self._rediscover_at = float("-inf")
@@ -77,9 +79,11 @@ class GenAuthClient:
         request = wire.ext_idps_request(self._app_id, token)
         return self._asker.answer(self.sources_lane, Question("ext_idps", request, wire.read_ext_idps), deadline)
 
-    def discovery(self, deadline: Deadline) -> Discovery:
+    def discovery(self, deadline: Deadline, *, lane: Lane | None = None) -> Discovery:
         """The OpenID Connect discovery document. Raises GenAuthTrouble, or GenAuthRejected if there is none."""
-        return self._asker.answer(self.oidc_lane, Question("discovery", oidc.discovery_request(), oidc.read_discovery), deadline)
+        return self._asker.answer(
+            lane or self.oidc_lane, Question("discovery", oidc.discovery_request(), oidc.read_discovery), deadline
+        )
 
     def key_set(self, url: str, deadline: Deadline) -> dict[str, Any]:
         """The JSON Web Key Set at that absolute address. Raises GenAuthTrouble, or GenAuthRejected if there is none."""

@@ -7,8 +7,13 @@ sends a cookie by itself, so a request that relies on one must show that a page 
 from flask import g, request
 
 from bff.deadline import Deadline
-from bff.errors import CsrfHeaderMissing, InvalidRequest, OriginNotAllowed, TokenMissing, Unauthenticated
+from bff.errors import CsrfHeaderMissing, InvalidRequest, OriginNotAllowed, TokenInvalid, TokenMissing
+from bff.sessions import Session
+from bff.web.addresses import counted_address
 from bff.web.context import services
+
+# RFC 6750 3.1: what is wrong with the way a token was sent, as opposed to the token.
+_MISSENT = {"WWW-Authenticate": 'Bearer error="invalid_request"'}
 
 
 def requires_no_session() -> None:
@@ -21,28 +26,24 @@ def requires_session() -> None:
         return
     bff = services()
     g.deadline = Deadline.after(bff.settings.request_deadline_seconds)
-    g.token = None
-    g.token = _bearer() or _cookie(bff.settings.session_cookie_name, bff.settings.cors_origins)
-    if not g.token:
-        raise TokenMissing
-    address = request.remote_addr or ""
-    if bff.address_limit:
-        bff.address_limit.check(address)
     try:
-        g.session = bff.sessions.of(g.token, g.deadline)
-    except Unauthenticated:
-        if bff.address_limit:
-            bff.address_limit.hit(address)
+        g.token = bearer() or _cookie(bff.settings.session_cookie_name, bff.settings.cors_origins)
+        if not g.token:
+            raise TokenMissing
+        g.session = _session(g.token)
+    except InvalidRequest as error:
+        error.headers = _MISSENT
         raise
     if bff.user_limit:
         g.standing = bff.user_limit.hit(g.session.user_id)
 
 
-def _bearer() -> str | None:
+def bearer() -> str | None:
+    """The token in the Authorization header, if one was sent with that scheme; InvalidRequest if it is not clear which."""
     sent = request.headers.getlist("Authorization")
     header = sent[0] if sent else ""
-    if len(sent) > 1 or "," in header:
-        # b64token has no comma: this is two headers, which servers join.
+    if len(sent) > 1 or ("," in header and "bearer" in header.lower()):
+        # Servers join two headers with a comma, and no b64token has one: the choice would be ours, or an attacker's.
         raise InvalidRequest("Send one Authorization header.", note="doubled credentials")
     scheme, _, token = header.partition(" ")
     # RFC 6750 3.1: another scheme is no credential of ours, as if none was sent.
@@ -63,3 +64,22 @@ def _cookie(name: str | None, origins: tuple[str, ...]) -> str | None:
     if not request.headers.get("X-Requested-With", "").strip():
         raise CsrfHeaderMissing
     return sent[0]
+
+
+def _session(token: str) -> Session:
+    """Whose session it is. An address from which too many bad tokens came has to wait with tokens that we do not know.
+
+    Those that were good here before are asked about as ever: neighbours behind one address do not lock each other out.
+    """
+    bff = services()
+    limit = bff.address_limit
+    if limit is None or bff.sessions.recognises(token):
+        return bff.sessions.of(token, g.deadline)
+    address = counted_address(request.remote_addr)
+    limit.check(address)
+    try:
+        return bff.sessions.of(token, g.deadline)
+    except TokenInvalid:
+        # An expired token was a good one, and costs nobody a call: no reason to suspect an address.
+        limit.hit(address)
+        raise
