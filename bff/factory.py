@@ -11,10 +11,12 @@ from bff.settings import Settings
 from bff.web import context
 from bff.web.auth import requires_no_session, requires_session
 from bff.web.cors import allow_origins
-from bff.web.documenting import docs, openapi
+from bff.web.docs import docs
+from bff.web.documenting import openapi
 from bff.web.health import health
 from bff.web.hygiene import tidy_headers
 from bff.web.me import me
+from bff.web.metering import metering, requires_metrics_token
 from bff.web.observing import observe
 from bff.web.problems import speak_problems
 from bff.web.queries import refuse_unreadable_queries
@@ -58,4 +60,6 @@ def create_app(settings: Settings | None = None) -> Flask:
     register(me, guard=requires_session)
     register(health, guard=requires_no_session)
     register(docs, guard=requires_no_session)
+    if settings.metrics_token:
+        register(metering, guard=requires_metrics_token)
     return app

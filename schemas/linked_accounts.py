@@ -1,5 +1,7 @@
 """The contract of ``GET /me/linked-accounts``: what is dumped is what `/openapi.json` documents."""
 
+from datetime import UTC, datetime
+
 from marshmallow import ValidationError, fields
 from marshmallow.validate import OneOf
 
@@ -7,11 +9,68 @@ from schemas.camel_case import CamelCaseSchema
 
 INCLUDABLE = ("identities",)
 
-RESPONSE_HEADERS = {
-    "ETag": {"description": "Weak; over the linked accounts, not over meta.", "schema": {"type": "string"}},
-    "Cache-Status": {"description": "RFC 9211, as in `linked-accounts; hit; ttl=41`.", "schema": {"type": "string"}},
-    "Age": {"description": "Seconds since GenAuth was asked.", "schema": {"type": "integer", "minimum": 0}},
-    "X-Request-Id": {"description": "The caller's, or one of ours.", "schema": {"type": "string"}},
+_TEXT = {"type": "string"}
+
+PARAMETERS = [
+    {
+        "in": "query",
+        "name": "include",
+        "description": "What else to show: `identities`, GenAuth's records behind each account. Comma separated.",
+        "schema": {"type": "array", "items": {"type": "string", "enum": list(INCLUDABLE)}},
+        "style": "form",
+        "explode": False,
+    },
+    {
+        "in": "header",
+        "name": "Accept-Language",
+        "description": "The language of the providers' names: `zh`, else English.",
+        "schema": _TEXT,
+        "example": "zh-CN,zh;q=0.9,en;q=0.8",
+    },
+    {
+        "in": "header",
+        "name": "Cache-Control",
+        "description": "`no-cache` asks for an answer no older than two seconds, as after linking an account elsewhere.",
+        "schema": _TEXT,
+        "example": "no-cache",
+    },
+    {
+        "in": "header",
+        "name": "If-None-Match",
+        "description": "The `ETag` of an earlier answer: 304 if nothing has changed since.",
+        "schema": _TEXT,
+    },
+    {
+        "in": "header",
+        "name": "X-Requested-With",
+        "description": "Any value; needed with a session cookie, which a page on another site could send but not with this.",
+        "schema": _TEXT,
+    },
+    {
+        "in": "header",
+        "name": "X-Request-Id",
+        "description": "8 to 128 of `A-Z a-z 0-9 . _ -`; comes back, and is in our log. Anything else is replaced.",
+        "schema": _TEXT,
+    },
+]
+
+HEADERS = {
+    "ETag": {"description": "Weak; over the linked accounts, not over `meta`.", "required": True, "schema": _TEXT},
+    "Cache-Status": {
+        "description": "RFC 9211, as in `linked-accounts; hit; ttl=41`.",
+        "required": True,
+        "schema": _TEXT,
+    },
+    "Age": {"description": "Seconds since GenAuth was asked.", "required": True, "schema": {"type": "integer", "minimum": 0}},
+    "Cache-Control": {"description": "Always `private, no-store`.", "required": True, "schema": _TEXT},
+    "Vary": {
+        "description": "Always `Authorization, Cookie, Origin, Accept-Language`.",
+        "required": True,
+        "schema": _TEXT,
+    },
+    "RateLimit": {"description": 'What is left of the limit, as in `"user";r=117;t=42`.', "schema": _TEXT},
+    "RateLimit-Policy": {"description": 'The limit, as in `"user";q=120;w=60`.', "schema": _TEXT},
+    "X-Request-Id": {"description": "The caller's, or one of ours.", "required": True, "schema": _TEXT},
 }
 
 
@@ -28,7 +87,6 @@ class LinkedAccountsQuerySchema(CamelCaseSchema):
     include = fields.String(
         load_default="",
         validate=_known,
-        metadata={"description": f"Comma separated: {', '.join(INCLUDABLE)}.", "example": "identities"},
     )
 
 
@@ -68,14 +126,19 @@ class LinkedAccountSchema(CamelCaseSchema):
     identities = fields.List(fields.Nested(IdentitySchema), metadata={"description": "Only with include=identities."})
 
 
+class Moment(fields.DateTime):
+    """A moment to the second as RFC 3339 writes it, with a Z. Under a format of its own apispec could not document it."""
+
+    def _serialize(self, value: datetime | None, attr: str | None, obj: object, **kwargs: object) -> str | None:  # noqa: ARG002
+        return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if value else None
+
+
 class MetaSchema(CamelCaseSchema):
     """How the answer came about."""
 
     total = fields.Integer(required=True)
     stale = fields.Boolean(required=True, metadata={"description": "GenAuth is away; this is its last good answer."})
-    fetched_at = fields.DateTime(
-        format="%Y-%m-%dT%H:%M:%SZ", required=True, metadata={"description": "When GenAuth was asked, UTC."}
-    )
+    fetched_at = Moment(required=True, metadata={"description": "When GenAuth was asked, UTC."})
 
 
 class LinkedAccountsSchema(CamelCaseSchema):

@@ -1,115 +1,134 @@
 """The contract as OpenAPI 3.1, generated from the routes and schemas that run, so that the two cannot part."""
 
-from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from http import HTTPStatus
 from typing import Any, TypeVar
 
-from flask import Flask, Response, render_template_string, url_for
-from flask_smorest import Api, Blueprint, current_api
+from flask import Flask
+from flask_smorest import Api
 
-from bff import errors
-from bff.errors import BffError
+from bff.settings import Settings
+from bff.web.advice import ADVICE, codes_by_status, errors_by_code
 from bff.web.problems import CONTENT_TYPE
 from schemas.problem import ProblemSchema
 
 View = TypeVar("View", bound=Callable[..., Any])
+Document = dict[str, Any]
 
-
-def codes_by_status() -> dict[int, list[type[BffError]]]:
-    """Every error there is, by HTTP status."""
-    found: defaultdict[int, list[type[BffError]]] = defaultdict(list)
-    for error in vars(errors).values():
-        if isinstance(error, type) and issubclass(error, BffError) and "code" in vars(error):
-            found[error.status].append(error)
-    return found
-
-
-def documents_problems(*statuses: int) -> Callable[[View], View]:
-    """Say of a view which problems it may answer with, every code by name."""
-
-    def document(view: View) -> View:
-        for status in reversed(statuses):
-            kinds = {kind.code: kind.title for kind in codes_by_status()[status]}
-            view = Blueprint.alt_response(
-                Blueprint("_", __name__),
-                status,
-                schema=ProblemSchema,
-                content_type=CONTENT_TYPE,
-                description="; ".join(f"`{code}`: {title}" for code, title in kinds.items()),
-                headers=_headers(status),
-            )(view)
-        return view
-
-    return document
-
-
-def _headers(status: int) -> dict[str, Any]:
-    headers: dict[str, Any] = {"X-Request-Id": {"schema": {"type": "string"}}}
-    if status == 401:
-        headers["WWW-Authenticate"] = {"description": "RFC 6750 3.", "schema": {"type": "string"}}
-    if status in {429, 503}:
-        headers["Retry-After"] = {"description": "Seconds.", "schema": {"type": "integer", "minimum": 1}}
-    return headers
+_DESCRIPTION = """\
+Which outside accounts has this person linked? Errors are problem details (RFC 9457): branch on `code`, show `title`,
+tell us `requestId`.
+"""
+_REQUEST_ID = {"description": "The caller's, or one of ours.", "schema": {"type": "string"}}
+_SECONDS = {"type": "integer", "minimum": 1}
 
 
 def openapi(app: Flask) -> Api:
-    """The API to register blueprints with; serves ``/openapi.json`` and ``/docs``."""
-    app.config.update(
-        API_TITLE="Linked accounts",
-        API_VERSION="1",
-        OPENAPI_VERSION="3.1.0",
-        OPENAPI_URL_PREFIX="/",
-        OPENAPI_JSON_PATH="openapi.json",
-    )
+    """The API to register blueprints with. What it gathers, `document` finishes."""
+    app.config.update(API_TITLE="Linked accounts", API_VERSION="1", OPENAPI_VERSION="3.1.0")
     api = Api(app)
     api.DEFAULT_ERROR_RESPONSE_NAME = None
-    api.spec.options["info"] = {"description": "Which outside accounts has this person linked?"}
-    api.spec.components.security_scheme("bearer", {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"})
+    for status, codes in codes_by_status().items():
+        api.spec.components.response(f"Problem{status}", _problem_response(status, codes), lazy=True)
+    rest = ", ".join(f"`{code}`" for code in codes_by_status()[404] + codes_by_status()[405])
+    api.spec.components.response("Problem", _problem(f"Any other error: {rest}."), lazy=True)
     return api
 
 
-docs = Blueprint("docs", __name__, description="The contract, for people.")
+def documents_problems(*statuses: int) -> Callable[[View], View]:
+    """Say of a view which problems it may answer with. Unlike flask-smorest's own decorators it wraps nothing around the view."""
+
+    def note(view: View) -> View:
+        told = deepcopy(getattr(view, "_apidoc", {}))
+        responses = told.setdefault("response", {}).setdefault("responses", {})
+        responses |= {status: [f"Problem{status}"] for status in statuses} | {"default": ["Problem"]}
+        view._apidoc = told  # type: ignore[attr-defined]  # noqa: SLF001 - where flask-smorest looks for it
+        return view
+
+    return note
 
 
-@docs.get("/docs")
-@docs.response(200, content_type="text/html", description="A page that loads nothing from elsewhere.")
-def documentation() -> Response:
-    """The contract as a page."""
-    html = render_template_string(_PAGE, spec=current_api.spec.to_dict(), document=url_for("api-docs.openapi_json"))
-    response = Response(html, content_type="text/html; charset=utf-8")
-    response.headers["Content-Security-Policy"] = "default-src 'none'; style-src 'unsafe-inline'"
-    return response
+def document(api: Api, settings: Settings) -> Document:
+    """The finished document, with what flask-smorest cannot know: HEAD, OPTIONS, and what the settings switch on."""
+    made: Document = deepcopy(api.spec.to_dict())
+    schemes = dict(_security_schemes(settings))
+    paths = {path: _path(operations, schemes) for path, operations in made["paths"].items()}
+    components = made["components"]
+    schemas = {name: schema for name, schema in components["schemas"].items() if name not in {"Error", "PaginationMetadata"}}
+    schemas["Problem"]["properties"]["code"]["enum"] = list(errors_by_code())
+    return {
+        "openapi": made["openapi"],
+        "info": {**made["info"], "description": _DESCRIPTION, "license": {"name": "MIT", "identifier": "MIT"}},
+        "servers": [{"url": "/"}],
+        "tags": made["tags"],
+        "paths": paths,
+        "components": {**components, "schemas": schemas, "securitySchemes": schemes},
+    }
 
 
-_PAGE = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{{ spec.info.title }}</title>
-<style>
-  body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1c1c1c }
-  h2 { margin-top: 2.5rem; border-top: 1px solid #ddd; padding-top: 1rem } code { background: #f4f4f4; padding: .1em .3em }
-  table { border-collapse: collapse; width: 100% } td, th { text-align: left; vertical-align: top; padding: .3rem .8rem .3rem 0 }
-</style>
-<h1>{{ spec.info.title }}</h1>
-<p>{{ spec.info.description }} As OpenAPI: <a href="{{ document }}">{{ document }}</a>.</p>
-{% for path, operations in spec.paths.items() %}{% for method, operation in operations.items() if operation.responses %}
-<h2><code>{{ method|upper }} {{ path }}</code></h2>
-<p>{{ operation.summary }} {{ operation.description }}</p>
-{% for parameter in operation.parameters or [] %}
-<p><code>{{ parameter.name }}</code> ({{ parameter.in }}) {{ parameter.description }}</p>
-{% endfor %}
-<table><tr><th>Status</th><th>Meaning</th></tr>
-{% for status, response in operation.responses.items() %}
-<tr><td><code>{{ status }}</code></td><td>{{ response.description }}</td></tr>
-{% endfor %}</table>
-{% endfor %}{% endfor %}
-<h2>Shapes</h2>
-{% for name, schema in spec.components.schemas.items() %}
-<h3>{{ name }}</h3>
-<table>{% for field, property in schema.properties.items() %}
-<tr><td><code>{{ field }}</code></td><td>{{ property.type|join(" or ") if property.type is not string else property.type }}
-{{ property.description }}</td></tr>
-{% endfor %}</table>
-{% endfor %}
-</html>
-"""
+def _security_schemes(settings: Settings) -> Iterator[tuple[str, Document]]:
+    yield "bearer", {"type": "http", "scheme": "bearer", "description": "The person's GenAuth access token."}
+    if settings.session_cookie_name:
+        told = "The same token in a cookie; `X-Requested-With` has to come along. An Authorization header goes before it."
+        yield "cookie", {"type": "apiKey", "in": "cookie", "name": settings.session_cookie_name, "description": told}
+    if settings.metrics_token:
+        yield "metrics", {"type": "http", "scheme": "bearer", "description": "METRICS_TOKEN."}
+
+
+def _path(operations: Document, schemes: Document) -> Document:
+    path = {name: each if name == "parameters" else _operation(each, schemes) for name, each in operations.items()}
+    if "get" in path and path["get"]["security"]:
+        path["head"] = _head(path["get"])
+        path["options"] = _options(path)
+    return path
+
+
+def _operation(operation: Document, schemes: Document) -> Document:
+    responses = {str(status): operation["responses"][status] for status in sorted(operation["responses"], key=str)}
+    security = [each for each in operation.get("security", []) if each.keys() <= schemes.keys()]
+    return {**operation, "security": security, "responses": responses}
+
+
+def _head(get: Document) -> Document:
+    responses = {
+        status: {name: each[name] for name in ("description", "headers") if name in each} if "$ref" not in each else each
+        for status, each in get["responses"].items()
+    }
+    return {**get, "summary": "The same without a body.", "responses": responses}
+
+
+def _options(path: Document) -> Document:
+    methods = ", ".join(sorted({name.upper() for name in path} - {"PARAMETERS"} | {"OPTIONS"}))
+    answer = {
+        "description": "What may be asked for here; for pages on other origins, whether they may (CORS preflight).",
+        "headers": {"Allow": {"description": f"`{methods}`.", "schema": {"type": "string"}}, "X-Request-Id": _REQUEST_ID},
+    }
+    return {
+        "summary": "Which methods there are.",
+        "tags": path["get"]["tags"],
+        "security": [],
+        "responses": {"200": answer, "default": {"$ref": "#/components/responses/Problem"}},
+    }
+
+
+def _problem_response(status: int, codes: list[str]) -> Document:
+    kinds = errors_by_code()
+    told = "\n".join(f"- `{code}`: {kinds[code].title} {ADVICE[code]}" for code in codes)
+    return _problem(f"{HTTPStatus(status).phrase}.\n\n{told}", **_headers(status))
+
+
+def _problem(description: str, **headers: Document) -> Document:
+    return {
+        "description": description,
+        "headers": {"X-Request-Id": _REQUEST_ID, **headers},
+        "content": {CONTENT_TYPE: {"schema": ProblemSchema}},
+    }
+
+
+def _headers(status: int) -> dict[str, Document]:
+    if status == 401:
+        return {"WWW-Authenticate": {"description": "RFC 6750 3.", "required": True, "schema": {"type": "string"}}}
+    if status in {429, 503}:
+        return {"Retry-After": {"description": "Seconds.", "required": True, "schema": _SECONDS}}
+    return {}

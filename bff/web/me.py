@@ -14,8 +14,7 @@ from bff.providers import Language
 from bff.web.context import deadline, services, session
 from bff.web.documenting import documents_problems
 from bff.web.presenting import body, cache_status
-from schemas.linked_accounts import RESPONSE_HEADERS as HEADERS
-from schemas.linked_accounts import LinkedAccountsQuerySchema, LinkedAccountsSchema
+from schemas.linked_accounts import HEADERS, PARAMETERS, LinkedAccountsQuerySchema, LinkedAccountsSchema
 
 me = Blueprint("me", __name__, description="What belongs to the person whose session token is sent.")
 
@@ -23,9 +22,9 @@ _QUERY = LinkedAccountsQuerySchema()
 
 
 @me.get("/me/linked-accounts")
-@me.doc(parameters=[{"in": "query", "schema": LinkedAccountsQuerySchema}], security=[{"bearer": []}, {"cookie": []}])
+@me.doc(parameters=PARAMETERS, security=[{"bearer": []}, {"cookie": []}])
 @me.response(200, LinkedAccountsSchema, headers=HEADERS, description="The linked accounts, sorted by provider type and id.")
-@me.alt_response(304, description="Nothing has changed since the ETag in If-None-Match.")
+@me.alt_response(304, headers=HEADERS, description="Nothing has changed since the ETag in If-None-Match.")
 @documents_problems(400, 401, 403, 429, 500, 502, 503, 504)
 def linked_accounts() -> Response:
     """The outside accounts that this person has linked."""

@@ -1,4 +1,8 @@
-"""One log line and one metric observation for each request, whatever its end."""
+"""One log line and one metric observation for each request, whatever its end.
+
+Nothing that a caller sends gets in, but for the request id, which has its form: the route is the rule that matched, the method
+one of the known ones.
+"""
 
 import time
 
@@ -8,6 +12,8 @@ from flask import Flask, Response, g, request
 from bff.web.context import services
 
 log = structlog.get_logger()
+
+_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
 
 
 def observe(app: Flask) -> None:
@@ -22,7 +28,6 @@ def _begin() -> None:
 
 def _end(response: Response) -> Response:
     seconds = time.perf_counter() - g.started
-    # The rule, never the path: what a caller puts into a path or a query stays with the caller.
     route = request.url_rule.rule if request.url_rule else "unmatched"
     source, code = g.get("source", "none"), g.get("error_code")
     metrics = services().metrics
@@ -33,7 +38,7 @@ def _end(response: Response) -> Response:
         metrics.accounts_served(source)
     log.info(
         "request",
-        method=request.method,
+        method=request.method if request.method in _METHODS else "other",
         route=route,
         status=response.status_code,
         source=source,

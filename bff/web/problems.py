@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from math import ceil
+from urllib.parse import quote
 
 import orjson
 import structlog
@@ -11,11 +12,13 @@ from werkzeug.exceptions import MethodNotAllowed as WerkzeugMethodNotAllowed
 from werkzeug.exceptions import NotFound as WerkzeugNotFound
 
 from bff.errors import BffError, InternalError, InvalidRequest, MethodNotAllowed, NotFound, Unauthenticated
+from bff.web import presented
 from schemas.problem import ProblemSchema
 
 CONTENT_TYPE = "application/problem+json"
 _SCHEMA = ProblemSchema()
 _DEFAULT_RETRY_SECONDS = {429: 5, 503: 2}
+_LONGEST_INSTANCE = 256
 
 log = structlog.get_logger()
 
@@ -27,11 +30,16 @@ def speak_problems(app: Flask) -> None:
     app.register_error_handler(Exception, _defect)
 
 
+def problem_type(code: str) -> str:
+    """Where the meaning of a code is told."""
+    return f"/problems/{code.replace('_', '-')}"
+
+
 def problem(error: BffError, status: int | None = None) -> Response:
     """The answer for one of our errors; ``status`` overrides its own for the framework's rarer ones."""
     g.error_code, g.error_note = error.code, error.note
     body = {
-        "type": f"/problems/{error.code.replace('_', '-')}",
+        "type": problem_type(error.code),
         "title": error.title,
         "status": status or error.status,
         "code": error.code,
@@ -64,7 +72,7 @@ def _framework_problem(exc: HTTPException) -> Response:
             response.headers["Allow"] = ", ".join(sorted(exc.valid_methods or ()))
             return response
         case _ if exc.code and 400 <= exc.code < 500:
-            return problem(InvalidRequest(note=type(exc).__name__), status=exc.code)
+            return problem(InvalidRequest(f"{exc.name}.", note=type(exc).__name__), status=exc.code)
         case _:
             return _defect(exc)
 
@@ -75,6 +83,10 @@ def _defect(exc: Exception) -> Response:
 
 
 def _instance() -> str:
-    # Whoever puts the session token into the path does not get it back.
-    token = g.get("token")
-    return "/" if token and token in request.path else request.path
+    """The path as a URI reference; "/" for one that is no use to anybody, or has a credential in it."""
+    path = request.path
+    # Whoever tried "/me/eyJ…" gets no token back, sent elsewhere too or not.
+    unspeakable = len(path) > _LONGEST_INSTANCE or path.startswith("//") or "eyJ" in path
+    if unspeakable or presented.repeats(path, presented.credentials()):
+        return "/"
+    return quote(path, safe="/:@!$&'()*+,;=~")

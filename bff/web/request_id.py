@@ -2,9 +2,12 @@
 
 import re
 import uuid
+from collections.abc import Iterable
 
 from flask import Flask, Response, g, request
 from structlog.contextvars import bind_contextvars, clear_contextvars
+
+from bff.web import presented
 
 HEADER = "X-Request-Id"
 _ACCEPTABLE = re.compile(r"[A-Za-z0-9._-]{8,128}", re.ASCII)
@@ -16,9 +19,19 @@ def carry_request_ids(app: Flask) -> None:
     app.after_request(_send)
 
 
+def carried(offered: str, credentials: Iterable[str] = ()) -> str:
+    """The id to go by: the one offered, if it is one and nothing of the caller's ``credentials``.
+
+    An opaque token has the form of an id too, and ids are sent back and logged.
+    """
+    if offered and _ACCEPTABLE.fullmatch(offered) and not presented.repeats(offered, credentials):
+        return offered
+    return uuid.uuid4().hex
+
+
 def _begin() -> None:
     offered = request.headers.get(HEADER, "")
-    g.request_id = offered if _ACCEPTABLE.fullmatch(offered) else uuid.uuid4().hex
+    g.request_id = carried(offered, presented.credentials() if offered else ())
     clear_contextvars()
     bind_contextvars(request_id=g.request_id)
 
