@@ -1,6 +1,7 @@
 """Cache values at rest: bound to their key, and with ``CACHE_SECRET`` encrypted and authenticated.
 
-A value that was moved to another person's key, altered, or sealed by somebody else does not open: it is a miss.
+A value that was moved to another person's key, altered, or sealed by somebody else does not open: it is a miss. An older value of
+the very same key does; that it ends in time is the business of what is sealed (`cache`). Keys hold no blanks.
 """
 
 import hashlib

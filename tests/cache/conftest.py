@@ -1,0 +1,99 @@
+"""The cache's parts over a real Valkey, with a clock to turn and a witness who hears everything."""
+
+import hashlib
+from contextlib import nullcontext
+
+import pytest
+from flask import Flask
+
+from bff.accounts import LinkedAccount
+from bff.backends import redis_backend
+from bff.breaker import Breaker, Rules
+from bff.cache import AccountsCache, Lifetimes
+from bff.leases import Leases
+from bff.sealing import PlainSeal
+from bff.sessions import Session
+from bff.store import Store
+
+LIFETIMES = Lifetimes(ttl=60, stale=3600, accepted=60, refused=8)
+
+
+class Clock:
+    def __init__(self):
+        self.now = 1_800_000_000.0
+
+    def __call__(self):
+        return self.now
+
+    def advance(self, seconds):
+        self.now += seconds
+
+
+class Witness:
+    """Hears of everything."""
+
+    def __init__(self):
+        self.failed = []
+        self.rejected = []
+
+    def cache_failed(self, operation, reason):
+        self.failed.append((operation, reason))
+
+    def cache_rejected(self, reason):
+        self.rejected.append(reason)
+
+    def leak_stopped(self, field):
+        raise AssertionError(field)
+
+    def waiting(self):
+        return nullcontext()
+
+
+def session(user="mei", token="token-of-mei"):
+    return Session(user, 2e9, token, hashlib.sha256(token.encode()).hexdigest())
+
+
+def accounts(*ids, provider="wechat"):
+    return [LinkedAccount(each, provider, "小明", None, None, ("openid",), ()) for each in ids]
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def witness():
+    return Witness()
+
+
+@pytest.fixture
+def store_at(witness):
+    """``store_at(url)``: a store of its own, as a process has one. Its breaker opens at the first failure, for 0.2 seconds."""
+
+    def make(url, **rules):
+        rules = Rules(**{"failures_in_a_row": 1, "open_seconds": 0.2, "open_at_most": 0.4, **rules})
+        app = Flask("test")
+        return Store(lambda: redis_backend(app, url, timeout=0.25), Breaker("redis", rules), witness)
+
+    return make
+
+
+@pytest.fixture
+def store(store_at, valkey):
+    return store_at(valkey.url)
+
+
+@pytest.fixture
+def cache_on(witness, clock):
+    """``cache_on(store)``: a cache of its own over a store."""
+
+    def make(store, seal=None, lifetimes=LIFETIMES, app_id="app"):
+        return AccountsCache(store, seal or PlainSeal(), Leases(store, 1.5), witness, lifetimes, app_id=app_id, clock=clock)
+
+    return make
+
+
+@pytest.fixture
+def cache(cache_on, store):
+    return cache_on(store)
