@@ -1,0 +1,39 @@
+"""GenAuth's answers as a test writes them, at the one place where bytes come in: below it everything is real."""
+
+from bff.genauth.lanes import Lane
+from bff.genauth.messages import Answer
+from bff.web.context import _KEY
+
+IDENTITIES = "/api/v3/get-identities"
+SOURCES = "/api/v3/get-application-enabled-extidps"
+
+
+class Canned:
+    """Stands between the application and the sandbox's port: answers the paths it was told, passes everything else on."""
+
+    def __init__(self, app, genauth):
+        self._services = app.extensions[_KEY]
+        self._client = self._services.linked_accounts._genauth
+        self._real = self._client._asker._transport
+        self._client._asker._transport = self
+        self._host = genauth.url
+        self._answers = {}
+
+    def send(self, url, request, deadline):
+        answer = self._answers.get(url.removeprefix(self._host))
+        return answer or self._real.send(url, request, deadline)
+
+    def close(self):
+        self._real.close()
+
+    def answers(self, path, status, headers, body):
+        """From now on, with every breaker closed and no catalogue kept: what came before leaves no trace."""
+        self._answers[path] = Answer(status, headers, body)
+        for lane in ("identities_lane", "sources_lane"):
+            setattr(self._client, lane, Lane(lane, 32, self._services.metrics))
+
+    def sources_due(self):
+        """The catalogue of identity sources is asked for again with the next request."""
+        self._services.providers._due = float("-inf")
+        self._services.providers._catalogue = None
+        self._services.providers._fetched.clear()
