@@ -1,0 +1,43 @@
+import threading
+import time
+
+from bff.dependencies import Dependencies
+
+
+class Clock:
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+def test_a_dependency_that_is_well_is_up_at_the_first_question():
+    dependencies = Dependencies({"redis": lambda: True, "genauth": lambda: False})
+
+    assert dependencies.statuses() == {"redis": True, "genauth": False}
+
+
+def test_it_is_asked_once_in_three_seconds_however_often_we_are():
+    clock, asked = Clock(), []
+    dependencies = Dependencies({"redis": lambda: not asked.append(clock.now)}, clock)
+
+    for clock.now in (0.0, 1.0, 2.9, 3.0, 5.0):
+        dependencies.statuses()
+
+    assert asked == [0.0, 3.0]
+
+
+def test_one_that_hangs_holds_nobody_up_and_is_told_as_it_last_was():
+    clock, hanging = Clock(), threading.Event()
+    answers = iter([lambda: True, hanging.wait])
+    dependencies = Dependencies({"genauth": lambda: next(answers)()}, clock)
+    assert dependencies.statuses() == {"genauth": True}
+
+    clock.now = 10.0
+    begun = time.monotonic()
+    told = dependencies.statuses()
+    took = time.monotonic() - begun
+    hanging.set()
+
+    assert (told, took < 0.9) == ({"genauth": True}, True)
