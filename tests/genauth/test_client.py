@@ -94,7 +94,7 @@ def fails(call, *args, seconds=2.0):
     started = time.monotonic()
     with pytest.raises(BffError) as error:
         call(*args, Deadline.after(seconds))
-    assert time.monotonic() - started < seconds + 0.3
+    assert time.monotonic() - started < seconds + 0.75
     return error.value
 
 
@@ -278,7 +278,7 @@ class TestTrouble:
         started = time.monotonic()
 
         assert type(fails(client.identities, genauth.token("mei"), seconds=5)) is GenAuthTimeout
-        assert time.monotonic() - started < 0.6
+        assert time.monotonic() - started < 1.5
 
     def test_a_cookie_of_one_person_is_not_sent_with_anothers_question(self, client, genauth, soon):
         genauth.trouble(set_cookie="session=mei; Path=/")
@@ -499,7 +499,7 @@ class TestLanes:
         assert client.introspect(genauth.token("mei"), Deadline.after(1)).active
         assert client.discovery(Deadline.after(1))
 
-        assert time.monotonic() - started < 0.6
+        assert time.monotonic() - started < 1.5
         for thread in hanging:
             thread.join()
         assert ("identities", "bulkhead_full") in heard.calls
