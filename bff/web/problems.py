@@ -86,7 +86,6 @@ def _instance() -> str:
     """The path as a URI reference; "/" for one that is no use to anybody, or has a credential in it."""
     path = request.path
     # Whoever tried "/me/eyJ…" gets no token back, sent elsewhere too or not.
-    unspeakable = len(path) > _LONGEST_INSTANCE or path.startswith("//") or "eyJ" in path
-    if unspeakable or presented.repeats(path, presented.credentials()):
+    if len(path) > _LONGEST_INSTANCE or "eyJ" in path or presented.repeats(path, presented.credentials()):
         return "/"
     return quote(path, safe="/:@!$&'()*+,;=~")

@@ -1,0 +1,112 @@
+"""``/openapi.json``: valid, complete, and the pages made of it. That answers are as it says is `contract`'s work in every test here."""
+
+import json
+import re
+
+import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from bff.web.advice import ADVICE, errors_by_code
+
+PATH = "/me/linked-accounts"
+EVERY_CODE = {
+    "invalid_request": 400,
+    "token_missing": 401,
+    "token_expired": 401,
+    "token_invalid": 401,
+    "user_blocked": 403,
+    "csrf_header_missing": 403,
+    "origin_not_allowed": 403,
+    "not_found": 404,
+    "method_not_allowed": 405,
+    "rate_limited": 429,
+    "internal_error": 500,
+    "upstream_malformed": 502,
+    "upstream_unavailable": 503,
+    "upstream_timeout": 504,
+}
+
+
+@pytest.mark.parametrize("changed", [{}, {"SESSION_COOKIE_NAME": "sid", "METRICS_TOKEN": "watching"}], ids=["least", "most"])
+def test_the_document_is_valid_openapi(client_with, changed):
+    document = client_with(**changed).get("/openapi.json").json
+
+    assert document["openapi"].startswith("3.1")
+    OpenAPIV31SpecValidator(document).validate()
+
+
+def test_every_code_is_told_where_it_happens(client):
+    document = client.get("/openapi.json").json
+    responses = document["paths"][PATH]["get"]["responses"]
+
+    for code, status in EVERY_CODE.items():
+        name = responses.get(str(status), responses["default"])["$ref"].rpartition("/")[2]
+        assert f"`{code}`" in document["components"]["responses"][name]["description"]
+    assert document["components"]["schemas"]["Problem"]["properties"]["code"]["enum"] == list(EVERY_CODE)
+
+
+def test_there_is_advice_for_every_error_and_for_nothing_else():
+    assert ADVICE.keys() == errors_by_code().keys() == EVERY_CODE.keys()
+
+
+def test_the_document_names_what_a_request_may_carry(client):
+    parameters = {each["name"]: each for each in client.get("/openapi.json").json["paths"][PATH]["get"]["parameters"]}
+
+    assert parameters["include"]["schema"]["items"]["enum"] == ["identities"]
+    headers = {"Accept-Language", "Cache-Control", "If-None-Match", "X-Requested-With", "X-Request-Id"}
+    assert {name for name, each in parameters.items() if each["in"] == "header"} == headers
+
+
+def test_the_document_names_the_ways_to_sign_in_that_are_switched_on(client_with):
+    def ways(**changed):
+        document = client_with(**changed).get("/openapi.json").json
+        return set(document["components"]["securitySchemes"]), document["paths"][PATH]["get"]["security"]
+
+    assert ways() == ({"bearer"}, [{"bearer": []}])
+    assert ways(SESSION_COOKIE_NAME="sid") == ({"bearer", "cookie"}, [{"bearer": []}, {"cookie": []}])
+
+
+def test_the_document_tells_of_metrics_only_where_there_are_any(client_with):
+    assert "/metrics" not in client_with().get("/openapi.json").json["paths"]
+    assert "/metrics" in client_with(METRICS_TOKEN="watching").get("/openapi.json").json["paths"]
+
+
+def test_every_route_is_documented_with_its_methods(app_with):
+    app = app_with(METRICS_TOKEN="watching")
+    document = app.test_client().get("/openapi.json").json
+
+    for rule in app.url_map.iter_rules():
+        assert "get" in document["paths"][re.sub("<(.*)>", r"{\1}", rule.rule)]
+    assert {"get", "head", "options"} <= document["paths"][PATH].keys()
+
+
+def test_the_document_has_no_shapes_that_nothing_uses(client):
+    document = client.get("/openapi.json").json
+
+    text = json.dumps(document)
+    for name in document["components"]["schemas"]:
+        assert f"#/components/schemas/{name}" in text
+
+
+def test_the_page_for_people_loads_nothing_and_tells_every_code(client):
+    response = client.get("/docs")
+
+    assert response.mimetype == "text/html"
+    assert "default-src 'none'" in response.headers["Content-Security-Policy"]
+    assert not re.search(r"<script|<link|<img|<iframe|url\(|@import|src=", response.text)
+    for code in EVERY_CODE:
+        assert f"<code>{code}</code>" in response.text
+
+
+@pytest.mark.parametrize(("code", "status"), EVERY_CODE.items())
+def test_a_problems_type_leads_to_a_page_about_it(client, code, status):
+    response = client.get(f"/problems/{code.replace('_', '-')}")
+
+    assert response.status_code == 200
+    assert code in response.text
+    assert str(status) in response.text
+
+
+@pytest.mark.parametrize("name", ["no-such-problem", "token_expired", "<script>"])
+def test_there_is_no_page_about_other_problems(client, name):
+    assert client.get(f"/problems/{name}").json["code"] == "not_found"
