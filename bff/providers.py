@@ -6,16 +6,21 @@ waits a moment for it, later ones get what is known.
 
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import Literal, Protocol
+
+import structlog
 
 from bff.accounts import LinkedAccount, safe_avatar
 from bff.deadline import Deadline
 from bff.errors import BffError
 from bff.genauth.client import ExtIdp
+from bff.leaks import LeakGuard
 from bff.provider_names import PROVIDER_NAMES
+
+log = structlog.get_logger()
 
 Language = Literal["en", "zh"]
 
@@ -105,13 +110,21 @@ class Providers:
 
     def _fetch(self, token: str) -> None:
         try:
-            self._catalogue = Catalogue(self._genauth.ext_idps(token, Deadline.after(self._fetch_seconds)))
+            self._catalogue = Catalogue(_without(token, self._genauth.ext_idps(token, Deadline.after(self._fetch_seconds))))
         except BffError:
             return  # the client has logged why; names from the table serve until the next try
         else:
             self._due = self._clock() + _FRESH_SECONDS
         finally:
             self._fetched.set()
+
+
+def _without(token: str, sources: Iterable[ExtIdp]) -> list[ExtIdp]:
+    """What everybody is shown was asked for with one person's token: a field that holds it is emptied."""
+    cleaned, stopped = LeakGuard([token]).clean([asdict(source) for source in sources])
+    for field in stopped:
+        log.warning("leak_stopped", field=f"ext_idps{field}")
+    return [ExtIdp(**fields | {"type": fields["type"] or "unknown"}) for fields in cleaned]
 
 
 _UNKNOWN = Catalogue()

@@ -1,0 +1,101 @@
+"""Somebody signed in who would see what another person has linked. (Swapped cache values: `test_attacks_by_a_redis_writer`.)"""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.security.canned import SOURCES, Canned
+from tests.security.service import PATH
+
+
+def subjects(answer):
+    return {identity["subject"] for account in answer.accounts for identity in account["identities"]}
+
+
+@pytest.mark.parametrize(
+    ("query", "header"),
+    [
+        ("userId={omar}", ("X-User-Id", "{omar}")),
+        ("sub={omar}", ("X-Authing-Userpool-Id", "{omar}")),
+        ("access_token={token}", ("X-Forwarded-User", "{omar}")),
+        ("token={token}&user={omar}", ("X-Access-Token", "{token}")),
+        ("", ("Proxy-Authorization", "Bearer {token}")),
+        ("", ("X-Original-URL", "/me/linked-accounts?user={omar}")),
+    ],
+)
+def test_naming_somebody_else_beside_ones_own_token(service, genauth, query, header):
+    omar, token = genauth.id_of("omar"), genauth.token("omar")
+    mine = [("Authorization", f"Bearer {genauth.token('mei')}")]
+    own = service.ask(headers=mine, query="include=identities").accounts
+    name, value = header
+    query = f"include=identities&{query.format(omar=omar, token=token)}"
+
+    answer = service.ask(query=query, headers=[*mine, (name, value.format(omar=omar, token=token))])
+
+    assert answer.accounts == own
+    assert genauth.calls("/api/v3/get-identities", person="omar") == 0
+
+
+def test_somebody_elses_etag_brings_no_answer_of_theirs(service, genauth):
+    omars = service.accounts_of(genauth.token("omar"))
+    etag = omars.headers["Etag"]
+
+    answer = service.ask(headers=[("Authorization", f"Bearer {genauth.token('mei')}"), ("If-None-Match", etag)])
+
+    assert answer.status == 200
+    assert answer.accounts != omars.accounts
+
+
+def test_two_tokens_at_once_are_nobodys(service, genauth):
+    both = [("Authorization", f"Bearer {genauth.token(person)}") for person in ("mei", "omar")]
+
+    answer = service.ask(headers=both)
+
+    assert (answer.status, answer.json["code"]) == (400, "invalid_request")
+    assert genauth.calls("/api/v3/get-identities") == 0
+
+
+def test_many_people_at_once_each_see_their_own(service, genauth):
+    people = [f"user-{number}" for number in range(40)]
+    expected = {person: subject_of(genauth, person) for person in people}
+    tokens = {person: genauth.token(person) for person in people}
+
+    def ask(person):
+        return person, service.accounts_of(tokens[person], query="include=identities")
+
+    with ThreadPoolExecutor(16) as threads:
+        answers = [*threads.map(ask, people * 4)]
+
+    for person, answer in answers:
+        assert (answer.status, subjects(answer)) == (200, expected[person])
+
+
+def subject_of(genauth, person):
+    somebody = genauth._people.by_key(person)
+    return {row["userIdInIdp"] for row in somebody.rows}
+
+
+def test_the_list_of_identity_sources_tells_nothing_of_whose_token_it_was_asked_with(service, genauth):
+    """It is fetched with one person's token and shown to everybody."""
+    token = genauth.token("omar")
+    sources = [
+        {"extIdpId": "62f209327ab3cc10d9016ee5", "type": "wechat", "name": f"WeChat {token}", "name_en": token}
+        | {"logo": f"https://cdn.example/wechat.svg?access_token={token}", "extIdpType": "social"}
+    ]
+    Canned(service.app, genauth).answers(SOURCES, 200, {}, json.dumps({"statusCode": 200, "data": sources}).encode())
+    service.accounts_of(token)
+
+    answer = service.accounts_of(genauth.token("mei"))
+
+    assert {account["provider"]["type"] for account in answer.accounts} == {"wechat", "lark"}
+    assert token not in answer.everything
+
+
+def test_a_user_id_that_reads_like_another_key_is_nobody_else(service, genauth, stored):
+    """Keys are made of digests: no id of a token can be written so that it names another person's key."""
+    for subject in ("62f1c0de0000000000000001}:accounts", "*", "..", "62f1c0de0000000000000001\\0", "a b", "{x}"):
+        assert service.accounts_of(genauth.token("mei", claims={"sub": subject})).status in {401, 403}
+
+    assert stored.keys("*62f1c0de*") == []
+    assert service.ask(PATH + "/62f1c0de0000000000000001").status == 404
