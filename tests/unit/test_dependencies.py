@@ -30,8 +30,11 @@ def test_it_is_asked_once_in_three_seconds_however_often_we_are():
 
 def test_one_that_hangs_holds_nobody_up_and_is_told_as_it_last_was():
     clock, hanging = Clock(), threading.Event()
-    answers = iter([lambda: True, hanging.wait])
-    dependencies = Dependencies({"genauth": lambda: next(answers)()}, clock)
+
+    def up_then_hanging():
+        return hanging.wait() if clock.now else True
+
+    dependencies = Dependencies({"genauth": up_then_hanging}, clock)
     assert dependencies.statuses() == {"genauth": True}
 
     clock.now = 10.0
