@@ -3,14 +3,18 @@
 Nothing here connects, except to a cluster, whose client must learn its slots first: that is why `store` builds it on first use.
 """
 
+import time
 from typing import Any
-from urllib.parse import SplitResult, parse_qsl, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from cachelib.serializers import BaseSerializer
 from flask import Flask
 from flask_caching import Cache
 from flask_caching.backends.rediscache import RedisCache
 from redis.backoff import NoBackoff
+from redis.cluster import ClusterNode
+from redis.connection import Connection, DefaultParser
+from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
 # Enough for every thread of a worker, so that a full pool is never what fails.
@@ -29,41 +33,59 @@ class Untouched(BaseSerializer):
         return bvalue
 
 
+class PromptParser(DefaultParser):  # type: ignore[valid-type,misc]  # one of two parsers, whichever is installed
+    """Reads one answer in one socket timeout or little more. redis-py allows as much again for every few bytes of it."""
+
+    _by = float("inf")
+
+    def read_response(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - an answer may be anything
+        """The next answer."""
+        asked_for = kwargs.get("timeout")
+        allowed = max(self._socket_timeout or 0.0, asked_for if isinstance(asked_for, int | float) else 0.0)
+        self._by = time.monotonic() + allowed if allowed else float("inf")
+        return super().read_response(*args, **kwargs)
+
+    def read_from_socket(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - the signature is redis-py's
+        """Some more of it."""
+        if time.monotonic() > self._by:
+            raise RedisTimeoutError
+        return super().read_from_socket(*args, **kwargs)
+
+
+class PromptConnection(Connection):
+    """A connection that reads promptly, where a parser cannot be asked for."""
+
+    def __init__(self, **kwargs: object) -> None:
+        super().__init__(**kwargs | {"parser_class": PromptParser})  # type: ignore[no-untyped-call]
+
+
 def redis_backend(app: Flask, url: str, *, timeout: float) -> RedisCache:
     """flask-caching's backend for ``url``. ``timeout`` is in seconds, for connecting and for each answer."""
-    parts = urlsplit(url)
     cache = Cache(with_jinja2_ext=False)
-    cache.init_app(app, {"CACHE_SERIALIZER": Untouched, "CACHE_KEY_PREFIX": "", **_config(url, parts, timeout)})
+    cache.init_app(app, {"CACHE_SERIALIZER": Untouched, "CACHE_KEY_PREFIX": "", **_config(url, timeout)})
     backend: RedisCache = app.extensions["cache"][cache]
     # A sentinel's replica lags: a token refused a moment ago would read as accepted.
     backend._read_client = backend._write_client  # noqa: SLF001 - cachelib has no public way to say so
     return backend
 
 
-def _config(url: str, parts: SplitResult, timeout: float) -> dict[str, Any]:
-    options = _options(timeout)
-    match parts.scheme.partition("+"):
-        case scheme, _, "sentinel":
-            return {
-                "CACHE_TYPE": "RedisSentinelCache",
-                "CACHE_REDIS_SENTINELS": _addresses(parts, default_port=26379),
-                "CACHE_REDIS_SENTINEL_MASTER": parts.path.strip("/") or "mymaster",
-                "CACHE_REDIS_PASSWORD": parts.password,
-                "CACHE_OPTIONS": options | _sentinel_options(options, scheme, parts),
-            }
-        case scheme, _, "cluster":
-            return {
-                "CACHE_TYPE": "RedisClusterCache",
-                "CACHE_REDIS_CLUSTER": ",".join(f"{h}:{p}" for h, p in _addresses(parts, default_port=6379)),
-                "CACHE_REDIS_PASSWORD": parts.password or "",
-                "CACHE_OPTIONS": options | _login(scheme, parts) | {"require_full_coverage": False},
-            }
-        case _:
-            return {"CACHE_TYPE": "RedisCache", "CACHE_REDIS_URL": url, "CACHE_OPTIONS": options}
-
-
-def _options(timeout: float) -> dict[str, Any]:
+def _config(url: str, timeout: float) -> dict[str, Any]:
+    parts = urlsplit(url)
+    scheme, _, kind = parts.scheme.partition("+")
+    match kind:
+        case "sentinel":
+            return _sentinels(scheme, parts, _options(scheme, timeout))
+        case "cluster":
+            return _cluster(scheme, parts, _options(scheme, timeout))
     return {
+        "CACHE_TYPE": "RedisCache",
+        "CACHE_REDIS_URL": url,
+        "CACHE_OPTIONS": _options(scheme, timeout) | {"parser_class": PromptParser},
+    }
+
+
+def _options(scheme: str, timeout: float) -> dict[str, Any]:
+    options = {
         # redis-py 8's default RESP3 switches the dirty-connection check off: a pooled connection once gave B the value of A.
         "protocol": 2,
         "socket_timeout": timeout,
@@ -71,21 +93,55 @@ def _options(timeout: float) -> dict[str, Any]:
         "retry": Retry(NoBackoff(), 0),
         "max_connections": _CONNECTIONS,
     }
+    # A new connection tells the server the client's name and version, which costs two answers more. Over TLS 1.3 they are needed:
+    # the session tickets that arrive before them would look like an answer to somebody else's question.
+    return options if scheme == "rediss" else options | {"driver_info": None}
 
 
-def _sentinel_options(options: dict[str, Any], scheme: str, parts: SplitResult) -> dict[str, Any]:
-    own = {f"sentinel_{name}": value for name, value in options.items() if name != "max_connections"}
-    return own | _login(scheme, parts)
-
-
-def _login(scheme: str, parts: SplitResult) -> dict[str, Any]:
-    extra = {name: value for name, value in parse_qsl(parts.query) if name != "db"}
+def _sentinels(scheme: str, parts: SplitResult, options: dict[str, Any]) -> dict[str, Any]:
+    login = dict(parse_qsl(parts.query))
     if parts.username:
-        extra["username"] = parts.username
-    return extra | ({"ssl": True} if scheme == "rediss" else {})
+        login["username"] = unquote(parts.username)
+    if parts.password:
+        login["password"] = unquote(parts.password)
+    service, _, db = parts.path.strip("/").partition("/")
+    db = login.pop("db", db)
+    password = login.pop("password", None)
+    if scheme == "rediss":
+        login["ssl"] = "true"
+    # Sentinels have no users and databases of ours; TLS they have when the servers have it. They are asked one after the other
+    # when a new connection is made, so each gets a share of the time: three that hang cost no more than one server does.
+    tls = {name: value for name, value in login.items() if name.startswith("ssl")}
+    hosts = _hosts(parts)
+    patience = {name: options[name] / max(1, len(hosts)) for name in ("socket_timeout", "socket_connect_timeout")}
+    own = {name: options[name] for name in ("protocol", "retry", "driver_info") if name in options} | patience | tls
+    return {
+        "CACHE_TYPE": "RedisSentinelCache",
+        "CACHE_REDIS_SENTINELS": [(host, port or 26379) for host, port in hosts],
+        "CACHE_REDIS_SENTINEL_MASTER": service,
+        "CACHE_REDIS_PASSWORD": password,
+        "CACHE_REDIS_DB": int(db or 0),
+        "CACHE_OPTIONS": options | login | {"parser_class": PromptParser} | {f"sentinel_{name}": own[name] for name in own},
+    }
 
 
-def _addresses(parts: SplitResult, *, default_port: int) -> list[tuple[str, int]]:
-    hosts = parts.netloc.rpartition("@")[2].split(",")
-    pairs = (host.rpartition(":") if ":" in host else (host, ":", default_port) for host in hosts)
-    return [(host, int(port)) for host, _, port in pairs]
+def _cluster(scheme: str, parts: SplitResult, options: dict[str, Any]) -> dict[str, Any]:
+    credentials, at, netloc = parts.netloc.rpartition("@")
+    first = netloc.partition(",")[0]
+    return {
+        "CACHE_TYPE": "RedisClusterCache",
+        # The first node as a URL, because redis-py reads login and TLS from one; the others beside it.
+        "CACHE_REDIS_URL": f"{scheme}://{credentials}{at}{first}?{parts.query}",
+        "CACHE_OPTIONS": options
+        | {
+            "startup_nodes": [ClusterNode(host, port or 6379) for host, port in _hosts(parts)],  # type: ignore[no-untyped-call]
+            "connection_class": PromptConnection,
+            # One part that is away must not keep the others from being used.
+            "require_full_coverage": False,
+        },
+    }
+
+
+def _hosts(parts: SplitResult) -> list[tuple[str, int | None]]:
+    each = [urlsplit(f"//{host}") for host in parts.netloc.rpartition("@")[2].split(",")]
+    return [(one.hostname or "", one.port) for one in each]

@@ -49,8 +49,8 @@ class Witness:
         return nullcontext()
 
 
-def session(user="mei", token="token-of-mei"):
-    return Session(user, 2e9, token, hashlib.sha256(token.encode()).hexdigest())
+def session(user="mei", bearer="token-of-mei"):
+    return Session(user, 2e9, bearer, hashlib.sha256(bearer.encode()).hexdigest())
 
 
 def accounts(*ids, provider="wechat"):

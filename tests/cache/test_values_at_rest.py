@@ -48,9 +48,8 @@ def test_two_users_values_swapped_in_redis_are_misses(cache, clock, stored, witn
     meis = {what: key_of(stored, what) for what in (":accounts", ":token:")}
     cache.remember(OMAR, accounts("omars"), clock())
     omars = {what: key_of(stored, what, but=meis.values()) for what in (":accounts", ":token:")}
-    for what in meis:
-        one, other = stored.get(meis[what]), stored.get(omars[what])
-        stored.mset({meis[what]: other, omars[what]: one})
+    for one, other in zip(meis.values(), omars.values(), strict=True):
+        stored.mset({one: stored.get(other), other: stored.get(one)})
 
     assert cache.recall(MEI) == cache.recall(OMAR) == Recollection()
     assert witness.rejected == ["foreign"] * 4

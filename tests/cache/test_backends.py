@@ -1,0 +1,186 @@
+"""What REDIS_URL may say, and what becomes of it."""
+
+import datetime as dt
+import ipaddress
+import ssl
+import time
+
+import pytest
+import redis
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from bff.backends import _config
+from bff.store import StoreAway
+from tests.cache.proxy import Proxy
+from tests.valkey import ValkeyServer, free_port
+
+
+@pytest.fixture(scope="module")
+def guarded():
+    """A Valkey with a password for everybody and a user of its own."""
+    with ValkeyServer(port=free_port(), extra_args=("--requirepass", "p@ss/wörd#1")) as server:
+        with redis.Redis(port=int(server.url.split(":")[2].split("/")[0]), password="p@ss/wörd#1") as connection:
+            connection.acl_setuser("bff", enabled=True, passwords=["++s3:cret"], categories=["+@all"], keys=["*"], channels=["*"])
+        yield server
+
+
+def test_a_unix_socket(store_at, valkey):
+    assert valkey.url.startswith("unix://")
+    assert store_at(valkey.url).ping()
+
+
+def test_a_password_with_every_awkward_character(store_at, guarded):
+    address = guarded.url.removeprefix("redis://")
+    quoted = "p%40ss%2Fw%C3%B6rd%231"
+
+    assert store_at(f"redis://:{quoted}@{address}").ping()
+    assert store_at(f"redis://{address}?password={quoted}").ping()
+    assert not store_at(f"redis://:wrong@{address}").ping()
+    assert not store_at(f"redis://{address}").ping()
+
+
+def test_a_user_of_our_own_and_a_database(store_at, guarded):
+    address = guarded.url.removeprefix("redis://").partition("/")[0]
+    store = store_at(f"redis://bff:%2Bs3%3Acret@{address}/3")
+    store.write({"a": b"one"}, 60)
+
+    assert store.read("a") == [b"one"]
+    assert store_at(f"redis://bff:%2Bs3%3Acret@{address}/4").read("a") == [None]
+    assert store_at(f"redis://bff:%2Bs3%3Acret@{address}?db=3").read("a") == [b"one"]
+
+
+def test_connections_speak_resp2_and_cost_no_introductions(store_at, valkey, stored):
+    store = store_at(valkey.url)
+    stored.config_resetstat()
+
+    store.ping()
+
+    calls = {name for name in stored.info("commandstats") if not name.startswith(("cmdstat_info", "cmdstat_config"))}
+    assert calls == {"cmdstat_get"}
+    assert any(client["resp"] == "2" for client in stored.client_list() if client["cmd"] == "get")
+
+
+def test_a_full_pool_is_not_what_fails(valkey):
+    assert _config(valkey.url, 0.25)["CACHE_OPTIONS"]["max_connections"] >= 256
+
+
+SENTINELS = [
+    (
+        "redis+sentinel://a:26380,b,[::1]:26381/main/2",
+        {
+            "CACHE_REDIS_SENTINELS": [("a", 26380), ("b", 26379), ("::1", 26381)],
+            "CACHE_REDIS_SENTINEL_MASTER": "main",
+            "CACHE_REDIS_DB": 2,
+            "CACHE_REDIS_PASSWORD": None,
+        },
+    ),
+    ("redis+sentinel://:p%40ss@a/main", {"CACHE_REDIS_PASSWORD": "p@ss", "CACHE_REDIS_DB": 0}),
+    ("redis+sentinel://a/main?password=p%40ss&db=4", {"CACHE_REDIS_PASSWORD": "p@ss", "CACHE_REDIS_DB": 4}),
+]
+
+
+@pytest.mark.parametrize(("url", "expected"), SENTINELS, ids=[url for url, _ in SENTINELS])
+def test_sentinels_are_read_from_a_url(url, expected):
+    config = _config(url, 0.25)
+
+    assert {name: config[name] for name in expected} == expected
+
+
+def test_sentinels_and_servers_speak_tls_together():
+    options = _config("rediss+sentinel://bff@a,b/main?ssl_ca_certs=/ca.pem&client_name=bff", 0.25)["CACHE_OPTIONS"]
+
+    assert options["ssl"]
+    assert options["sentinel_ssl"]
+    assert options["ssl_ca_certs"] == options["sentinel_ssl_ca_certs"] == "/ca.pem"
+    assert options["username"] == "bff"
+    assert options["client_name"] == "bff"
+    assert "sentinel_username" not in options
+
+
+def test_several_sentinels_that_hang_cost_one_timeout_together():
+    options = _config("redis+sentinel://a,b,c/main", 0.3)["CACHE_OPTIONS"]
+
+    assert options["socket_timeout"] == 0.3
+    assert options["sentinel_socket_timeout"] == options["sentinel_socket_connect_timeout"] == pytest.approx(0.1)
+
+
+def test_a_cluster_is_read_from_a_url():
+    config = _config("redis+cluster://bff:p%40ss@a:7001,[::1]:7002,c?client_name=x", 0.25)
+
+    assert config["CACHE_REDIS_URL"] == "redis://bff:p%40ss@a:7001?client_name=x"
+    assert [(node.host, node.port) for node in config["CACHE_OPTIONS"]["startup_nodes"]] == [
+        ("a", 7001),
+        ("::1", 7002),
+        ("c", 6379),
+    ]
+
+
+# TLS ----------------------------------------------------------------------------------------------
+
+
+def certificate(folder, name):
+    """A certificate for 127.0.0.1 that is its own authority."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = dt.datetime.now(dt.UTC)
+    signed = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(minutes=5))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    public, private = folder / f"{name}.pem", folder / f"{name}.key"
+    public.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+    private.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return public, private
+
+
+@pytest.fixture
+def behind_tls(valkey, tmp_path):
+    """The embedded Valkey speaks no TLS; a wire in front of it does."""
+    public, private = certificate(tmp_path, "redis")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(public, private)
+    with Proxy(valkey.address, context) as proxy:
+        yield proxy.url, public
+
+
+def test_tls_to_a_server_whose_authority_we_know(store_at, behind_tls):
+    url, ca = behind_tls
+    for _ in range(20):  # for what a server says by itself after the handshake arrives sooner or later
+        store = store_at(f"{url}?ssl_ca_certs={ca}")
+        assert store.write({"a": b"one"}, 60)
+        assert store.read("a") == [b"one"]
+
+
+def test_tls_to_a_server_whose_authority_we_do_not_know_is_refused(store_at, behind_tls, tmp_path, witness):
+    url, _ = behind_tls
+    stranger, _ = certificate(tmp_path, "stranger")
+    for refused in (url, f"{url}?ssl_ca_certs={stranger}"):
+        with pytest.raises(StoreAway):
+            store_at(refused).read("a")
+    assert witness.failed == [("read", "ConnectionError")] * 2
+
+
+def test_tls_to_a_server_of_another_name_is_refused(store_at, behind_tls):
+    url, ca = behind_tls
+
+    assert not store_at(f"{url.replace('127.0.0.1', 'localhost')}?ssl_ca_certs={ca}").ping()
+
+
+def test_tls_to_a_server_that_speaks_none_ends_in_time(store_at):
+    with ValkeyServer(port=free_port()) as plain:
+        started = time.monotonic()
+        assert not store_at(plain.url.replace("redis://", "rediss://")).ping()
+        assert time.monotonic() - started < 0.8
