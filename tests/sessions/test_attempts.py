@@ -1,6 +1,6 @@
 """How often GenAuth is asked for its keys, told in seconds."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bff.attempts import Attempts
@@ -57,6 +57,7 @@ def test_the_rest_is_what_is_left_to_wait():
     assert attempts.rest(12.25, have_keys=False) == 0.75
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 30), max_size=200))
 def test_whatever_happens_no_more_than_three_and_one_per_thirty_seconds(pauses):
     attempts, now, granted = Attempts(), 0.0, 0

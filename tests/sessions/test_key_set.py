@@ -364,6 +364,24 @@ def test_few_threads_wait_long_for_a_key_that_may_not_exist(genauth, threaded, s
         thread.join(5)
 
 
+def test_who_has_waited_makes_room_for_the_next(genauth, threaded, signer, clock, monkeypatch):
+    threaded.of(signer.token())
+    for number in range(20):
+        clock.advance(30)
+        refusal(threaded, stranger(number))
+
+    monkeypatch.setattr("bff.keyset.IMPATIENT_SECONDS", 0.0)
+    clock.advance(30)
+    genauth.hangs = threading.Event()
+    outcome = []
+    waiter = threading.Thread(target=lambda: outcome.append(refusal(threaded, stranger(), (TokenInvalid, GenAuthTimeout))))
+    waiter.start()
+    waiter.join(0.1)
+    genauth.hangs.set()
+    waiter.join(5)
+    assert [error.note for error in outcome] == ["unknown kid"]
+
+
 # GenAuth away -------------------------------------------------------------------------------------
 
 
@@ -479,6 +497,15 @@ def test_an_unknown_key_that_was_remembered_may_be_published_after_all(genauth, 
     refusal(house, early)
     clock.advance(60)
     assert house.of(early).user_id
+
+
+def test_an_unknown_key_that_was_remembered_is_asked_for_again_by_a_younger_token(genauth, house, clock):
+    house.of(Signer("k1").token())
+    refusal(house, Signer("k2").token(iat=int(NOW)))
+    genauth.publish(Signer("k1"), Signer("k2"))
+    clock.advance(11)
+
+    assert house.of(fresh(clock, Signer("k2"))).user_id
 
 
 # Which key ----------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
@@ -164,6 +164,7 @@ anything = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(
     document=anything,
     jwk=st.sampled_from([RSA, EC]),
