@@ -14,7 +14,8 @@ DEV := $(VENV)/.dev-installed
 CLIENTS := tests/clients/node_modules/.package-lock.json
 
 # Debian packages that some tests use when they are there; each with the test that wants it.
-SYSTEM_PACKAGES :=
+# haproxy: tests/drills, replicas behind a load balancer. wrk: tests/drills and bench, very many requests.
+SYSTEM_PACKAGES := haproxy wrk
 
 PORT ?= 8000
 export PORT
@@ -84,3 +85,7 @@ $(DEV): requirements-dev.txt $(RUN)
 # GenAuth's client for Node runs against the sandbox; without Node those tests say that they were left out.
 $(CLIENTS): tests/clients/package-lock.json
 	@if command -v npm >/dev/null; then cd tests/clients && npm ci --silent --no-audit --no-fund && touch node_modules/.package-lock.json; fi
+
+.PHONY: drills
+drills: $(DEV)  ## Break things under load and write docs/reliability.md, ten minutes; ARGS="redis- --quick" for some
+	$(BIN)/python -m tests.drills $(or $(ARGS),--write)

@@ -1,0 +1,172 @@
+"""Promise 6: Redis frozen, killed, emptied, full, unreachable, locked. Answers stay right, and only one of them is late."""
+
+import asyncio
+import math
+import signal
+import time
+from dataclasses import dataclass
+from functools import partial
+
+import redis
+
+from tests.drills.drill import FULL, Outcome, Picture, drill
+from tests.drills.genauth_drills import errors_of
+from tests.drills.load import Steady
+from tests.drills.stage import Stage, later, send
+from tests.server.service import eventually
+
+TIMEOUT = 0.25
+# GenAuth's milliseconds and a busy machine's turns; two timeouts would be half a second and show.
+ONE_TIMEOUT = TIMEOUT + 0.2
+
+
+@dataclass(frozen=True)
+class Fault:
+    about: str
+    begin: object
+    end: object
+    quick: bool = True  # whether answers during it are quick but for the first
+
+
+def cli(*commands):
+    def run(stage):
+        for command in commands:
+            stage.redis_cli(*command)
+
+    return run
+
+
+def lock(stage):
+    """A password that nobody told us, and everybody has to come in again."""
+    stage.redis_cli("CONFIG", "SET", "requirepass", "another")
+    with redis.Redis.from_url(stage.valkey.url, password="another") as connection:
+        for client in connection.client_list():
+            if int(client["id"]) != connection.client_id():
+                connection.client_kill_filter(_id=client["id"])
+
+
+def unlock(stage):
+    with redis.Redis.from_url(stage.valkey.url, password="another") as connection:
+        connection.config_set("requirepass", "")
+
+
+FAULTS = {
+    "frozen": Fault("SIGSTOP", lambda stage: stage.valkey.freeze(), lambda stage: stage.valkey.thaw()),
+    "killed": Fault("SIGKILL, back empty", lambda stage: stage.valkey.kill(), lambda stage: stage.valkey.restart()),
+    "black-hole": Fault("packets vanish", lambda stage: stage.redis.black_hole(), lambda stage: stage.redis.heal()),
+    "reset": Fault("RST instead of an answer", lambda stage: stage.redis.reset(), lambda stage: stage.redis.heal()),
+    "full": Fault(
+        "maxmemory reached, noeviction",
+        cli(("CONFIG", "SET", "maxmemory-policy", "noeviction"), ("CONFIG", "SET", "maxmemory", "1")),
+        cli(("CONFIG", "SET", "maxmemory", "64mb"), ("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")),
+    ),
+    "read-only": Fault("demoted to a replica", cli(("REPLICAOF", "127.0.0.1", "1")), cli(("REPLICAOF", "NO", "ONE"))),
+    "locked": Fault("the password changes", lock, unlock),
+    "slow": Fault("0.1 s late", lambda stage: stage.redis.slow(0.1), lambda stage: stage.redis.heal(), quick=False),
+}
+
+
+def fault_drill(name, fault):
+    async def through(size):
+        with Stage() as stage:
+            return await _through(stage, size, fault)
+
+    drill(f"redis-{name}", "6")(through)
+
+
+for each, how in FAULTS.items():
+    fault_drill(each, how)
+
+
+async def _through(stage, size, fault):
+    people = 10
+    known = stage.callers(100, people)
+    strangers = stage.callers(5000, 200)
+    await stage.warm(known)
+    load = Steady()
+    load.people(stage.ports, known, every=0.1)
+    load.newcomers(stage.ports, strangers, every=0.25)
+    load.people(stage.ports, [None], every=0.2, group="readyz", path="/readyz")
+    during = size.during if size is FULL else 2.0
+    await asyncio.sleep(size.before)
+    logged, asked, begun = stage.logged()["cache_failed"], stage.calls(), time.monotonic()
+    await later(fault.begin, stage)
+    await asyncio.sleep(during)
+    ended, calls = time.monotonic(), stage.calls() - asked
+    metrics = await later(stage.metrics)
+    await later(fault.end, stage)
+    await asyncio.sleep(size.after + 0.5)
+    answers = await load.over()
+
+    ready = [answer for answer in answers if answer.group == "readyz"]
+    answers = [answer for answer in answers if answer.group != "readyz"]
+    outcome = Outcome(
+        f"Redis: {fault.about}, {during:.0f} s",
+        f"{people} people, 10/s each; a stranger every 0.25 s",
+        answers,
+        calls,
+        picture=Picture(begun, [(begun, ended, f"Redis: {fault.about}")]),
+    )
+    outcome.claim("every answer is 200", outcome.errors == 0, errors_of(answers))
+    outcome.claim("/readyz stays 200", all(answer.status == 200 for answer in ready))
+    if fault.quick:
+        outcome.late = max(load.lateness)
+        outcome.within("at most one socket timeout", ONE_TIMEOUT)
+        # When it strikes everybody may be on the way; after that one probe a second or less, in each of two workers.
+        late = [answer for answer in answers if answer.seconds >= TIMEOUT - 0.05]
+        most = people + 3 + 2 * (math.ceil(during) + 2)
+        outcome.claim("then the breaker saves it", len(late) <= most, f"{len(late)} late answers")
+    outcome.claim("the log tells", not fault.quick or stage.logged()["cache_failed"] > logged)
+    failures = sum(value for name, value in metrics.items() if "cache_failures_total" in name)
+    outcome.claim("the metrics tell", not fault.quick or failures > 0, f"{failures:.0f} failures")
+    hits = [answer.begun - ended for answer in answers if answer.begun > ended and answer.source == "hit"]
+    outcome.claim("hits again without a restart", hits and min(hits) < 5, f"after {min(hits, default=math.inf):.1f} s")
+    last = [answer for answer in answers if answer.group == "known" and answer.begun > ended + size.after - 0.5]
+    outcome.claim("hits only in the end", all(answer.source == "hit" for answer in last), f"{len(last)} answers")
+    outcome.no_wrong_answer()
+    return outcome
+
+
+@drill("boot-without-redis", "6")
+async def boot_without_redis(size):
+    """The service starts while Redis is away: ready at once, right answers, hits as soon as Redis is there."""
+    begun = time.monotonic()
+    with Stage(redis_up=False) as stage:
+        took = time.monotonic() - begun
+        load = Steady()
+        load.people(stage.ports, stage.callers(1, 10), every=0.1)
+        await asyncio.sleep(size.before + 0.5)
+        back = time.monotonic()
+        await later(stage.valkey.restart)
+        await asyncio.sleep(size.after)
+        answers = await load.over()
+    outcome = Outcome("Redis away at boot", "10 people, 10/s each", answers, stage.calls())
+    outcome.claim("it starts", True, f"everything up after {took:.1f} s")
+    outcome.claim("every answer is 200", outcome.errors == 0, errors_of(answers))
+    hits = [answer.begun - back for answer in answers if answer.begun > back and answer.source == "hit"]
+    outcome.claim("hits once it is there", hits and min(hits) < 5, f"after {min(hits, default=math.inf):.1f} s")
+    outcome.no_wrong_answer()
+    return outcome
+
+
+@drill("redis-frozen-and-killed-mid-stampede", "6")
+async def frozen_mid_stampede(size):
+    """Redis stops while a crowd waits for a lease in it: they go by themselves, within their deadline."""
+    crowd = 100 if size is FULL else 40
+    with Stage(instances=2) as stage:
+        await stage.warm(stage.callers(900, 4))
+        stage.trouble(path="/api/v3/get-identities", latency=0.5)
+        load = Steady()
+        load.people(stage.ports, stage.callers(1, 1) * crowd, every=30)
+        asked = stage.calls()
+        await later(eventually, lambda: stage.calls() > asked, within=5)
+        await later(partial(send, signal.SIGSTOP), stage.valkey.pid)
+        await asyncio.sleep(2.5)
+        answers = await load.over()
+        calls = stage.calls() - asked
+    outcome = Outcome("Redis frozen while a crowd waits", f"{crowd} at once, 1 person, 2 instances x 2 workers", answers, calls)
+    outcome.claim("every answer is 200", outcome.errors == 0, errors_of(answers))
+    outcome.claim("one call for each worker at most", calls <= 4, calls)
+    outcome.claim("in time", outcome.worst < 3.5, f"{outcome.worst:.2f} s")
+    outcome.no_wrong_answer()
+    return outcome
