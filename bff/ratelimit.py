@@ -2,7 +2,7 @@
 
 Counted in Redis for all workers and replicas together, in this process alone while Redis is away. Far from its limit a member
 is counted here and reported in sums, near it one by one: a request within its limit seldom costs a round trip, and the limit
-holds all the same, but for what other processes have not reported yet, an eighth of what was left at most.
+holds all the same, but for what other processes have not reported yet, a sixteenth of what was left each.
 
 A window starts with its first request and ends as a whole. Twice the rate can pass around its end; a sliding one would cost
 a second key to stop what harms nobody. Ours, because Flask-Limiter opens connections beside `store`'s and asks Redis each time.
@@ -21,7 +21,7 @@ from bff.errors import RateLimited
 from bff.memo import Memo
 
 _MEMBERS = 10_000
-_UNREPORTED_SHARE = 8
+_UNREPORTED_SHARE = 16
 
 
 @dataclass(frozen=True, slots=True)

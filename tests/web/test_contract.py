@@ -1,4 +1,4 @@
-"""``/openapi.json``: valid, complete, and the pages made of it. That answers are as it says is `contract`'s work in every test here."""
+"""``/openapi.json``: valid, complete, and the pages made of it. Whether answers are as it says `contract` asks in every test."""
 
 import json
 import re
