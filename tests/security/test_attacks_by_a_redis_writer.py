@@ -1,0 +1,179 @@
+"""Somebody who can read and write Redis: would be another person, keep a dead token alive, run code here, or shut people out.
+
+What they cannot do to single values, sealed or plain, is in tests/cache/test_values_at_rest.py; this is the whole service.
+Not defended: they may delete everything (that costs questions to GenAuth), and without CACHE_SECRET they may read and forge.
+"""
+
+import json
+import pickle
+import random
+import time
+
+import pytest
+
+from bff.web.context import _KEY
+
+SECRET = {"CACHE_SECRET": "a passphrase of more than thirty-two characters"}
+BOTH = pytest.mark.parametrize("settings", [{}, SECRET], ids=["plain", "sealed"])
+IDENTITIES = "/api/v3/get-identities"
+
+
+def ours(stored):
+    return {key: stored.get(key) for key in stored.keys("linked-accounts:*") if stored.type(key) == b"string"}
+
+
+@BOTH
+def test_values_swapped_between_people(service_with, stored, genauth, settings):
+    service = service_with(**settings)
+    people = ("mei", "omar", "lin")
+    tokens = {person: genauth.token(person) for person in people}
+    right = {person: service.accounts_of(tokens[person]).accounts for person in people}
+    values = ours(stored)
+
+    for _ in range(12):
+        stored.mset(dict(zip(random.sample([*values], len(values)), values.values(), strict=True)))
+        for person in people:
+            answer = service.accounts_of(tokens[person])
+            assert (answer.status, answer.accounts) == (200, right[person])
+
+
+@BOTH
+def test_a_pickle_in_every_key_runs_nothing(service_with, stored, sign_in, tmp_path, settings):
+    service, headers = service_with(**settings), [*sign_in("mei").items()]
+    service.ask(headers=headers)
+    bomb = tmp_path / "went-off"
+
+    class Bomb:
+        def __reduce__(self):
+            return open, (str(bomb), "w")
+
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        made = pickle.dumps(Bomb(), protocol)
+        for key in ours(stored):
+            # As flask-caching marks its pickles, and bound to the key as our own values are.
+            for value in (made, b"!" + made, key + b" " + made):
+                stored.set(key, value)
+                assert service.ask(headers=headers).status == 200
+
+    assert not bomb.exists()
+
+
+def test_a_forged_entry_is_a_miss_with_a_secret(service_with, stored, sign_in):
+    service, headers = service_with(**SECRET), [*sign_in("mei").items()]
+    right = service.ask(headers=headers).accounts
+    now = time.time()
+    forged = json.dumps([now, now + 60, [["x", "wechat", "Mallory", None, "https://evil.example/a.png", [], []]]]).encode()
+    for key in ours(stored):
+        for value in (forged, key + b" " + forged, b"k1 " + forged):
+            stored.set(key, value)
+
+            assert service.ask(headers=headers).accounts == right
+
+
+def test_a_forged_acceptance_is_a_miss_with_a_secret(service_with, stored, genauth):
+    service, token = service_with(TOKEN_ACCEPTED_SECONDS="1", **SECRET), genauth.token("mei")
+    service.accounts_of(token)
+    genauth.revoke(token)
+    time.sleep(1.05)
+    for key in ours(stored):
+        if b":token:" in key:
+            stored.set(key, key + b" " + json.dumps([time.time(), "accepted"]).encode())
+
+    assert service.accounts_of(token).status == 401
+
+
+@BOTH
+def test_an_older_acceptance_put_back_is_as_old_as_it_is(service_with, stored, genauth, settings):
+    """Replay is possible and useless: the moment is inside the value."""
+    service, token = service_with(TOKEN_ACCEPTED_SECONDS="1", **settings), genauth.token("mei")
+    service.accounts_of(token)
+    older = ours(stored)
+    genauth.revoke(token)
+    time.sleep(1.05)
+    stored.mset(older)
+
+    assert service.accounts_of(token).status == 401
+
+    another_process = service_with(TOKEN_ACCEPTED_SECONDS="1", **settings)
+    stored.mset(older)
+    assert another_process.accounts_of(token).status == 401
+
+
+@BOTH
+def test_an_entry_from_the_future_is_not_fresh_for_ever(service_with, stored, genauth, settings):
+    service, token = service_with(**settings), genauth.token("mei")
+    right = service.accounts_of(token).accounts
+    for key in ours(stored):
+        for at in (4e9, 1e15, 1e300):
+            stored.set(key, key + b" " + json.dumps([at, at + 60, []]).encode())
+            assert service.accounts_of(token).accounts == right
+
+
+@BOTH
+def test_a_lease_that_never_ends_hangs_nobody(service_with, stored, genauth, settings):
+    """Somebody holds every lease for ever: people wait no longer than a request may take, and get their accounts."""
+    service, token = service_with(REQUEST_DEADLINE_SECONDS="1.5", UPSTREAM_DEADLINE_SECONDS="1", **settings), genauth.token("mei")
+    session = service.app.extensions[_KEY].sessions.of(token, FOREVER)
+    cache = service.app.extensions[_KEY].linked_accounts._cache
+    stored.set(f"{cache._person(session.user_id)}:lease:{session.digest[:32]}", "mallory")
+
+    started = time.monotonic()
+    answer = service.accounts_of(token)
+
+    assert time.monotonic() - started < 2.0
+    assert answer.status == 200
+
+
+class FOREVER:
+    passed = False
+
+    @staticmethod
+    def remaining():
+        return 10.0
+
+
+def test_a_counter_that_never_ends_shuts_nobody_out_for_longer_than_a_window(service_with, stored, genauth):
+    service, token = service_with(RATE_LIMIT="2/second"), genauth.token("mei")
+    for _ in range(2):
+        service.accounts_of(token)
+    counters = [key for key in stored.keys("linked-accounts:1:rate:*") if b":user:" in key]
+    assert counters
+    for key in counters:
+        stored.set(key, 1_000_000)
+    service.accounts_of(token)
+    time.sleep(1.1)
+
+    assert service.accounts_of(token).status == 200
+
+
+@pytest.mark.parametrize("value", ["x", "9223372036854775807", "-9223372036854775808", "", "1e9"])
+def test_a_counter_that_cannot_be_counted_shuts_nobody_out(service_with, stored, genauth, value):
+    service, token = service_with(RATE_LIMIT="5/second"), genauth.token("mei")
+    service.accounts_of(token)
+    for key in stored.keys("linked-accounts:1:rate:*"):
+        stored.set(key, value, ex=60)
+
+    assert service.accounts_of(token).status == 200
+
+
+def test_a_reader_of_redis_sees_no_token_and_no_user_id(service_with, stored, genauth):
+    service = service_with(RATE_LIMIT="100/minute")
+    tokens = [genauth.token(person) for person in ("mei", "omar", "ivy")]
+    for token in tokens:
+        service.accounts_of(token)
+    service.accounts_of(genauth.token("rui"))
+
+    everything = b"".join(key + (value or b"") for key, value in ours(stored).items()).decode()
+
+    secrets = {*tokens, genauth.app_secret}.union(*(genauth.canaries(person) for person in ("mei", "omar", "ivy", "rui")))
+    secrets |= {genauth.id_of(person) for person in ("mei", "omar", "ivy", "rui")}
+    assert not [secret for secret in secrets if secret in everything]
+
+
+def test_a_reader_of_redis_sees_no_name_and_no_provider_with_a_secret(service_with, stored, genauth):
+    service = service_with(**SECRET)
+    service.accounts_of(genauth.token("omar"))
+
+    everything = b"".join(key + value for key, value in ours(stored).items())
+
+    assert not [known for known in (b"Omar", b"github", b"google", b"nutstest", b"https://", b"gmail") if known in everything]
