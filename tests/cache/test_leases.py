@@ -1,0 +1,68 @@
+"""Between processes: a holder that lives keeps its lease, one that is killed loses it soon."""
+
+import threading
+import time
+
+from bff.leases import Leases
+from tests.valkey import ValkeyServer
+
+
+def test_a_holder_that_lives_keeps_its_lease_however_long_it_takes(store):
+    leases = Leases(store, 0.3)
+
+    with leases.take("lease", "a") as mine:
+        assert mine.go
+        until = time.monotonic() + 1.0
+        while time.monotonic() < until:
+            with leases.take("lease", "a") as other:
+                assert not other.go
+            time.sleep(0.05)
+    with leases.take("lease", "a") as other:
+        assert other.go
+
+
+def test_a_holder_that_is_gone_delays_the_others_by_the_leases_life(store):
+    lease = store.lease("lease")
+    store.take(lease, 0.3, "", "a")  # and nobody renews it
+    started = time.monotonic()
+
+    while True:
+        with Leases(store, 0.3).take("lease", "a") as turn:
+            if turn.go:
+                break
+        time.sleep(0.01)
+
+    assert 0.2 < time.monotonic() - started < 0.6
+
+
+def test_nobody_renews_when_nothing_is_held(store):
+    leases = Leases(store, 0.06)
+    with leases.take("lease", "a"):
+        assert "leases" in {thread.name for thread in threading.enumerate()}
+    until = time.monotonic() + 2
+    while leases._keeper and time.monotonic() < until:
+        time.sleep(0.01)
+
+    assert leases._keeper is None
+    with leases.take("lease", "a") as turn:
+        assert turn.go
+
+
+def test_with_redis_away_everybody_goes(store_at):
+    with ValkeyServer() as own:
+        leases = Leases(store_at(own.url), 1.5)
+        own.kill()
+
+        with leases.take("lease", "a") as one, leases.take("lease", "a") as other:
+            assert one.go
+            assert other.go
+            assert one.values is other.values is None
+
+
+def test_a_lease_outlives_no_redis_that_goes_away_under_it(store_at):
+    with ValkeyServer() as own:
+        leases = Leases(store_at(own.url), 0.2)
+        with leases.take("lease", "a") as turn:
+            assert turn.go
+            own.kill()
+            time.sleep(0.3)
