@@ -32,10 +32,12 @@ if redis.call('pttl', KEYS[1]) < 0 then redis.call('pexpire', KEYS[1], ARGV[1]) 
 return {counted, redis.call('pttl', KEYS[1])}
 """
 # What a holder that failed leaves behind, "!receipt word", is for those who waited for it; anybody else may try anew.
+# A lease that never ends, or not soon, is none of ours: nobody waits for it.
 _TAKE = """
 local holder = redis.call('get', KEYS[1])
 local failed = holder and string.match(holder, '^!(%x+)')
-if not holder or (failed and failed ~= ARGV[3]) then
+local left = redis.call('pttl', KEYS[1])
+if not holder or (failed and failed ~= ARGV[3]) or left < 0 or left > tonumber(ARGV[2]) then
   holder = ARGV[1]
   redis.call('set', KEYS[1], holder, 'px', ARGV[2])
 end

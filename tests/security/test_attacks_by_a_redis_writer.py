@@ -115,7 +115,7 @@ def test_a_lease_that_never_ends_hangs_nobody(service_with, stored, genauth, set
     service, token = service_with(REQUEST_DEADLINE_SECONDS="1.5", UPSTREAM_DEADLINE_SECONDS="1", **settings), genauth.token("mei")
     session = service.app.extensions[_KEY].sessions.of(token, FOREVER)
     cache = service.app.extensions[_KEY].linked_accounts._cache
-    stored.set(f"{cache._person(session.user_id)}:lease:{session.digest[:32]}", "mallory")
+    stored.set(cache._keys(session).token.replace(":token:", ":lease:"), "mallory")
 
     started = time.monotonic()
     answer = service.accounts_of(token)
