@@ -25,14 +25,14 @@ class Served:
     def said(self):
         return self._output.read_text(errors="replace")
 
-    def raw(self, sent, *, seconds=3.0):
+    def raw(self, sent, *, seconds=3.0, quiet=0.15):
         """Whatever comes back for these bytes until the server closes, or an answer is complete and it keeps quiet."""
         got = b""
         with socket.create_connection(("127.0.0.1", self.port), timeout=seconds) as connection, suppress(OSError):
             connection.sendall(sent)
             while part := connection.recv(65536):
                 got += part
-                connection.settimeout(0.3)
+                connection.settimeout(quiet)
         return got
 
     def statuses(self, sent, **how):

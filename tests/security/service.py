@@ -78,7 +78,7 @@ class Service:
 
     def accounts_of(self, token, **request):
         """The answer to the one question, asked with that token."""
-        return self.ask(headers=[("Authorization", f"Bearer {token}")], **request)
+        return self.ask(headers=[("Authorization", f"Bearer {token}"), *request.pop("headers", ())], **request)
 
 
 def _hold_to_the_contract(answer, method):
