@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 from limits import parse
 
@@ -104,6 +104,10 @@ class RateLimit:
 
     def hit(self, member: str) -> Standing:
         """Count one request of the member's; raises RateLimited when it is one too many."""
+        return self.standing(member) or self._refuse(self._left(self._current(member)))
+
+    def standing(self, member: str) -> Standing | None:
+        """Count one request of the member's: where that leaves them, or None when it is one too many."""
         with self._lock:
             window = self._current(member)
             window.untold += 1
@@ -111,10 +115,12 @@ class RateLimit:
             window.told, window.untold = window.told + report, window.untold - report
         if report:
             self._report(member, window, report)
-        left = max(0.0, window.ends - self._clock())
         if window.counted > self._limit:
-            self._refuse(left)
-        return Standing(self._scope, self._limit, self._seconds, self._limit - window.counted, left)
+            return None
+        return Standing(self._scope, self._limit, self._seconds, self._limit - window.counted, self._left(window))
+
+    def _left(self, window: _Window) -> float:
+        return max(0.0, window.ends - self._clock())
 
     def _current(self, member: str) -> _Window:
         window = self._windows.get(member)
@@ -130,7 +136,7 @@ class RateLimit:
                 window.told, window.ends = counted[0], self._clock() + counted[1]
             window.slack = max(0, self._limit - window.told) // _UNREPORTED_SHARE
 
-    def _refuse(self, left: float) -> None:
+    def _refuse(self, left: float) -> NoReturn:
         self._observer.rate_limited(self._scope)
         raise RateLimited(
             f"Ask again in {max(1, ceil(left))} seconds.",

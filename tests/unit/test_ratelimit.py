@@ -212,3 +212,10 @@ def test_names_and_not_members_reach_redis(limit, shared):
     limit("2/minute").hit("mei")
 
     assert list(shared.windows) == ["linked-accounts:1:rate:user:name-of-mei"]
+
+
+def test_counting_alone_sends_nobody_away(limit, heard):
+    here = limit("2/minute")
+
+    assert [here.count("mei").remaining for _ in range(4)] == [1, 0, -1, -2]
+    assert heard.scopes == []

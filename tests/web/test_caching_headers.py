@@ -1,0 +1,181 @@
+"""How fresh an answer is, whether it has changed, in which language: what the headers say."""
+
+import pytest
+
+PATH = "/me/linked-accounts"
+IDENTITIES = "/api/v3/get-identities"
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Move the clock that answers age by."""
+    from bff import cache
+
+    class Clock:
+        def __init__(self):
+            self.by = 0.0
+            self.time = cache.time.time
+
+        def __call__(self):
+            return self.time() + self.by
+
+    return Clock()
+
+
+@pytest.fixture
+def app(app_with, clock):
+    app = app_with(CACHE_TTL_SECONDS="60", TOKEN_ACCEPTED_SECONDS="600")
+    linked_accounts = app.extensions["linked-accounts"].linked_accounts
+    linked_accounts._clock = linked_accounts._cache._clock = clock
+    return app
+
+
+def status(response):
+    assert response.status_code == 200
+    return response.headers["Cache-Status"], int(response.headers["Age"])
+
+
+def test_an_answer_says_where_it_came_from_and_how_old_it_is(client, clock, genauth, sign_in):
+    headers = sign_in("mei")
+
+    assert status(client.get(PATH, headers=headers)) == ("linked-accounts; fwd=miss", 0)
+    clock.by = 20
+    told, age = status(client.get(PATH, headers=headers))
+    assert age == 20
+    assert 32 <= int(told.removeprefix("linked-accounts; hit; ttl=")) <= 46
+    clock.by = 70
+    assert status(client.get(PATH, headers=headers)) == ("linked-accounts; fwd=stale", 0)
+    clock.by = 200
+    genauth.trouble(path=IDENTITIES, status=500)
+    stale = client.get(PATH, headers=headers)
+    told, age = status(stale)
+    assert age == 130
+    assert told.startswith("linked-accounts; hit; ttl=-")
+    assert told.endswith("; detail=stale-if-error")
+    assert stale.json["meta"]["stale"] is True
+
+
+def test_a_fresh_answer_can_be_asked_for_once_it_is_two_seconds_old(client, clock, genauth, sign_in, asked):
+    headers = sign_in("mei")
+    fresh = headers | {"Cache-Control": "no-cache"}
+    client.get(PATH, headers=headers)
+
+    clock.by = 1
+    assert status(client.get(PATH, headers=fresh))[0].startswith("linked-accounts; hit")
+    assert asked() == 1
+    clock.by = 3
+    assert status(client.get(PATH, headers=fresh)) == ("linked-accounts; fwd=request", 0)
+    assert asked() == 2
+
+
+@pytest.mark.parametrize("value", ["no-cache", "No-Cache", "max-age=0, no-cache", "no-cache, no-store", 'no-cache="x"'])
+def test_no_cache_is_understood_among_other_directives(client, clock, sign_in, asked, value):
+    client.get(PATH, headers=sign_in("mei"))
+    clock.by = 3
+
+    client.get(PATH, headers=sign_in("mei") | {"Cache-Control": value})
+
+    assert asked() == 2
+
+
+def test_the_tag_is_that_of_the_data(client, clock, genauth, sign_in):
+    headers = sign_in("mei")
+    first = client.get(PATH, headers=headers)
+    clock.by = 70
+    later = client.get(PATH, headers=headers)
+    clock.by = 200
+    genauth.trouble(path=IDENTITIES, status=500)
+    stale = client.get(PATH, headers=headers)
+
+    assert first.json["meta"] != later.json["meta"] != stale.json["meta"]
+    assert first.headers["ETag"] == later.headers["ETag"] == stale.headers["ETag"]
+    assert first.headers["ETag"].startswith('W/"')
+
+
+def test_the_tag_changes_with_what_is_shown(client, genauth, sign_in):
+    headers = sign_in("mei")
+
+    tags = {
+        client.get(PATH, headers=headers).headers["ETag"],
+        client.get(f"{PATH}?include=identities", headers=headers).headers["ETag"],
+        client.get(PATH, headers=headers | {"Accept-Language": "zh"}).headers["ETag"],
+        client.get(PATH, headers=sign_in("omar")).headers["ETag"],
+    }
+
+    assert len(tags) == 4
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("form", ["{}", '"x", {}', "*", "{strong}"])
+def test_what_has_not_changed_is_not_sent_again(client, sign_in, method, form):
+    headers = sign_in("mei")
+    tag = client.get(PATH, headers=headers).headers["ETag"]
+    condition = {"If-None-Match": form.format(tag, strong=tag.removeprefix("W/"))}
+
+    response = client.open(PATH, method=method, headers=headers | condition)
+
+    assert (response.status_code, response.data) == (304, b"")
+    assert response.headers["ETag"] == tag
+    assert response.headers["Cache-Status"].startswith("linked-accounts; hit")
+
+
+@pytest.mark.parametrize("condition", ['W/"other"', "", '"', "W/", "not a tag"])
+def test_what_has_changed_or_cannot_be_compared_is_sent(client, sign_in, condition):
+    response = client.get(PATH, headers=sign_in("mei") | {"If-None-Match": condition})
+
+    assert response.status_code == 200
+
+
+def test_conditions_that_are_not_ours_change_nothing(client, sign_in):
+    others = {
+        "If-None-Match": '"y"',
+        "If-Match": '"x"',
+        "If-Modified-Since": "Fri, 01 Jan 2100 00:00:00 GMT",
+        "If-Unmodified-Since": "Thu, 01 Jan 1970 00:00:00 GMT",
+        "Range": "bytes=0-3",
+    }
+
+    response = client.get(PATH, headers=sign_in("mei") | others)
+
+    assert response.status_code == 200
+    assert response.json["meta"]["total"] == 2
+
+
+@pytest.mark.parametrize(
+    ("accepted", "language"),
+    [
+        (None, "en"),
+        ("", "en"),
+        ("*", "en"),
+        ("en", "en"),
+        ("zh", "zh"),
+        ("zh-CN", "zh"),
+        ("zh-TW", "zh"),
+        ("zh-Hans-CN", "zh"),
+        ("ZH-cn", "zh"),
+        ("de, zh;q=0.5", "zh"),
+        ("en;q=0.8, zh;q=0.9", "zh"),
+        ("zh;q=0.8, en;q=0.9", "en"),
+        ("zh;q=0", "en"),
+        ("zh;q=0, *", "en"),
+        ("fr", "en"),
+        ("zhx", "en"),
+        (";;q=,,\x7f", "en"),
+        ("zh;q=abc", "en"),
+        ("en-GB,en;q=0.9", "en"),
+    ],
+)
+def test_providers_are_named_in_the_readers_language(client, sign_in, accepted, language):
+    headers = sign_in("mei") | ({"Accept-Language": accepted} if accepted is not None else {})
+
+    name = client.get(PATH, headers=headers).json["linkedAccounts"][1]["provider"]["name"]
+
+    assert ("微信" in name) == (language == "zh")
+
+
+def test_https_is_insisted_on_where_a_proxy_says_that_it_was_used(client_with, sign_in):
+    behind = client_with(TRUSTED_PROXIES="1")
+
+    assert "max-age=" in behind.get("/livez", headers={"X-Forwarded-Proto": "https"}).headers["Strict-Transport-Security"]
+    assert "Strict-Transport-Security" not in behind.get("/livez", headers={"X-Forwarded-Proto": "http"}).headers
+    assert "Strict-Transport-Security" not in client_with().get("/livez", headers={"X-Forwarded-Proto": "https"}).headers
