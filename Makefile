@@ -89,3 +89,27 @@ $(CLIENTS): tests/clients/package-lock.json
 .PHONY: drills
 drills: $(DEV)  ## Break things under load and write docs/reliability.md, ten minutes; ARGS="redis- --quick" for some
 	$(BIN)/python -m tests.drills $(or $(ARGS),--write)
+
+BENCH := $(VENV)/.bench-installed
+PEER := bench/peers/node/node_modules/.package-lock.json
+
+.PHONY: bench
+bench: $(BENCH) $(PEER) wrk  ## Measure every scenario side by side, half an hour; writes docs/performance.md and docs/scaling.md (ARGS="--only steady")
+	$(BIN)/python -m bench.run $(ARGS)
+
+.PHONY: bench-quick
+bench-quick: $(BENCH) $(PEER) wrk  ## The same for a look, in under three minutes; writes nothing
+	$(BIN)/python -m bench.run --quick $(ARGS)
+
+.PHONY: wrk
+wrk:
+	@command -v wrk >/dev/null || { test "$$(id -u)" = 0 && apt-get update --quiet=2 && apt-get install --yes --quiet=2 --no-install-recommends wrk; } || \
+		{ echo "The load generator wrk is missing; install it as root: apt-get install wrk" >&2; exit 1; }
+
+$(BENCH): bench/requirements.txt $(RUN)
+	$(BIN)/python -m pip install --quiet --require-hashes -r bench/requirements.txt
+	@touch $@
+
+$(PEER): bench/peers/node/package-lock.json
+	@command -v npm >/dev/null || { echo "Node and npm are missing: the Node program cannot be compared with." >&2; exit 1; }
+	cd bench/peers/node && npm ci --silent --no-audit --no-fund && touch node_modules/.package-lock.json
