@@ -20,7 +20,7 @@ class Size:
 
 
 QUICK = Size("quick", before=0.7, during=2.5, after=5.0, known=6, memory_requests=30_000)
-FULL = Size("full", before=2.0, during=7.0, after=6.0, known=20, memory_requests=1_000_000)
+FULL = Size("full", before=1.5, during=6.0, after=5.0, known=20, memory_requests=1_000_000)
 
 
 @dataclass(slots=True)

@@ -17,6 +17,8 @@ DEADLINE = 3.5
 UPSTREAM = 3.0
 STRANGER_EVERY = 0.25
 RETRY_AFTER = 2.0
+# A breaker waits 2, 4, 8 s between two probes: after an outage of some seconds the last wait is the longest.
+LAST_WAIT = 8.5
 # Threads wait their turn on a busy machine with two cores; the deadline itself is not stretched by that.
 A_LITTLE = 0.2
 WORKERS = 2
@@ -38,7 +40,8 @@ async def stampede(size):
             answers,
             calls,
         )
-        outcome.claim("one call to GenAuth", calls == 1, calls)
+        failures = {name: value for name, value in stage.metrics().items() if "cache_failures_total" in name}
+        outcome.claim("one call to GenAuth", calls == 1, ", ".join([str(calls), *failures]))
         outcome.claim("everybody is answered", outcome.errors == 0)
         outcome.claim(f"within {DEADLINE} s", outcome.worst < DEADLINE, f"{outcome.worst:.2f} s")
     return outcome
@@ -160,7 +163,7 @@ async def _through(stage, size, trouble):
     metrics = await later(stage.metrics)
     await later(stage.healthy)
     await later(stage.genauth.heal)
-    await asyncio.sleep(size.after)
+    await _fresh_again(load, ended)
     answers = await load.over()
 
     mine = [answer for answer in answers if answer.group == "known"]
@@ -193,10 +196,10 @@ async def _through(stage, size, trouble):
     outcome.claim("the log tells", stage.logged()[trouble.seen_as] > logged)
     failed = sum(value for name, value in metrics.items() if "upstream_calls_total" in name and 'outcome="ok"' not in name)
     outcome.claim("the metrics tell", failed > 0, f"{failed:.0f} calls failed or left unmade")
-    fresh_again = [answer for answer in mine if answer.begun > ended and not answer.stale]
-    recovered = min((answer.begun for answer in fresh_again), default=math.inf) - ended
-    still = [answer for answer in mine if answer.begun > ended + size.after - 0.7 and answer.stale]
-    outcome.claim("recovers by itself", fresh_again and not still, f"first fresh answer after {recovered:.1f} s")
+    last_stale = max((answer.begun - ended for answer in mine if answer.stale), default=0.0)
+    outcome.claim(
+        f"recovers by itself within {LAST_WAIT} s", last_stale < LAST_WAIT, f"the last stale answer after {last_stale:.1f} s"
+    )
     ready = [answer for answer in answers if answer.group == "readyz"]
     worst_ready = max(answer.seconds for answer in ready)
     outcome.claim("/readyz stays 200", all(answer.status == 200 for answer in ready))
@@ -204,6 +207,15 @@ async def _through(stage, size, trouble):
     outcome.claim("/readyz within 1 s", worst_ready < 1.0, f"{worst_ready:.2f} s")
     outcome.no_wrong_answer()
     return outcome
+
+
+async def _fresh_again(load, ended):
+    """Until the known people have had nothing but fresh answers for a second, or have waited in vain."""
+    while (now := time.monotonic()) < ended + LAST_WAIT + 2:
+        await asyncio.sleep(0.1)
+        known = [answer for answer in load.answers if answer.group == "known" and answer.begun > max(ended, now - 1.0)]
+        if now > ended + 1.5 and known and not any(answer.stale for answer in known):
+            return
 
 
 def errors_of(answers):

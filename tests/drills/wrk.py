@@ -4,6 +4,7 @@ import asyncio
 import re
 import shutil
 import subprocess
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -14,12 +15,13 @@ _CONNECTIONS = 64
 _SLICE_SECONDS = 5
 
 
-def ask(stage, callers, requests):
-    """At least so many requests; how many answers were right, wrong, lost."""
+def ask(stage, callers, requests, *, within):
+    """So many requests, or as many as fit into ``within`` seconds; how many answers were right, wrong, lost."""
+    patience = time.monotonic() + within
     people = stage.folder / "people"
     people.write_text("".join(f"vi_32/{caller.number:012x}/132 {caller.token}\n" for caller in callers))
     counted = Counter()
-    while counted.total() < requests:
+    while counted.total() < requests and time.monotonic() < patience:
         slice_seconds = 1 if requests - counted.total() < 20_000 else _SLICE_SECONDS
         counted += _wrk(stage.ports[0], people, slice_seconds) if shutil.which("wrk") else _ours(stage, callers, slice_seconds)
     return counted
