@@ -3,7 +3,10 @@
 Nothing here connects, except to a cluster, whose client must learn its slots first: that is why `store` builds it on first use.
 """
 
+import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
@@ -12,7 +15,7 @@ from flask import Flask
 from flask_caching import Cache
 from flask_caching.backends.rediscache import RedisCache
 from redis.backoff import NoBackoff
-from redis.cluster import ClusterNode
+from redis.cluster import ClusterNode, RedisCluster
 from redis.connection import Connection, DefaultParser
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
@@ -65,8 +68,32 @@ def redis_backend(app: Flask, url: str, *, timeout: float) -> RedisCache:
     cache.init_app(app, {"CACHE_SERIALIZER": Untouched, "CACHE_KEY_PREFIX": "", **_config(url, timeout)})
     backend: RedisCache = app.extensions["cache"][cache]
     # A sentinel's replica lags: a token refused a moment ago would read as accepted.
-    backend._read_client = backend._write_client  # noqa: SLF001 - cachelib has no public way to say so
+    backend._read_client = client = backend._write_client  # noqa: SLF001 - cachelib has no public way to say so
+    if isinstance(client, RedisCluster):
+        client.nodes_manager.initialize = _beside(client.nodes_manager.initialize)  # type: ignore[method-assign]
     return backend
+
+
+def _beside(learn: Callable[..., None]) -> Callable[..., None]:
+    """``learn``, done by a thread, one at a time.
+
+    redis-py learns a cluster's slots anew inside the call that failed, asks one silent node after the other, and lets every other
+    call that failed wait for its turn to do the same: seconds for each.
+    """
+    learning = threading.Lock()
+
+    def run(*args: object, **kwargs: object) -> None:
+        try:
+            with suppress(Exception):  # the next call that fails has it done again
+                learn(*args, **kwargs)
+        finally:
+            learning.release()
+
+    def beside(*args: object, **kwargs: object) -> None:
+        if learning.acquire(blocking=False):
+            threading.Thread(target=run, args=args, kwargs=kwargs, name="redis-cluster", daemon=True).start()
+
+    return beside
 
 
 def _config(url: str, timeout: float) -> dict[str, Any]:

@@ -10,6 +10,7 @@ pays for finding out whether Redis is back: whoever comes when it is time to loo
 import secrets
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
 
@@ -24,7 +25,7 @@ from bff.breaker import Breaker, CircuitOpen, Permit
 
 log = structlog.get_logger()
 
-_PATIENCE_SECONDS = 0.25  # with somebody else's first connection
+_PATIENCE_SECONDS = 0.25  # with the making of the client
 _PROBE_KEY = "linked-accounts:1:probe"  # never written; a PING asks every node of a cluster, and one of them may be gone
 _COUNT = """
 local counted = redis.call('incrby', KEYS[1], ARGV[2])
@@ -87,6 +88,7 @@ class Store:
         self._connect = connect
         self._connecting = threading.Lock()
         self._connected: RedisCache | None = None
+        self._attempted: Future[RedisCache] | None = None
         self._breaker = breaker
         self._observer = observer
 
@@ -102,7 +104,7 @@ class Store:
                 for key, value in values.items():
                     pipe.set(key, value, px=max(1, round(lifetime * 1000)))
                 if release:
-                    pipe.eval(_RELEASE, 1, *release)
+                    pipe.execute_command("EVAL", _RELEASE, 1, *release)  # a cluster's pipelines have no eval of their own
                 pipe.execute()
         except StoreAway:
             return False
@@ -233,18 +235,23 @@ class Store:
 
     def _backend(self) -> RedisCache:
         if self._connected is None:
-            if not self._connecting.acquire(timeout=_PATIENCE_SECONDS):
-                raise RedisConnectionError
-            try:
-                return self._connected_by_now()
-            finally:
-                self._connecting.release()
+            with self._connecting:
+                if self._attempted is None:
+                    self._attempted = Future()
+                    threading.Thread(target=self._connect_to, args=(self._attempted,), name="redis", daemon=True).start()
+                attempt = self._attempted
+            # A cluster's client asks one node after the other before it exists.
+            self._connected = attempt.result(timeout=_PATIENCE_SECONDS)
         return self._connected
 
-    def _connected_by_now(self) -> RedisCache:
-        if self._connected is None:
-            self._connected = self._connect()
-        return self._connected
+    def _connect_to(self, attempt: "Future[RedisCache]") -> None:
+        try:
+            backend = self._connect()
+        except Exception as exc:  # noqa: BLE001 - whoever waits is told
+            self._attempted = None
+            attempt.set_exception(exc)
+        else:
+            attempt.set_result(backend)
 
     def _report(self, operation: str, exc: Exception) -> None:
         # The name alone: the text of a library's exception may hold a password or a value.

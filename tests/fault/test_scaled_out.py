@@ -1,0 +1,172 @@
+"""Redis as a cluster and behind sentinels: hits before and after a failover, no 5xx in between, never a long wait."""
+
+import time
+
+import pytest
+import redis
+
+from tests.fault.conftest import ASKED, eventually, timed, together
+from tests.fault.nodes import Cluster, Sentinels
+
+PEOPLE = ("mei", "omar", "nia", "lin", "ada", "bo")
+BOUND = 0.7  # seconds for one timeout of 0.25, or two with sentinels, on a machine that has other things to do
+
+
+@pytest.fixture(scope="module")
+def _cluster():
+    with Cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster(_cluster):
+    _cluster.flush()
+    return _cluster
+
+
+@pytest.fixture
+def own_cluster():
+    """One to be broken."""
+    with Cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def sentinels(tmp_path):
+    with Sentinels(tmp_path) as sentinels:
+        yield sentinels
+
+
+@pytest.fixture
+def everybody(sign_in):
+    """Sessions enough to fall into every part of a cluster."""
+    return [sign_in(person) for person in PEOPLE]
+
+
+def hits(client, everybody):
+    return all("; hit; ttl=" in timed(client, headers).source for headers in everybody)
+
+
+def ask_for(seconds, client, everybody):
+    """Everybody again and again: the statuses, the longest wait, and how many took longer than a moment."""
+    answers = []
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        answers += [timed(client, headers) for headers in everybody]
+        time.sleep(0.02)
+    return {answer.status for answer in answers}, max(answer.seconds for answer in answers)
+
+
+def test_a_cluster_remembers_every_user_wherever_they_fall(app_on, cluster, genauth, everybody):
+    client = app_on(cluster.url).test_client()
+    for headers in everybody:
+        assert timed(client, headers).source == "linked-accounts; fwd=miss"
+
+    assert hits(client, everybody)
+    assert cluster.keys() == 2 * len(everybody), "accounts and acceptance, and no lease is left"
+    assert genauth.calls(ASKED) == len(everybody)
+    assert sum(cluster.ask(n, "DBSIZE") > 0 for n in range(3)) > 1, "or this test shows nothing"
+
+
+def test_leases_work_in_a_cluster(app_on, cluster, genauth, sign_in):
+    headers = sign_in("mei")
+    workers = [app_on(cluster.url), app_on(cluster.url)]
+    for worker in workers:
+        assert eventually(worker.extensions["linked-accounts"].linked_accounts._cache._store.ping)
+    genauth.trouble(path=ASKED, latency=0.4)
+
+    answers = together(40, lambda n: timed(workers[n % 2].test_client(), headers))
+
+    assert {answer.status for answer in answers} == {200}
+    assert genauth.calls(ASKED) == 1
+
+
+def test_a_refusal_and_a_change_reach_every_worker_over_a_cluster(app_on, cluster, genauth, sign_in):
+    headers = sign_in("mei")
+    one, other = app_on(cluster.url), app_on(cluster.url)
+    for app in (one, other):
+        assert timed(app.test_client(), headers).status == 200
+    one.extensions["linked-accounts"].linked_accounts._cache.forget(genauth.id_of("mei"))
+
+    assert "fwd=" in timed(other.test_client(), headers).source
+
+
+def test_a_cluster_whose_node_dies_and_is_replaced(app_on, own_cluster, genauth, everybody):
+    client = app_on(own_cluster.url).test_client()
+    ask_for(0.3, client, everybody)
+    assert hits(client, everybody)
+
+    own_cluster.nodes[0].kill()
+    statuses, longest = ask_for(4, client, everybody)
+
+    assert statuses == {200}
+    assert longest < BOUND
+    assert eventually(lambda: hits(client, everybody), 8)
+
+
+def test_a_cluster_that_freezes_altogether_and_thaws(app_on, own_cluster, genauth, everybody):
+    cluster = own_cluster
+    client = app_on(cluster.url).test_client()
+    ask_for(0.2, client, everybody)
+    for node in cluster.nodes:
+        node.freeze()
+    try:
+        statuses, longest = ask_for(2.5, client, everybody)
+    finally:
+        for node in cluster.nodes:
+            node.thaw()
+
+    assert statuses == {200}
+    assert longest < BOUND
+    assert eventually(lambda: hits(client, everybody), 8)
+
+
+def test_a_start_with_a_frozen_cluster_works_and_it_is_used_when_it_thaws(app_on, own_cluster, genauth, everybody, sign_in):
+    cluster = own_cluster
+    for node in cluster.nodes:
+        node.freeze()
+    try:
+        app = app_on(cluster.url)
+        statuses, longest = ask_for(2, app.test_client(), everybody)
+    finally:
+        for node in cluster.nodes:
+            node.thaw()
+
+    assert statuses == {200}
+    assert longest < BOUND
+    assert eventually(app.extensions["linked-accounts"].linked_accounts._cache._store.ping, 8)
+    timed(app.test_client(), sign_in("mei"))
+    assert cluster.keys() > 0
+
+
+def test_sentinels_lead_to_the_new_master(app_on, sentinels, genauth, everybody):
+    client = app_on(sentinels.url).test_client()
+    ask_for(0.3, client, everybody)
+    assert hits(client, everybody)
+
+    sentinels.master.kill()
+    statuses, longest = ask_for(4, client, everybody)
+
+    assert statuses == {200}
+    assert longest < BOUND
+    assert eventually(lambda: hits(client, everybody), 8)
+    with redis.Redis.from_url(sentinels.replica.url) as connection:
+        assert eventually(lambda: connection.info("replication")["role"] == "master" and connection.dbsize() > 0)
+
+
+def test_a_master_that_freezes_is_left_behind_and_comes_back_as_a_replica(app_on, sentinels, genauth, everybody):
+    client = app_on(sentinels.url).test_client()
+    ask_for(0.3, client, everybody)
+
+    sentinels.master.freeze()
+    try:
+        statuses, longest = ask_for(4, client, everybody)
+    finally:
+        sentinels.master.thaw()
+    after, longest_after = ask_for(2, client, everybody)
+
+    assert statuses == after == {200}
+    assert max(longest, longest_after) < BOUND
+    assert eventually(lambda: hits(client, everybody), 8)
+    with redis.Redis.from_url(sentinels.replica.url) as connection:
+        assert connection.info("replication")["role"] == "master"
