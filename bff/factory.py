@@ -1,18 +1,21 @@
 """The application, made from its settings."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from bff import logs
-from bff.services import make_services
+from bff.gate import Gate
+from bff.services import Services, make_services
 from bff.settings import Settings
 from bff.web import context
 from bff.web.auth import requires_no_session, requires_session
 from bff.web.cors import allow_origins
 from bff.web.docs import docs
 from bff.web.documenting import openapi
+from bff.web.express import Express
 from bff.web.health import health
 from bff.web.hygiene import tidy_headers
 from bff.web.me import me
@@ -22,7 +25,28 @@ from bff.web.problems import speak_problems
 from bff.web.queries import refuse_unreadable_queries
 from bff.web.request_id import carry_request_ids
 
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
 _LARGEST_BODY = 64 * 1024
+# How many threads of a worker compute at a time; see docs/performance.md for what others cost.
+PERMITS = 4
+
+
+class Application(Flask):
+    """Flask without coroutine views, for which it would look some twenty times a request."""
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """The function itself."""
+        return func
+
+
+def _fronted(application: "WSGIApplication", services: Services) -> "WSGIApplication":
+    """Flask, and what stands before it; a request passes the last one first."""
+    application = Express(application, services)
+    if hops := services.settings.trusted_proxies:
+        application = ProxyFix(application, x_for=hops, x_proto=hops, x_host=0, x_port=0)
+    return Gate(application, PERMITS)
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -32,16 +56,15 @@ def create_app(settings: Settings | None = None) -> Flask:
     """
     settings = settings or Settings.from_env()
     logs.configure(settings.log_level)
-    app = Flask("bff", static_folder=None)
+    app = Application("bff", static_folder=None)
     app.config.update(
         MAX_CONTENT_LENGTH=_LARGEST_BODY,
         TRUSTED_HOSTS=list(settings.allowed_hosts) or None,
         PROPAGATE_EXCEPTIONS=False,
     )
-    if settings.trusted_proxies:
-        hops = settings.trusted_proxies
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=0, x_port=0)  # type: ignore[method-assign]
-    context.provide(app.extensions, make_services(app, settings))
+    services = make_services(app, settings)
+    context.provide(app.extensions, services)
+    app.wsgi_app = _fronted(app.wsgi_app, services)  # type: ignore[assignment,method-assign]
 
     # After the view these run in reverse: the observer sees the answer as it goes out.
     observe(app)

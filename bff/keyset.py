@@ -18,6 +18,7 @@ import structlog
 from bff.attempts import Attempts
 from bff.deadline import Deadline
 from bff.errors import BffError, GenAuthTimeout, GenAuthTrouble, GenAuthUnavailable, TokenInvalid
+from bff.gate import waiting
 from bff.jwks import Key
 from bff.keysource import KeySource
 from bff.memo import Memo
@@ -177,7 +178,9 @@ class KeySet:
 
     @staticmethod
     def _wait(fetch: _Fetch, deadline: Deadline) -> None:
-        if not fetch.done.wait(deadline.remaining()):
+        with waiting():
+            arrived = fetch.done.wait(deadline.remaining())
+        if not arrived:
             raise GenAuthTimeout(note="waiting for the key set")
 
     def _rest(self) -> float:

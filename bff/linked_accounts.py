@@ -1,11 +1,11 @@
 """The use case: which outside accounts has this person linked? Fresh from memory, else from GenAuth, else the last good answer.
 
 recall ── fresh, and GenAuth accepted this token lately ──▶ hit
-│
-└─ one caller per user and token asks GenAuth, the others wait for what it brings
-├─ answered ─▶ link, guard, remember ──▶ miss
-├─ refused the token, or the user is blocked ─▶ remember that; never from memory
-└─ in trouble ─▶ the last good answer, if GenAuth accepted this very token since ──▶ stale
+   │
+   └─ one caller per token asks GenAuth, the others wait for what it brings
+          ├─ answered ─▶ link, guard, remember ──▶ miss
+          ├─ refused the token, or the user is blocked ─▶ remember that; never from memory
+          └─ in trouble ─▶ the last good answer, if GenAuth accepted this very token since ──▶ stale
 """
 
 import random
@@ -20,7 +20,8 @@ from bff.accounts import LinkedAccount, link
 from bff.bulkhead import BulkheadFull
 from bff.cache import AccountsCache, Asking, Entry, Lifetimes, Recollection
 from bff.deadline import Deadline
-from bff.errors import GenAuthTimeout, GenAuthTrouble, GenAuthUnavailable, TokenRefused, UserBlocked
+from bff.errors import BffError, GenAuthTimeout, GenAuthTrouble, GenAuthUnavailable, TokenRefused, UserBlocked
+from bff.gate import waiting as outside_the_gate
 from bff.genauth.wire import Identities
 from bff.guarding import guarded
 from bff.refusals import Refusals
@@ -51,12 +52,16 @@ class Forward(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A person's linked accounts, and how they came about. ``ttl`` and ``age`` in seconds, ``ttl`` negative when stale."""
+    """A person's linked accounts, and how they came about. ``ttl`` and ``age`` in seconds, ``ttl`` negative when stale.
+
+    ``good_until`` is when the token's acceptance or the entry's freshness ends, in epoch seconds; 0: not to be repeated.
+    """
 
     entry: Entry
     source: Source
     ttl: float
     age: float
+    good_until: float
     forward: Forward | None = None
 
     @property
@@ -71,10 +76,11 @@ class Answer:
 
 
 class Found(NamedTuple):
-    """An entry, and where it came from."""
+    """An entry, where it came from, and when GenAuth accepted the token that asks."""
 
     entry: Entry
     source: Source
+    accepted_at: float
 
 
 class GenAuth(Protocol):
@@ -106,14 +112,19 @@ class LinkedAccounts:
         lifetimes: Lifetimes,
         *,
         waiting_places: int,
+        changed: Callable[[str], None] = lambda _user_id: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """``waiting_places`` is how many threads may wait long for another caller's question."""
+        """``waiting_places`` is how many threads may wait long for another caller's question.
+
+        ``changed(user_id)`` is called when answers given for the user a moment ago no longer hold.
+        """
         self._genauth = genauth
         self._cache = cache
         self._refusals = refusals
         self._observer = observer
         self._lifetimes = lifetimes
+        self._changed = changed
         self._clock = clock
         self._room = WaitingRoom(waiting_places, watched=observer.waiting)
         self._flights: SingleFlight[Found] = SingleFlight(self._room)
@@ -124,17 +135,31 @@ class LinkedAccounts:
         ``refresh`` asks for an answer no older than two seconds. Raises TokenRefused, UserBlocked, or a GenAuthTrouble when
         nothing may stand in.
         """
-        self._refusals.check(session.digest)
-        seen = self._cache.recall(session)
-        seen.heed()
+        seen = self._recalled(session)
         asked_since = self._clock() - _REFRESHABLE_SECONDS if refresh else float("-inf")
-        if entry := self._fresh(session, seen, asked_since):
-            return self._answer(entry, Source.CACHE)
+        if found := self._fresh(session, seen, asked_since, Source.CACHE):
+            return self._answer(found)
         try:
             found = self._find(session, deadline, asked_since)
         except GenAuthTrouble as trouble:
             return self._stand_in(session, trouble)
-        return self._answer(found.entry, found.source, self._forward(seen, refresh=refresh))
+        if refresh:
+            self._changed(session.user_id)
+        return self._answer(found, self._forward(seen, refresh=refresh))
+
+    def remembered(self, session: Session) -> Answer | None:
+        """What `of` would answer from memory, None where it would ask or raise."""
+        try:
+            found = self._fresh(session, self._recalled(session), float("-inf"), Source.CACHE)
+        except BffError:
+            return None
+        return self._answer(found) if found else None
+
+    def _recalled(self, session: Session) -> Recollection:
+        self._refusals.check(session.digest)
+        seen = self._cache.recall(session)
+        seen.heed()
+        return seen
 
     def _find(self, session: Session, deadline: Deadline, asked_since: float) -> Found:
         """What GenAuth says, asked by one caller for all. Raises GenAuthTrouble, waiting in vain included."""
@@ -153,7 +178,7 @@ class LinkedAccounts:
             if not shared:
                 return found
             if found.entry.at > asked_since:
-                return Found(found.entry, Source.COLLAPSED)
+                return found._replace(source=Source.COLLAPSED)
             # That question was put before the caller wished for a fresh answer: once more.
 
     def _ask_in_turn(self, session: Session, deadline: Deadline, asked_since: float) -> Found:
@@ -164,13 +189,14 @@ class LinkedAccounts:
             while True:
                 with self._cache.asking(session, awaited) as asking:
                     asking.seen.heed()
-                    if entry := self._fresh(session, asking.seen, asked_since):
-                        return Found(entry, Source.COLLAPSED if awaited else Source.CACHE)
+                    if found := self._fresh(session, asking.seen, asked_since, Source.COLLAPSED if awaited else Source.CACHE):
+                        return found
                     if asking.trouble:
                         raise asking.trouble
                     if asking.go:
                         waiting.close()
-                        return Found(self._ask(session, deadline, asking), Source.GENAUTH)
+                        entry = self._ask(session, deadline, asking)
+                        return Found(entry, Source.GENAUTH, entry.at)
                 if deadline.passed:
                     raise GenAuthTimeout(note="waited for another process's question")
                 if not awaited:
@@ -179,7 +205,8 @@ class LinkedAccounts:
                     waiting.enter_context(self._room.seat())
                     free_until = 0.0
                 awaited = asking.awaiting
-                time.sleep(min(deadline.remaining(), _POLL_SECONDS * random.uniform(0.5, 1.5)))  # noqa: S311 - spreads load
+                with outside_the_gate():
+                    time.sleep(min(deadline.remaining(), _POLL_SECONDS * random.uniform(0.5, 1.5)))  # noqa: S311 - spreads load
 
     def _ask(self, session: Session, deadline: Deadline, asking: Asking) -> Entry:
         asked_at = self._clock()
@@ -188,6 +215,7 @@ class LinkedAccounts:
         except (TokenRefused, UserBlocked) as refusal:
             self._refusals.remember(session.digest, refusal)
             self._cache.refuse(session, refusal)
+            self._changed(session.user_id)
             raise
         accounts, stopped = guarded(link(answered.rows), [*answered.secrets, session.token])
         for field in stopped:
@@ -197,29 +225,31 @@ class LinkedAccounts:
     def _stand_in(self, session: Session, trouble: GenAuthTrouble) -> Answer:
         """The last good answer, for a token that GenAuth accepted within the stale window and has not refused since."""
         # Looked up again: while we waited, somebody may have learned that the token is refused.
-        self._refusals.check(session.digest)
-        seen = self._cache.recall(session)
-        seen.heed()
+        seen = self._recalled(session)
         horizon = self._clock() - self._lifetimes.ttl - self._lifetimes.stale
         if seen.entry is None or seen.entry.at < horizon or self._accepted_at(session, seen) < horizon:
             raise trouble
-        return self._answer(seen.entry, Source.STALE)
+        return self._answer(Found(seen.entry, Source.STALE, 0.0))
 
-    def _fresh(self, session: Session, seen: Recollection, asked_since: float) -> Entry | None:
+    def _fresh(self, session: Session, seen: Recollection, asked_since: float, source: Source) -> Found | None:
         """What was remembered, if it is fresh, young enough for the caller, and GenAuth accepted the token lately."""
         now = self._clock()
-        if seen.entry is None or self._accepted_at(session, seen) <= now - self._lifetimes.accepted:
+        accepted_at = self._accepted_at(session, seen)
+        if seen.entry is None or accepted_at <= now - self._lifetimes.accepted:
             return None
-        return seen.entry if seen.entry.at > asked_since and now < seen.entry.fresh_until else None
+        fresh = seen.entry.at > asked_since and now < seen.entry.fresh_until
+        return Found(seen.entry, source, accepted_at) if fresh else None
 
     def _accepted_at(self, session: Session, seen: Recollection) -> float:
         """When GenAuth last accepted the token; never, if it refused it since, whatever Redis could be told."""
         at = seen.accepted_at
         return at if at is not None and at > self._refusals.last(session.digest) else float("-inf")
 
-    def _answer(self, entry: Entry, source: Source, forward: Forward | None = None) -> Answer:
+    def _answer(self, found: Found, forward: Forward | None = None) -> Answer:
         now = self._clock()
-        return Answer(entry, source, ttl=entry.fresh_until - now, age=entry.age(now), forward=forward)
+        entry, source, accepted_at = found
+        good_until = min(entry.fresh_until, accepted_at + self._lifetimes.accepted) if accepted_at else 0.0
+        return Answer(entry, source, entry.fresh_until - now, entry.age(now), good_until, forward)
 
     def _forward(self, seen: Recollection, *, refresh: bool) -> Forward:
         if seen.entry is None or seen.accepted_at is None:

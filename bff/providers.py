@@ -16,6 +16,7 @@ import structlog
 from bff.accounts import LinkedAccount, safe_avatar
 from bff.deadline import Deadline
 from bff.errors import BffError
+from bff.gate import waiting
 from bff.genauth.client import ExtIdp
 from bff.leaks import LeakGuard
 from bff.provider_names import PROVIDER_NAMES
@@ -102,10 +103,15 @@ class Providers:
             self._first_until = now + _FIRST_WAIT_SECONDS
         threading.Thread(target=self._fetch, args=(token,), name="providers", daemon=True).start()
 
+    def known(self) -> Catalogue | None:
+        """The catalogue without waiting; None before there is one."""
+        return self._catalogue
+
     def catalogue(self, deadline: Deadline) -> Catalogue:
         """What is known; the very first fetch is waited for, half a second at most."""
         if self._catalogue is None:
-            self._fetched.wait(min(deadline.remaining(), max(0.0, self._first_until - self._clock())))
+            with waiting():
+                self._fetched.wait(min(deadline.remaining(), max(0.0, self._first_until - self._clock())))
         return self._catalogue or _UNKNOWN
 
     def _fetch(self, token: str) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from flask import Flask
 
 from bff.access_tokens import AccessTokens
+from bff.announcements import Announcements
 from bff.backends import redis_backend
 from bff.breaker import Breaker, Rules
 from bff.cache import AccountsCache, Lifetimes
@@ -18,6 +19,7 @@ from bff.keysource import KeySource
 from bff.leases import Leases
 from bff.linked_accounts import LinkedAccounts
 from bff.metrics import Metrics
+from bff.microcache import MicroCache
 from bff.providers import Providers
 from bff.ratelimit import RateLimit
 from bff.refusals import Refusals
@@ -49,6 +51,8 @@ class Services:
     user_limit: RateLimit | None
     address_limit: RateLimit | None
     dependencies: Dependencies
+    announcements: Announcements
+    micro_cache: MicroCache | None
     metrics: Metrics
 
 
@@ -60,6 +64,16 @@ def make_services(app: Flask, settings: Settings) -> Services:
         lambda: redis_backend(app, settings.redis_url, timeout=REDIS_TIMEOUT_SECONDS),
         Breaker("redis", _REDIS_BREAKER, on_change=metrics.breaker_changed),
         metrics,
+    )
+
+    def person(user_id: str) -> str:
+        return seal.name(settings.genauth_app_id, user_id)
+
+    micro_cache = MicroCache(settings.micro_cache_seconds, person=person) if settings.micro_cache_seconds else None
+    announcements = Announcements(
+        store,
+        heard=micro_cache.forget if micro_cache else lambda _: None,
+        lost=micro_cache.forget_all if micro_cache else lambda: None,
     )
     genauth = GenAuthClient.from_settings(settings, metrics)
     lifetimes = Lifetimes(
@@ -78,11 +92,14 @@ def make_services(app: Flask, settings: Settings) -> Services:
             metrics,
             lifetimes,
             waiting_places=WAITING_PLACES,
+            changed=lambda user_id: announcements.announce(person(user_id)),
         ),
         providers=Providers(genauth, settings.upstream_deadline_seconds),
         user_limit=_limit("user", settings, store, seal, metrics),
         address_limit=_limit("address", settings, store, seal, metrics),
         dependencies=Dependencies({"redis": store.ping, "genauth": lambda: _answers(genauth)}),
+        announcements=announcements,
+        micro_cache=micro_cache,
         metrics=metrics,
     )
 

@@ -69,15 +69,16 @@ def whole(lowest: int, highest: int) -> Callable[[str], int]:
     return parse
 
 
-def seconds(highest: float) -> Callable[[str], float]:
-    """A positive decimal; ``nan``, ``inf`` and exponents are no durations."""
+def seconds(highest: float, *, or_zero: bool = False) -> Callable[[str], float]:
+    """A positive decimal, or zero where that switches something off; ``nan``, ``inf`` and exponents are no durations."""
 
     def parse(value: str) -> float:
         if not re.fullmatch(r"[0-9]{1,10}(?:\.[0-9]{1,10})?", value):
             raise Wrong("is not a decimal number")
-        if not 0 < float(value) <= highest:
+        number = float(value)
+        if number > highest or (number == 0 and not or_zero):
             raise Wrong("is out of bounds")
-        return float(value)
+        return number
 
     return parse
 

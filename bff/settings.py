@@ -63,6 +63,7 @@ class Settings:
     upstream_connect_seconds: Annotated[float, Rule(rules.seconds(60), _SECONDS.format(60))] = 1.0
     upstream_deadline_seconds: Annotated[float, Rule(rules.seconds(300), _SECONDS.format(300))] = 3.0
     request_deadline_seconds: Annotated[float, Rule(rules.seconds(300), _SECONDS.format(300))] = 3.5
+    micro_cache_seconds: Annotated[float, Rule(rules.seconds(2, or_zero=True), "decimal seconds from 0 (off) to 2")] = 2.0
     session_cookie_name: Annotated[str | None, Rule(rules.cookie_name, "a cookie name as RFC 6265 allows it")] = None
     cors_origins: Annotated[
         tuple[str, ...], Rule(urls.origins, "scheme://host[:port] as browsers send it, without a path, comma separated; or *")

@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 
 from bff.bulkhead import Bulkhead
 from bff.deadline import Deadline
+from bff.gate import waiting
 
 T = TypeVar("T")
 
@@ -100,7 +101,8 @@ class SingleFlight(Generic[T]):
 
 def _arrives(flight: "Future[T]", seconds: float) -> bool:
     try:
-        flight.exception(timeout=seconds)
+        with waiting():
+            flight.exception(timeout=seconds)
     except TimeoutError:
         return flight.done()
     return True

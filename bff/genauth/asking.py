@@ -20,6 +20,7 @@ from bff.errors import (
     TokenRefused,
     UserBlocked,
 )
+from bff.gate import waiting
 from bff.genauth.envelope import Momentary, request_id
 from bff.genauth.lanes import Attempt, Lane, LeftAlone, Metrics, NoPlace, RetryBudget
 from bff.genauth.messages import Answer, Request, asked_to_wait
@@ -112,14 +113,16 @@ class Asker:
             if attempt.probe or not repeatable or not enough or not self._budget.withdraw():
                 raise
         self._metrics.upstream_retried(question.operation)
-        time.sleep(pause)
+        with waiting():
+            time.sleep(pause)
         return self._once(question, deadline)
 
     def _once(self, question: Question[T], deadline: Deadline) -> T:
         question.answer = None
         path = question.request.path
         url = self._host + path if path.startswith("/") else path
-        question.answer = self._transport.send(url, question.request, deadline)
+        with waiting():
+            question.answer = self._transport.send(url, question.request, deadline)
         return question.read(question.answer)
 
     def _log(self, question: Question[T], error: BffError, outcome: str, seconds: float) -> None:

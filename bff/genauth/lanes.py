@@ -3,12 +3,13 @@
 import math
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Protocol
 
 from bff.breaker import Breaker, CircuitOpen, Permit, State
 from bff.bulkhead import Bulkhead, BulkheadFull
 from bff.errors import BffError, GenAuthTimeout, GenAuthTrouble, GenAuthUnavailable, InternalError
+from bff.gate import waiting
 from bff.genauth.envelope import UnreadableData
 
 # A call that was left less time than this and did not make it says more about us than about GenAuth.
@@ -62,7 +63,9 @@ class Lane:
         permit = self._permit()
         attempt = Attempt(probe=permit.probe)
         try:
-            with self.bulkhead.place():
+            with ExitStack() as place:
+                with waiting():
+                    place.enter_context(self.bulkhead.place())
                 yield attempt
         except BulkheadFull:
             permit.abandoned()

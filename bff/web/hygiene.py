@@ -5,7 +5,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 # The answer depends on who asks, from where, and in which language.
 VARY = "Authorization, Cookie, Origin, Accept-Language"
-_HSTS = "max-age=31536000"
+HSTS = "max-age=31536000"
 
 
 def tidy_headers(app: Flask) -> None:
@@ -29,5 +29,5 @@ def _mark(response: Response) -> Response:
     if standing := g.get("standing"):
         headers.update(standing.headers)
     if request.is_secure:
-        headers["Strict-Transport-Security"] = _HSTS
+        headers["Strict-Transport-Security"] = HSTS
     return response

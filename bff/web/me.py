@@ -1,19 +1,16 @@
 """``GET /me/linked-accounts``: the one question."""
 
 from functools import lru_cache
-from typing import cast
 
 from flask import Response, g, request
 from flask_smorest import Blueprint
 from marshmallow import ValidationError
-from werkzeug.datastructures import LanguageAccept
-from werkzeug.http import parse_accept_header
 
 from bff.errors import InvalidRequest
-from bff.providers import Language
+from bff.microcache import KEEP, Keepsake
 from bff.web.context import deadline, services, session
 from bff.web.documenting import documents_problems
-from bff.web.presenting import body, cache_status
+from bff.web.presenting import body, headers, language
 from schemas.linked_accounts import HEADERS, PARAMETERS, LinkedAccountsQuerySchema, LinkedAccountsSchema
 
 me = Blueprint("me", __name__, description="What belongs to the person whose session token is sent.")
@@ -36,16 +33,17 @@ def linked_accounts() -> Response:
     content, etag = body(
         answer,
         g.token,
-        _language(request.headers.get("Accept-Language", "")),
+        language(request.headers.get("Accept-Language", "")),
         bff.providers.catalogue(deadline()),
         identities="identities" in include,
     )
-    response = Response(content, content_type="application/json")
-    response.set_etag(etag, weak=True)
-    response.headers["Cache-Control"] = "private, no-store"
-    response.headers["Cache-Status"] = cache_status(answer)
-    response.headers["Age"] = str(int(answer.age))
-    return cast("Response", response.make_conditional(request))
+    if answer.good_until:
+        request.environ[KEEP] = Keepsake(session(), answer.entry.at, answer.entry.fresh_until, answer.good_until)
+    response = Response(content, headers=headers(answer, etag))
+    # Not werkzeug's make_conditional, which would answer conditions that are none of ours: 412 to an If-Match.
+    if request.if_none_match.contains_weak(etag):
+        response.status_code = 304
+    return response
 
 
 @lru_cache(maxsize=64)
@@ -54,9 +52,3 @@ def _include(values: tuple[str, ...]) -> frozenset[str]:
         return frozenset(map(str.strip, _QUERY.load({"include": ",".join(values)})["include"].split(",")))
     except ValidationError as exc:
         raise InvalidRequest(" ".join(exc.messages_dict["include"]), note="include") from None
-
-
-@lru_cache(maxsize=256)
-def _language(accepted: str) -> Language:
-    best = parse_accept_header(accepted, LanguageAccept).best_match(("en", "zh"), default="en")
-    return "zh" if best == "zh" else "en"

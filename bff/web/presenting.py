@@ -8,6 +8,8 @@ from hashlib import blake2b
 
 import msgspec
 import orjson
+from werkzeug.datastructures import LanguageAccept
+from werkzeug.http import parse_accept_header
 
 from bff.accounts import LinkedAccount
 from bff.leaks import LeakGuard
@@ -19,17 +21,35 @@ _ACCOUNTS = LinkedAccountSchema(many=True)
 _META = MetaSchema()
 
 
-def body(answer: Answer, token: str, language: Language, catalogue: Catalogue, *, identities: bool) -> tuple[bytes, str]:
+def body(answer: Answer, token: str, spoken: Language, catalogue: Catalogue, *, identities: bool) -> tuple[bytes, str]:
     """The contract's JSON and its weak ETag: over the data, since ``meta`` changes with every question.
 
     The caller's own ``token`` is looked for once more: accounts remembered for one session may be served to another.
     """
-    accounts, etag = _rendered(bytes(answer.entry.raw), language, catalogue, identities)
+    accounts, etag = _rendered(bytes(answer.entry.raw), spoken, catalogue, identities)
     if token.encode() in accounts:
         cleaned, _ = LeakGuard([token]).clean(orjson.loads(accounts))
         accounts = orjson.dumps(cleaned)
     meta = _meta(len(answer.accounts), answer.stale, int(answer.entry.at))
     return b'{"linkedAccounts":%b,"meta":%b}' % (accounts, meta), etag
+
+
+def headers(answer: Answer, etag: str) -> list[tuple[str, str]]:
+    """What is said about the body."""
+    return [
+        ("Content-Type", "application/json"),
+        ("ETag", f'W/"{etag}"'),
+        ("Cache-Control", "private, no-store"),
+        ("Cache-Status", cache_status(answer)),
+        ("Age", str(int(answer.age))),
+    ]
+
+
+@lru_cache(maxsize=256)
+def language(accepted: str) -> Language:
+    """The language of the answer for an ``Accept-Language`` field: zh where that is preferred, else en."""
+    best = parse_accept_header(accepted, LanguageAccept).best_match(("en", "zh"), default="en")
+    return "zh" if best == "zh" else "en"
 
 
 def cache_status(answer: Answer) -> str:
@@ -48,9 +68,9 @@ def cache_status(answer: Answer) -> str:
 
 # The same accounts are asked for again and again; what a schema made of them once need not be made twice.
 @lru_cache(maxsize=1024)
-def _rendered(raw: bytes, language: Language, catalogue: Catalogue, identities: bool) -> tuple[bytes, str]:  # noqa: FBT001
+def _rendered(raw: bytes, spoken: Language, catalogue: Catalogue, identities: bool) -> tuple[bytes, str]:  # noqa: FBT001
     accounts = msgspec.json.decode(raw, type=tuple[LinkedAccount, ...])
-    views = [msgspec.structs.asdict(account) | {"provider": catalogue.provider_of(account, language)} for account in accounts]
+    views = [msgspec.structs.asdict(account) | {"provider": catalogue.provider_of(account, spoken)} for account in accounts]
     if not identities:
         for view in views:
             del view["identities"]

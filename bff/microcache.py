@@ -1,0 +1,98 @@
+"""Finished answers, remembered for two seconds at most, so that a repeated question costs next to nothing.
+
+Nothing is kept beyond the token's ``exp``, GenAuth's acceptance of it, or the entry's freshness, and a person's answers go at
+once when something about them changed (`bff.announcements`). `bff.web.express` asks here and says what to keep.
+"""
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bff.sessions import Session
+
+Headers = tuple[tuple[str, str], ...]
+
+KEEP = "linked_accounts.keep"
+_BOUND = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Keepsake:
+    """What may be said again: whose session it answers, and for how long it holds. Times in epoch seconds."""
+
+    session: Session
+    at: float
+    fresh_until: float
+    good_until: float
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A finished answer. Its headers lack those that tell the time."""
+
+    user_id: str
+    at: float
+    fresh_until: float
+    until: float
+    status: str
+    headers: Headers
+    body: bytes
+
+
+class MicroCache:
+    """Answers by a digest of everything that decided them. For many threads; bounded."""
+
+    def __init__(self, seconds: float, *, person: Callable[[str], str], clock: Callable[[], float] = time.time) -> None:
+        """``person`` names a user as announcements do."""
+        self._seconds = seconds
+        self._person = person
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._kept: dict[bytes, Kept] = {}
+        self._of: defaultdict[str, set[bytes]] = defaultdict(set)
+        self.changes = 0
+
+    def find(self, key: bytes) -> Kept | None:
+        """The answer under ``key``, while it holds. Takes no lock."""
+        kept = self._kept.get(key)
+        return kept if kept is not None and self._clock() < kept.until else None
+
+    def keep(self, key: bytes, keepsake: Keepsake, status: str, headers: Headers, body: bytes, changes: int) -> None:
+        """Remember an answer that was begun when `changes` stood at this: if something changed since, it may be from before."""
+        now = self._clock()
+        until = min(now + self._seconds, keepsake.good_until, keepsake.session.expires_at)
+        if until <= now:
+            return
+        user_id = keepsake.session.user_id
+        kept = Kept(user_id, keepsake.at, keepsake.fresh_until, until, status, headers, body)
+        person = self._person(user_id)
+        with self._lock:
+            if changes != self.changes:
+                return
+            if len(self._kept) >= _BOUND:
+                self._sweep(now)
+            self._kept[key] = kept
+            self._of[person].add(key)
+
+    def forget(self, person: str) -> None:
+        """Let go of everything about somebody, and of what is being answered right now."""
+        with self._lock:
+            self.changes += 1
+            for key in self._of.pop(person, ()):
+                self._kept.pop(key, None)
+
+    def forget_all(self) -> None:
+        """Let go of everything: changes may have been missed."""
+        with self._lock:
+            self.changes += 1
+            self._kept = {}
+            self._of.clear()
+
+    def _sweep(self, now: float) -> None:
+        held = {key: kept for key, kept in self._kept.items() if now < kept.until}
+        if len(held) >= _BOUND:
+            held = {}
+        self._kept = held
+        self._of = defaultdict(set, {person: keys & held.keys() for person, keys in self._of.items() if keys & held.keys()})

@@ -1,0 +1,89 @@
+"""Few run, many wait: `bff.gate`."""
+
+import threading
+import time
+
+import pytest
+
+from bff.gate import Gate, waiting
+
+
+class Crowd:
+    """An application that counts how many threads are in it, and waits outside or inside the gate."""
+
+    def __init__(self, *, politely):
+        self.inside = self.most = 0
+        self._politely = politely
+        self._lock = threading.Lock()
+
+    def __call__(self, _environ, _start_response):
+        self._count(1)
+        if self._politely:
+            with waiting():
+                self._count(-1)
+                time.sleep(0.1)
+            self._count(1)
+        else:
+            time.sleep(0.02)
+        self._count(-1)
+        return iter([b"a", b"b"])
+
+    def _count(self, change):
+        with self._lock:
+            self.inside += change
+            self.most = max(self.most, self.inside)
+
+
+def ask(application, times):
+    threads = [threading.Thread(target=application, args=({}, None)) for _ in range(times)]
+    started = time.monotonic()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return time.monotonic() - started
+
+
+@pytest.mark.parametrize("politely", [True, False])
+def test_no_more_threads_compute_than_there_are_permits(politely):
+    crowd = Crowd(politely=politely)
+
+    ask(Gate(crowd, 2), 12)
+
+    assert crowd.most <= 2
+
+
+def test_who_waits_keeps_nobody_from_computing():
+    crowd = Crowd(politely=True)
+
+    assert ask(Gate(crowd, 1), 20) < 1.5  # one after the other would be two seconds
+
+
+def test_the_answer_is_a_whole_list_and_its_source_is_closed():
+    closed = []
+
+    class Body:
+        def __iter__(self):
+            return iter([b"a", b"b"])
+
+        def close(self):
+            closed.append(True)
+
+    assert Gate(lambda *_: Body(), 1)({}, None) == [b"ab"]
+    assert closed == [True]
+
+
+def test_a_permit_comes_back_from_a_failure():
+    def fails(environ, start_response):
+        with waiting():
+            raise RuntimeError
+
+    gate = Gate(fails, 1)
+    for _ in range(3):
+        with pytest.raises(RuntimeError):
+            gate({}, None)
+
+
+def test_outside_any_gate_waiting_is_nothing():
+    with waiting():
+        pass

@@ -1,0 +1,233 @@
+"""The short way in front of Flask: the same answers, sooner, and never longer than they hold."""
+
+import threading
+import time
+
+import pytest
+
+PATH = "/me/linked-accounts"
+# What tells the time, or the request.
+ALIVE = {"Age", "Cache-Status", "Date", "RateLimit", "X-Request-Id"}
+
+
+@pytest.fixture
+def express_with(app_with):
+    """Applications with the micro-cache on, whose announcements are heard."""
+    made = []
+
+    def make(**changed):
+        app = app_with(MICRO_CACHE_SECONDS="2", **changed)
+        made.append(app)
+        eventually(lambda: announcements(app).alive)
+        return app
+
+    yield make
+    for app in made:
+        announcements(app).stop()
+
+
+def announcements(app):
+    return app.extensions["linked-accounts"].announcements
+
+
+def micro_cache(app):
+    return app.extensions["linked-accounts"].micro_cache
+
+
+def eventually(truth, seconds=5.0):
+    ends = time.monotonic() + seconds
+    while not truth():
+        assert time.monotonic() < ends, "it did not come true"
+        time.sleep(0.01)
+
+
+def long_way(app):
+    """The same application without anything in front of Flask."""
+    return type(app).wsgi_app.__get__(app)
+
+
+def ask(app, application=None, path=PATH, method="GET", **headers):
+    client = app.test_client()
+    if application is not None:
+        client.application.wsgi_app, kept = application, client.application.wsgi_app
+        try:
+            return client.open(path, method=method, headers=headers)
+        finally:
+            app.wsgi_app = kept
+    return client.open(path, method=method, headers=headers)
+
+
+def said(response):
+    headers = {name: value for name, value in response.headers if name not in ALIVE}
+    return response.status_code, headers, response.data.replace(response.headers["X-Request-Id"].encode(), b"its own")
+
+
+SETTINGS = [{}, {"CORS_ORIGINS": "https://app.example.com"}, {"SESSION_COOKIE_NAME": "session"}]
+REQUESTS = {
+    "plain": {},
+    "in Chinese": {"Accept-Language": "zh-CN"},
+    "with identities": {"path": f"{PATH}?include=identities"},
+    "with an empty query": {"path": f"{PATH}?"},
+    "with another query": {"path": f"{PATH}?include=identities&x=1"},
+    "an unknown include": {"path": f"{PATH}?include=friends"},
+    "without a body": {"method": "HEAD"},
+    "from a page": {"Origin": "https://app.example.com"},
+    "from another page": {"Origin": "https://evil.example"},
+    "with a cookie": {"Cookie": "other=1"},
+    "unchanged": {"If-None-Match": "*"},
+    "changed": {"If-None-Match": 'W/"something-else"'},
+    "a fresh one": {"Cache-Control": "no-cache"},
+    "with an id": {"X-Request-Id": "a-request-of-mine"},
+    "posted": {"method": "POST"},
+    "with another scheme": {"Authorization": "Basic bWVpOm1laQ=="},
+    "with a token of nobody": {"Authorization": "Bearer nobody"},
+    "with two tokens": {"Authorization": "Bearer a,Bearer b"},
+}
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+@pytest.mark.parametrize("asked", REQUESTS.values(), ids=REQUESTS.keys())
+def test_the_short_way_says_what_the_long_way_says(express_with, sign_in, asked, settings):
+    app = express_with(**settings)
+    asked = {**sign_in("mei"), **asked}
+    ask(app, **sign_in("mei"))  # so that there is something to remember
+
+    flask = ask(app, long_way(app), **asked)
+    first, second, third = (ask(app, **asked) for _ in range(3))
+
+    assert said(first) == said(second) == said(third) == said(flask)
+    for header in ("Age", "Cache-Status", "X-Request-Id"):
+        assert (header in third.headers) == (header in flask.headers)
+    if "X-Request-Id" in asked:
+        assert third.headers["X-Request-Id"] == asked["X-Request-Id"]
+
+
+def test_a_repeated_question_reaches_neither_flask_nor_redis(express_with, sign_in, stored):
+    app = express_with()
+    headers = sign_in("mei")
+    ask(app, **headers)
+    ask(app, **headers)
+    reads = stored.info("commandstats")["cmdstat_mget"]["calls"]
+
+    answers = [ask(app, **headers) for _ in range(20)]
+
+    assert all(answer.headers["Cache-Status"].startswith("linked-accounts; hit; ttl=") for answer in answers)
+    assert stored.info("commandstats")["cmdstat_mget"]["calls"] == reads
+
+
+def test_a_remembered_answer_does_not_reach_flask(app_with, sign_in, monkeypatch):
+    app = app_with()
+    headers = sign_in("mei")
+    ask(app, **headers)
+    monkeypatch.setattr(app, "full_dispatch_request", pytest.fail)
+
+    assert ask(app, **headers).status_code == 200
+
+
+def test_nothing_is_kept_beyond_the_tokens_end(express_with, genauth):
+    app = express_with()
+    headers = {"Authorization": f"Bearer {genauth.token('mei', lifetime=1.2)}"}
+    assert ask(app, **headers).status_code == 200
+    assert ask(app, **headers).status_code == 200
+
+    time.sleep(1.3)
+
+    assert ask(app, **headers).json["code"] == "token_expired"
+
+
+def test_nothing_is_kept_beyond_genauths_acceptance(express_with, genauth):
+    app = express_with(TOKEN_ACCEPTED_SECONDS="1")
+    token = genauth.token("mei")
+    ask(app, Authorization=f"Bearer {token}")
+    ask(app, Authorization=f"Bearer {token}")
+    genauth.revoke(token)
+
+    time.sleep(1.1)
+
+    assert ask(app, Authorization=f"Bearer {token}").json["code"] == "token_invalid"
+
+
+def test_a_refusal_elsewhere_ends_it_at_once(express_with, genauth):
+    here, elsewhere = express_with(), express_with()
+    token = {"Authorization": f"Bearer {genauth.token('mei')}"}
+    ask(here, **token)
+    ask(here, **token)
+    time.sleep(0.01)
+    genauth.block("mei")
+    # The other worker learns of it from another session of the same person.
+    assert ask(elsewhere, Authorization=f"Bearer {genauth.token('mei')}").json["code"] == "user_blocked"
+
+    eventually(lambda: ask(here, **token).status_code == 403, seconds=1.0)
+
+
+def test_a_forced_refresh_is_seen_by_every_worker(express_with, genauth, sign_in):
+    here, elsewhere = express_with(), express_with()
+    headers = sign_in("omar")
+    ask(here, **headers)
+    ask(elsewhere, **headers)
+    ask(elsewhere, **headers)
+    genauth.answers("omar", identities=[])
+    time.sleep(2.1)  # younger is fresh by definition
+    ask(elsewhere, **headers)
+
+    assert ask(here, **headers, **{"Cache-Control": "no-cache"}).json["meta"]["total"] == 0
+
+    eventually(lambda: ask(elsewhere, **headers).json["meta"]["total"] == 0, seconds=1.0)
+
+
+def test_while_nobody_would_hear_of_changes_nothing_is_kept(express_with, sign_in, monkeypatch):
+    app = express_with()
+    headers = sign_in("mei")
+    ask(app, **headers)
+    ask(app, **headers)
+    monkeypatch.setattr(type(announcements(app)), "alive", property(lambda _: False))
+    dispatched = []
+    flask = app.full_dispatch_request
+    monkeypatch.setattr(app, "full_dispatch_request", lambda: dispatched.append(1) or flask())
+
+    ask(app, **headers, Origin="https://page.example", **{"If-None-Match": "x"})
+    ask(app, **headers, Origin="https://page.example", **{"If-None-Match": "x"})
+
+    assert len(dispatched) == 2
+
+
+def test_an_answer_begun_before_a_change_is_not_kept(express_with, genauth, sign_in):
+    app = express_with()
+    headers = sign_in("mei")
+    genauth.trouble(path="/api/v3/get-identities", latency=0.3)
+    asking = threading.Thread(target=ask, args=(app,), kwargs=headers)
+    asking.start()
+    time.sleep(0.15)
+    micro_cache(app).forget("somebody else even")
+    asking.join()
+
+    assert not micro_cache(app)._kept
+
+
+def test_people_are_told_apart(express_with, sign_in):
+    app = express_with()
+    mei, omar = sign_in("mei"), sign_in("omar")
+    expected = {"mei": ask(app, **mei).data, "omar": ask(app, **omar).data}
+
+    for _ in range(5):
+        assert ask(app, **mei).json["linkedAccounts"] != ask(app, **omar).json["linkedAccounts"]
+        assert (ask(app, **mei).data, ask(app, **omar).data) == (expected["mei"], expected["omar"])
+
+
+def test_a_repeated_question_counts_against_the_limit(express_with, sign_in):
+    app = express_with(RATE_LIMIT="5/minute")
+    headers = sign_in("mei")
+
+    statuses = [ask(app, **headers).status_code for _ in range(7)]
+
+    assert statuses == [200] * 5 + [429] * 2
+
+
+def test_the_memory_is_bounded(express_with, sign_in):
+    app = express_with()
+    kept = micro_cache(app)
+    for number in range(200):
+        ask(app, **sign_in(f"user-{number % 3}"), **{"Accept-Language": f"en;q=0.{number}"})
+
+    assert len(kept._kept) <= 4096
+    assert sum(len(keys) for keys in kept._of.values()) == len(kept._kept)
