@@ -11,11 +11,12 @@ from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import Literal, Protocol
 
+import msgspec
 import structlog
 
 from bff.accounts import LinkedAccount, safe_avatar
 from bff.deadline import Deadline
-from bff.errors import BffError
+from bff.errors import BffError, TokenRefused, UserBlocked
 from bff.gate import waiting
 from bff.genauth.client import ExtIdp
 from bff.leaks import LeakGuard
@@ -27,6 +28,7 @@ Language = Literal["en", "zh"]
 
 _FRESH_SECONDS = 600.0
 _RETRY_SECONDS = 30.0
+_NEXT_CALLER_SECONDS = 1.0  # the list was refused to one token, which says nothing of the next
 _FIRST_WAIT_SECONDS = 0.5
 
 
@@ -77,13 +79,30 @@ class GenAuth(Protocol):
         """The application's enabled identity sources."""
 
 
+class Shelf(Protocol):
+    """Where the list outlives this process: `bff.shelf.Shelf`."""
+
+    def put(self, value: bytes) -> None:
+        """Keep it, if that can be done."""
+
+    def get(self) -> bytes | None:
+        """What was kept, if it is there."""
+
+
 class Providers:
     """The catalogue, kept current behind the requests."""
 
-    def __init__(self, genauth: GenAuth, fetch_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
-        """``fetch_seconds`` bounds one fetch."""
+    def __init__(
+        self,
+        genauth: GenAuth,
+        fetch_seconds: float,
+        shelf: Shelf | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``fetch_seconds`` bounds one fetch. On the ``shelf`` lies what serves a process that starts while GenAuth is away."""
         self._genauth = genauth
         self._fetch_seconds = fetch_seconds
+        self._shelf = shelf
         self._clock = clock
         self._lock = threading.Lock()
         self._due = float("-inf")
@@ -116,13 +135,26 @@ class Providers:
 
     def _fetch(self, token: str) -> None:
         try:
-            self._catalogue = Catalogue(_without(token, self._genauth.ext_idps(token, Deadline.after(self._fetch_seconds))))
-        except BffError:
-            return  # the client has logged why; names from the table serve until the next try
+            sources = _without(token, self._genauth.ext_idps(token, Deadline.after(self._fetch_seconds)))
+        except BffError as error:  # the client has logged why
+            if isinstance(error, (TokenRefused, UserBlocked)):
+                self._due = self._clock() + _NEXT_CALLER_SECONDS
+            if self._catalogue is None and self._shelf:
+                self._catalogue = _shelved(self._shelf.get())
         else:
+            self._catalogue = Catalogue(sources)
             self._due = self._clock() + _FRESH_SECONDS
+            if self._shelf:
+                self._shelf.put(msgspec.json.encode(sources))
         finally:
             self._fetched.set()
+
+
+def _shelved(stored: bytes | None) -> Catalogue | None:
+    try:
+        return Catalogue(msgspec.json.decode(stored, type=list[ExtIdp])) if stored else None
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        return None
 
 
 def _without(token: str, sources: Iterable[ExtIdp]) -> list[ExtIdp]:

@@ -26,6 +26,7 @@ from bff.refusals import Refusals
 from bff.sealing import PlainSeal, Seal, SecretSeal
 from bff.sessions import Sessions, Verifier
 from bff.settings import Settings
+from bff.shelf import Shelf
 from bff.store import Store
 
 REDIS_TIMEOUT_SECONDS = 0.25
@@ -94,7 +95,11 @@ def make_services(app: Flask, settings: Settings) -> Services:
             waiting_places=WAITING_PLACES,
             changed=lambda user_id: announcements.announce(person(user_id)),
         ),
-        providers=Providers(genauth, settings.upstream_deadline_seconds),
+        providers=Providers(
+            genauth,
+            settings.upstream_deadline_seconds,
+            Shelf(store, seal, f"linked-accounts:1:providers:{seal.name('providers', settings.genauth_app_id)}"),
+        ),
         user_limit=_limit("user", settings, store, seal, metrics),
         address_limit=_limit("address", settings, store, seal, metrics),
         dependencies=Dependencies({"redis": store.ping, "genauth": lambda: _answers(genauth)}),
