@@ -1,0 +1,139 @@
+"""The same contract through the real server: what becomes of headers on their way from the socket to us."""
+
+import json
+import re
+import socket
+from contextlib import suppress
+
+import pytest
+
+from tests.server.service import Service, eventually
+
+pytestmark = pytest.mark.server
+
+PAGE = "https://app.example"
+NAMES = (
+    "Authorization",
+    "Cookie",
+    "Origin",
+    "Host",
+    "Accept-Language",
+    "Cache-Control",
+    "If-None-Match",
+    "X-Request-Id",
+    "X-Requested-With",
+    "X-Forwarded-For",
+    "X-Forwarded-Proto",
+    "Content-Type",
+    "Access-Control-Request-Headers",
+)
+# A server may hand on bytes as Latin-1, as UTF-8, or not at all; each of these breaks some assumption.
+TEXTS = ("中文", "sid=中文", "en;q=中", "é", "\U0001f600", "\x80", "a\tb", '"', "=;,", "%00%ff")
+VALUES = (*map(str.encode, TEXTS), b"\xff\xfe", b"sid=\xff", b"\xc3")
+
+
+class Wire:
+    def __init__(self, service):
+        self.service = service
+
+    def ask(self, *headers, target="/me/linked-accounts", method="GET", body=b"", again=b""):
+        """The answers to a request of exactly these headers: (status, headers, body) of each."""
+        lines = [f"{method} {target} HTTP/1.1", *([] if any(n == "Host" for n, _ in headers) else ["Host: api.example"])]
+        head = "\r\n".join(lines).encode() + b"\r\n"
+        for name, value in headers:
+            head += name.encode() + b": " + (value if isinstance(value, bytes) else value.encode()) + b"\r\n"
+        got = b""
+        with socket.create_connection(("127.0.0.1", self.service.port), timeout=5) as connection:
+            connection.sendall(head + (b"" if again else b"Connection: close\r\n") + b"\r\n" + body + again)
+            with suppress(ConnectionError):
+                while part := connection.recv(65536):
+                    got += part
+        answers = []
+        while got:
+            told, _, got = got.partition(b"\r\n\r\n")
+            status, *fields = told.decode("latin-1").split("\r\n")
+            sent = {name.lower(): value for name, _, value in (field.partition(": ") for field in fields)}
+            length = 0 if method == "HEAD" else int(sent.get("content-length", 0))
+            answers.append((int(status.split()[1]), sent, got[:length]))
+            got = got[length:]
+        return answers
+
+    def one(self, *headers, **request):
+        (answer,) = self.ask(*headers, **request)
+        return answer
+
+
+@pytest.fixture
+def wire(environ, tmp_path):
+    changed = {
+        "SESSION_COOKIE_NAME": "sid",
+        "CORS_ORIGINS": PAGE,
+        "TRUSTED_PROXIES": "1",
+        "ALLOWED_HOSTS": "api.example",
+        "WEB_CONCURRENCY": "1",
+    }
+    service = Service({**environ, **changed}, tmp_path / "output")
+    try:
+        eventually(lambda: listening(service), within=20)
+        yield Wire(service)
+    finally:
+        service.clear_away()
+
+
+def listening(service):
+    assert service.process.poll() is None, service.said()
+    with suppress(ConnectionError), socket.create_connection(("127.0.0.1", service.port), timeout=1):
+        return True
+    return False
+
+
+def test_the_contract_holds_on_the_wire(wire, genauth):
+    mei, omar = (f"Bearer {genauth.token(person)}" for person in ("mei", "omar"))
+    cookies = [f"sid={genauth.token(person)}" for person in ("mei", "omar")]
+    asked = ("X-Requested-With", "fetch")
+
+    def code(*headers, **request):
+        status, sent, body = wire.one(*headers, **request)
+        assert sent["x-content-type-options"] == "nosniff"
+        assert not re.search(r"\d", sent.get("server", ""))
+        return (status, json.loads(body)["code"]) if body and status >= 400 else status
+
+    # The server joins doubled headers: that is how we see them.
+    assert code(("Authorization", mei)) == 200
+    assert code(("Authorization", mei), ("Authorization", omar)) == (400, "invalid_request")
+    assert code(("Authorization", "Basic eA=="), ("authorization", mei)) == (400, "invalid_request")
+    assert code(("Cookie", cookies[0]), asked) == 200
+    assert code(("Cookie", cookies[0]), ("Cookie", cookies[1]), asked) == (400, "invalid_request")
+    assert code(("Cookie", cookies[0]), asked, ("Origin", PAGE), ("Origin", "https://evil.example")) == (
+        403,
+        "origin_not_allowed",
+    )
+    assert code(("Authorization", mei), ("Host", "evil.example")) == (400, "invalid_request")
+    assert code(("Authorization", mei), ("Host", "api.example"), ("Host", "evil.example")) == (400, "invalid_request")
+    assert "strict-transport-security" in wire.one(("X-Forwarded-Proto", "https"), target="/livez")[1]
+
+    status, sent, body = wire.one(method="HEAD")
+    assert (status, sent["www-authenticate"], body) == (401, "Bearer", b"")
+    status, sent, body = wire.one(("Authorization", mei), method="HEAD")
+    assert (status, body) == (200, b"")
+    assert int(sent["content-length"]) > 100
+
+    # A body that nobody reads does not become the next request.
+    follow = b"GET /livez HTTP/1.1\r\nHost: api.example\r\nConnection: close\r\n\r\n"
+    first, second = wire.ask(("Content-Length", str(len(follow))), body=follow, again=follow)
+    assert (first[0], second[0], second[2]) == (401, 200, b'{"status":"alive"}\n')
+    assert code(("Content-Length", "1000000")) == (413, "invalid_request")
+
+
+def test_no_bytes_in_a_header_are_a_defect_of_ours(wire, genauth):
+    token = f"Bearer {genauth.token('mei')}"
+
+    for name in NAMES:
+        for value in VALUES:
+            for other in ([], [("Authorization", token)], [("Cookie", "sid=x"), ("X-Requested-With", "x")]):
+                for answer in wire.ask((name, value), *(each for each in other if each[0] != name)):
+                    assert answer[0] < 500, (name, value, other)
+    for target in ("/me/linked-accounts?include=%E4%B8%AD", "/me/linked-accounts?%ff=%00", "/%ff%00%0d%0a", "*", "//x//"):
+        for answer in wire.ask(target=target):
+            assert answer[0] in {400, 401, 404}
+    assert '"event":"defect"' not in wire.service.said()
