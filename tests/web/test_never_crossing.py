@@ -58,14 +58,20 @@ def test_the_same_client_asking_for_two_people_gets_each_their_own(client, genau
 
 
 def test_an_entry_that_was_moved_to_somebody_else_is_not_believed(client, sign_in, stored):
-    for number in (1, 2):
-        client.get(PATH, headers=sign_in(f"user-{number}"))
+    signed_in = {number: sign_in(f"user-{number}") for number in (1, 2)}
+
+    def ask(number):
+        return client.get(f"{PATH}?include=identities", headers=signed_in[number])
+
+    for number in signed_in:
+        ask(number)
+        assert ask(number).headers["Cache-Status"].startswith("linked-accounts; hit")
     one, two = sorted(stored.keys("*:accounts"))
     values = stored.get(one), stored.get(two)
     stored.set(one, values[1])
     stored.set(two, values[0])
 
-    for number in (1, 2):
-        response = client.get(f"{PATH}?include=identities", headers=sign_in(f"user-{number}"))
+    for number in signed_in:
+        response = ask(number)
         assert subjects(response) == own(number)
-        assert response.headers["Cache-Status"] == "linked-accounts; fwd=miss"
+        assert "; fwd=" in response.headers["Cache-Status"]
