@@ -113,3 +113,10 @@ $(BENCH): bench/requirements.txt $(RUN)
 $(PEER): bench/peers/node/package-lock.json
 	@command -v npm >/dev/null || { echo "Node and npm are missing: the Node program cannot be compared with." >&2; exit 1; }
 	cd bench/peers/node && npm ci --silent --no-audit --no-fund && touch node_modules/.package-lock.json
+
+# What is made up and tried at length, 5 to 10 minutes of it; the figures go into docs/security.md. atheris has wheels for few
+# machines: where there is none, the tests that use it say that they were left out.
+.PHONY: fuzz
+fuzz: $(DEV)  ## Try more than 100,000 made-up inputs on everything that reads any
+	-$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r tests/security/requirements-fuzz.txt
+	FUZZ=long $(BIN)/python -m pytest tests/security --timeout=900 $(ARGS)

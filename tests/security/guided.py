@@ -1,0 +1,94 @@
+"""One parser under atheris, which looks at what of our code each input reaches.
+
+``python -m tests.security.guided wire -runs=1000``. An input on which something goes wrong ends the process; in the end libFuzzer
+says how many it ran.
+"""
+
+import json
+import sys
+
+import atheris
+
+with atheris.instrument_imports(include=["bff", "schemas"]):
+    import msgspec
+
+    from bff.access_tokens import claims
+    from bff.accounts import link
+    from bff.cache import Entry, Verdict
+    from bff.errors import BffError
+    from bff.genauth.messages import Answer
+    from bff.genauth.oidc import read_discovery, read_introspection, read_key_set
+    from bff.genauth.wire import read_ext_idps, read_identities
+    from bff.guarding import guarded
+    from bff.jwks import usable_keys
+    from bff.sealing import PlainSeal, SecretSeal
+
+KEY = "linked-accounts:1:{AAAAAAAAAAAAAAAAAAAA}:accounts"
+STATUSES = (200, 200, 200, 201, 302, 401, 403, 404, 429, 500, 503, 999)
+SEALED = SecretSeal([("k1", b"k" * 32)])
+
+
+def wire(data):
+    """Any status and body of get-identities, all the way to what is kept and shown."""
+    status = STATUSES[data[0] % len(STATUSES)] if data else 204
+    answer = Answer(status, {"retry-after": data[1:5].decode("latin-1")}, data[1:])
+    for read in (read_ext_idps, read_discovery, read_introspection, read_key_set):
+        quietly(read, answer)
+    found = quietly(read_identities, answer)
+    if found:
+        accounts, _ = guarded(link(found.rows), found.secrets)
+        kept = [*texts(msgspec.to_builtins(accounts))]
+        assert not [secret for secret in found.secrets for text in kept if secret in text]
+
+
+def texts(value):
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list | tuple):
+        for each in value:
+            yield from texts(each)
+
+
+def stored(data):
+    """Any bytes under a key of ours: nothing, or what can be read."""
+    for seal in (PlainSeal(), SEALED):
+        for value in (data, KEY.encode() + b" " + data, b"k1 " + data):
+            opened = seal.open(KEY, value)
+            assert opened is None or seal is not SEALED
+            if opened is None:
+                continue
+            for kind in (Entry, Verdict):
+                try:
+                    decoded = msgspec.json.decode(opened, type=kind)
+                    decoded.accounts if kind is Entry else decoded.word  # noqa: B018 - readable or a miss
+                except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+                    pass
+
+
+def token(data):
+    """Any text as a token: claims, or one of our errors that does not repeat it."""
+    text = data.decode("latin-1")
+    for each in (text, f"eyJhbGciOiJSUzI1NiJ9.{text}.AAAA"):
+        quietly(claims, each, "app", 1_700_000_000.0)
+
+
+def keys(data):
+    """Any JSON as a key set."""
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError):
+        return
+    usable_keys(document)
+
+
+def quietly(read, *arguments):
+    try:
+        return read(*arguments)
+    except BffError:
+        return None
+
+
+if __name__ == "__main__":
+    target = {"wire": wire, "stored": stored, "token": token, "keys": keys}[sys.argv.pop(1)]
+    atheris.Setup(sys.argv, target)
+    atheris.Fuzz()
