@@ -88,12 +88,12 @@ def _text(answer: Answer) -> str:
     return answer.body.decode("utf-8-sig", errors="replace")
 
 
-def _unreadable(answer: Answer) -> BffError:
-    """A body that is no envelope: a proxy's page, most often."""
-    if answer.status == 403:
-        return TokenRefused(note=note(answer, "no envelope"))
-    kind = GenAuthRejected if answer.status >= 400 else GenAuthMalformed
-    return kind(note=note(answer, "no envelope"))
+def _unreadable(answer: Answer) -> GenAuthMalformed:
+    """A body that is no envelope: a proxy's page, most often.
+
+    Not GenAuth's word, whatever its status: a firewall that turns us away with a 403 must not sign everybody out.
+    """
+    return GenAuthMalformed(note=note(answer, "no envelope"))
 
 
 def request_id(answer: Answer) -> str | None:

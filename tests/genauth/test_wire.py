@@ -88,14 +88,9 @@ def test_a_token_that_no_header_can_carry_is_invalid_and_stays_unsaid(token):
         (302, GenAuthMalformed),
         (304, GenAuthMalformed),
         (308, GenAuthMalformed),
-        (400, GenAuthRejected),
         (401, TokenRefused),
-        (403, TokenRefused),
-        (404, GenAuthRejected),
         (408, GenAuthUnavailable),
-        (413, GenAuthRejected),
         (429, GenAuthThrottled),
-        (499, GenAuthRejected),
         (500, GenAuthUnavailable),
         (501, GenAuthUnavailable),
         (502, Momentary),
@@ -107,6 +102,12 @@ def test_a_token_that_no_header_can_carry_is_invalid_and_stays_unsaid(token):
 @pytest.mark.parametrize("body", [b"", b"<html>", b'{"statusCode": 200, "data": []}'])
 def test_the_http_status_alone(status, error, body):
     assert type(refused(body, status)) is error
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 413, 451, 499])
+@pytest.mark.parametrize("body", [b"", b"<html>", b"{}", b'{"error": "forbidden"}'])
+def test_a_firewalls_page_is_not_genauths_word_about_a_token(status, body):
+    assert type(refused(body, status)) is GenAuthMalformed
 
 
 @pytest.mark.parametrize(
