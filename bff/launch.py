@@ -54,7 +54,10 @@ def _refuse(mistakes: list[str]) -> int:
 
 
 def _furnish(settings: Settings, kept: ExitStack) -> None:
-    """Put into the environment what the workers need and only the whole service can have one of."""
+    """Put into the environment what the workers need and only the whole service can have one of, and take out what harms."""
+    # granian begins every request's environ with the process's own: such a variable would be a header that nobody sent.
+    for name in [name for name in os.environ if name.startswith("HTTP_")]:
+        del os.environ[name]
     if settings.redis_url == "embedded":
         valkey = embedded.start()
         kept.callback(valkey.stop)

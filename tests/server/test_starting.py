@@ -58,6 +58,15 @@ def test_no_version_of_anything_is_told(service):
     assert service.get("/livez").headers["Server"] == "granian"
 
 
+def test_a_variable_of_the_processs_is_no_header_of_a_request(start, mei):
+    service = start(HTTP_AUTHORIZATION=f"Bearer {mei}", HTTP_X_REQUEST_ID="an-id-from-nowhere")
+
+    answer = service.get()
+
+    assert answer.json()["code"] == "token_missing"
+    assert answer.headers["X-Request-Id"] != "an-id-from-nowhere"
+
+
 def test_the_embedded_valkey_holds_what_is_cached(start, genauth, mei):
     service = start(REDIS_URL="embedded")
 
