@@ -20,13 +20,13 @@ function request()
   position = position % #people + 1
   local person = people[position]
   return wrk.format("GET", "/me/linked-accounts",
-    {["Authorization"] = "Bearer " .. person.token, ["X-Request-Id"] = "drill-" .. position, ["Host"] = "drill"})
+    {["Authorization"] = "Bearer " .. person.token, ["X-Request-Id"] = string.format("drill-%06d", position), ["Host"] = "drill"})
 end
 
 function response(status, headers, body)
   local id
   for name, value in pairs(headers) do
-    if name:lower() == "x-request-id" then id = tonumber(value:match("^drill%-(%d+)$")) end
+    if name:lower() == "x-request-id" then id = tonumber(value:match("^drill%-(%d+)$"), 10) end
   end
   local person = id and people[id]
   if status == 200 and person and body:find(person.avatar, 1, true) and not body:find("provider-token-", 1, true) then
