@@ -2,7 +2,7 @@
 
 import json
 import statistics
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,33 +10,51 @@ from bench import machine, plots
 from bench.programs import ALL, ROOT
 from bench.report import grid, number, table, text
 from bench.rows import Verdict
-from bench.sampling import shares
+from bench.sampling import sample
 from bench.scenarios import WARM
 from bench.verdicts import rows
-from bench.world import Bench
+from bench.world import REPEATING, Bench
 
-DOCUMENT = ROOT / "docs" / "performance.md"
-PLOTS = ROOT / "docs" / "performance"
+DOCS = ROOT / "docs"
 # The same table as `profile` makes, from before anything was done about it.
 BEFORE = Path(__file__).with_name("before.json")
-_PROFILED_CALLERS = 8
 
 Results = dict[str, Any]
 
 
 def profile(bench: Bench) -> dict[str, Any]:
-    """The parts of a warm request, in shares of the worker's time in Python, and what the request costs as a whole."""
-    with bench.running(WARM) as running:
-        measured = bench.steady(running, _PROFILED_CALLERS)
-        with bench.loaded(running, _PROFILED_CALLERS, seconds=12):
-            parts = shares(running.workers()[0], seconds=8)
-    return {"cost": measured.cost, "others": measured.others, "shares": parts}
+    """The parts of a warm request, in shares of its CPU time."""
+    return sample(bench.world, bench.tokens(REPEATING), core=machine.SERVER_CORE, changes=WARM.changes)
 
 
-def write(results: Results) -> None:
-    """The document, with what was measured; what was not is left out."""
-    PLOTS.mkdir(parents=True, exist_ok=True)
-    DOCUMENT.write_text("\n\n".join(_sections(results)) + "\n")
+def write(results: Results, docs: Path = DOCS) -> None:
+    """The document and its plots in ``docs``, with what was measured; what was not is left out."""
+    plots_folder = docs / "performance"
+    plots_folder.mkdir(parents=True, exist_ok=True)
+    for name, svg in _plots(results).items():
+        (plots_folder / f"{name}.svg").write_text(svg)
+    (docs / "performance.md").write_text("\n\n".join(_sections(results)) + "\n")
+
+
+def _plots(results: Results) -> dict[str, str]:
+    drawn: dict[str, str] = {}
+    if "steady" in results:
+        programs = results["steady"]["programs"]
+        rates = {name: _spread(runs, "per_second") for name, runs in programs.items()}
+        drawn["throughput"] = plots.bars("Answers a second, one worker, 32 callers", "/s", rates)
+        drawn["latency"] = _latency("Latency, 32 callers", programs)
+    if "miss" in results:
+        callers = results["miss"]["callers"]
+        drawn["misses"] = _latency(f"Latency of misses, {callers} callers, GenAuth takes 50 ms", results["miss"]["programs"])
+    if "growth" in results:
+        lines = {name: [(run["users"], run["cost"]) for run in runs] for name, runs in results["growth"]["programs"].items()}
+        drawn["growth"] = plots.curves("Cost of a warm request", "distinct users", "µs of CPU", lines)
+    return drawn
+
+
+def _spread(runs: Sequence[Mapping[str, Any]], column: str) -> tuple[float, float, float]:
+    values = [run[column] for run in runs]
+    return statistics.median(values), min(values), max(values)
 
 
 def _sections(results: Results) -> Iterator[str]:
@@ -75,13 +93,9 @@ def _noise(results: Results) -> str:
 
 
 def _steady(programs: Mapping[str, Any]) -> Iterator[str]:
-    def spread(name: str, column: str) -> tuple[float, float, float]:
-        values = [run[column] for run in programs[name]]
-        return statistics.median(values), min(values), max(values)
-
     lines = []
     for name, runs in programs.items():
-        rate, cost = spread(name, "per_second"), spread(name, "cost")
+        rate, cost = _spread(runs, "per_second"), _spread(runs, "cost")
         latency = {p: statistics.median(run["milliseconds"][p] for run in runs) for p in ("50", "90", "99")}
         others = statistics.median(run["others"] for run in runs)
         lines.append((
@@ -90,9 +104,8 @@ def _steady(programs: Mapping[str, Any]) -> Iterator[str]:
         ))  # fmt: skip
     yield "## Repeated and warm questions"
     yield grid(("program", "answers/s", "spread", "p50 ms", "p90 ms", "p99 ms", "cost, µs of CPU", "others"), lines)
-    rates = {name: spread(name, "per_second") for name in programs}
-    yield _plot("throughput", plots.bars("Answers a second, one worker, 32 callers", "/s", rates))
-    yield _plot("latency", _latency("Latency, 32 callers", programs))
+    yield _picture("throughput")
+    yield _picture("latency")
 
 
 def _latency(title: str, programs: Mapping[str, Any]) -> str:
@@ -122,13 +135,13 @@ def _miss(values: Mapping[str, Any]) -> Iterator[str]:
         lines.append((name, f"{rate:,.0f}", number(p50), number(p50 - direct), number(p99), f"{cost:.0f}"))
     yield grid(("program", "answers/s", "p50 ms", "over GenAuth's own, ms", "p99 ms", "cost, µs of CPU"), lines)
     yield f"GenAuth itself, asked by the same {values['callers']} callers: {direct:.1f} ms at p50."
-    yield _plot("misses", _latency(f"Latency of misses, {values['callers']} callers, GenAuth takes 50 ms", values["programs"]))
+    yield _picture("misses")
 
 
 def _growth(values: Mapping[str, Any]) -> Iterator[str]:
     yield "## As people become more"
     lines = {name: [(run["users"], run["cost"]) for run in runs] for name, runs in values["programs"].items()}
-    yield _plot("growth", plots.curves("Cost of a warm request", "distinct users", "µs of CPU", lines))
+    yield _picture("growth")
     counts = [run["users"] for run in next(iter(values["programs"].values()))]
     yield grid(
         ("distinct users", *(f"{name}, µs" for name in lines)),
@@ -179,6 +192,5 @@ def _cold_start(programs: Mapping[str, Any]) -> Iterator[str]:
     yield grid(("program", "first answer, s", "first list of accounts, s"), lines)
 
 
-def _plot(name: str, svg: str) -> str:
-    (PLOTS / f"{name}.svg").write_text(svg)
+def _picture(name: str) -> str:
     return f"![{name}](performance/{name}.svg)"

@@ -3,6 +3,7 @@
 import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from bench.programs import ROOT
@@ -10,7 +11,7 @@ from bench.report import grid, number, text
 from bench.rows import TIMES
 from bench.simulate import Activity, Lives, Shares, simulate
 
-DOCUMENT = ROOT / "docs" / "scaling.md"
+DOCS = ROOT / "docs"
 
 Results = dict[str, Any]
 
@@ -87,10 +88,10 @@ def need(users: float, activity: Activity, shares: Shares, costs: Costs) -> Need
     )
 
 
-def write(results: Results) -> None:
+def write(results: Results, docs: Path = DOCS) -> None:
     """The document, as soon as there are costs."""
     if {"steady", "miss", "memory"} <= results.keys():
-        DOCUMENT.write_text("\n\n".join(_sections(results, costs_of(results))) + "\n")
+        (docs / "scaling.md").write_text("\n\n".join(_sections(results, costs_of(results))) + "\n")
 
 
 def costs_of(results: Results) -> Costs:

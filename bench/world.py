@@ -4,7 +4,6 @@ import itertools
 import os
 import tempfile
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,14 +116,6 @@ class Bench:
         """Ask once for each of the first ``users``, by way of asking more often."""
         if users > REPEATING:
             exhaust(Load(self.token_file(users), callers, 1, once=True), running.url, users)
-
-    @contextmanager
-    def loaded(self, running: Running, callers: int, seconds: float) -> Iterator[None]:
-        """The repeated questions go on during the block, which has to be over within ``seconds``."""
-        load = Load(self.token_file(REPEATING), callers, seconds, seed=next(self._numbers))
-        with ThreadPoolExecutor(1) as beside:
-            beside.submit(apply, load, running.url, machine.OTHER_CORE)
-            yield
 
     def under(self, running: Running, load: Load) -> Measured:
         """What this load does to the program."""
