@@ -43,6 +43,12 @@ def everybody(sign_in):
     return [sign_in(person) for person in PEOPLE]
 
 
+def connected(app):
+    """The application, once it has learned its way through a cluster."""
+    assert eventually(app.extensions["linked-accounts"].linked_accounts._cache._store.ping, 8)
+    return app
+
+
 def hits(client, everybody):
     return all("; hit; ttl=" in timed(client, headers).source for headers in everybody)
 
@@ -58,7 +64,7 @@ def ask_for(seconds, client, everybody):
 
 
 def test_a_cluster_remembers_every_user_wherever_they_fall(app_on, cluster, genauth, everybody):
-    client = app_on(cluster.url).test_client()
+    client = connected(app_on(cluster.url)).test_client()
     for headers in everybody:
         assert timed(client, headers).source == "linked-accounts; fwd=miss"
 
@@ -70,9 +76,7 @@ def test_a_cluster_remembers_every_user_wherever_they_fall(app_on, cluster, gena
 
 def test_leases_work_in_a_cluster(app_on, cluster, genauth, sign_in):
     headers = sign_in("mei")
-    workers = [app_on(cluster.url), app_on(cluster.url)]
-    for worker in workers:
-        assert eventually(worker.extensions["linked-accounts"].linked_accounts._cache._store.ping)
+    workers = [connected(app_on(cluster.url)) for _ in range(2)]
     genauth.trouble(path=ASKED, latency=0.4)
 
     answers = together(40, lambda n: timed(workers[n % 2].test_client(), headers))
@@ -83,7 +87,7 @@ def test_leases_work_in_a_cluster(app_on, cluster, genauth, sign_in):
 
 def test_a_refusal_and_a_change_reach_every_worker_over_a_cluster(app_on, cluster, genauth, sign_in):
     headers = sign_in("mei")
-    one, other = app_on(cluster.url), app_on(cluster.url)
+    one, other = connected(app_on(cluster.url)), connected(app_on(cluster.url))
     for app in (one, other):
         assert timed(app.test_client(), headers).status == 200
     one.extensions["linked-accounts"].linked_accounts._cache.forget(genauth.id_of("mei"))
@@ -134,7 +138,7 @@ def test_a_start_with_a_frozen_cluster_works_and_it_is_used_when_it_thaws(app_on
 
     assert statuses == {200}
     assert longest < BOUND
-    assert eventually(app.extensions["linked-accounts"].linked_accounts._cache._store.ping, 8)
+    connected(app)
     timed(app.test_client(), sign_in("mei"))
     assert cluster.keys() > 0
 
@@ -143,6 +147,8 @@ def test_sentinels_lead_to_the_new_master(app_on, sentinels, genauth, everybody)
     client = app_on(sentinels.url).test_client()
     ask_for(0.3, client, everybody)
     assert hits(client, everybody)
+    with redis.Redis.from_url(sentinels.replica.url) as connection:
+        assert "cmdstat_mget" not in connection.info("commandstats"), "a replica lags: it would know of no refusal yet"
 
     sentinels.master.kill()
     statuses, longest = ask_for(4, client, everybody)

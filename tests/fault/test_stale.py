@@ -119,6 +119,23 @@ def test_a_token_accepted_too_long_ago_is_served_nothing_however_young_the_answe
     assert timed(client, early).status == 503
 
 
+def test_an_answer_put_back_by_somebody_stands_in_for_no_longer_than_it_would_have(app_with, genauth, sign_in, stored):
+    app = app_with(CACHE_STALE_SECONDS="100")
+    client, headers = app.test_client(), sign_in("mei")
+    timed(client, headers)
+    (key,) = stored.keys("*:accounts")
+    old = stored.get(key)
+    travel(app, 120)
+    timed(client, headers)
+    stored.set(key, old)
+    genauth.trouble(path=ASKED, status=503)
+
+    travel(app, 150)
+    assert int(timed(client, headers).response.headers["Age"]) >= 149
+    travel(app, 200)
+    assert timed(client, headers).status == 503
+
+
 def test_a_refresh_that_fails_prolongs_nothing(app, genauth, sign_in, stored):
     client, headers = app.test_client(), sign_in("mei")
     timed(client, headers)
