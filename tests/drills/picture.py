@@ -30,7 +30,7 @@ def drawn(outcome):
     for begun, over, name in outcome.picture.spans:
         parts.append(
             f'<rect class="fault" x="{x(begun):.1f}" y="{TOP}" width="{max(1.5, x(over) - x(begun)):.1f}" '
-            f'height="{HEIGHT - TOP - BOTTOM}"/><text class="name" x="{x(begun) + 4:.1f}" y="{TOP + 13}">{escape(name)}</text>'
+            f'height="{HEIGHT - TOP - BOTTOM}"/><text class="name" x="{x(begun) + 4:.1f}" y="{TOP - 5}">{escape(name)}</text>'
         )
     for seconds, label in ((0.001, "1 ms"), (0.01, "10 ms"), (0.1, "100 ms"), (0.25, "250 ms"), (1, "1 s"), (3.5, "3.5 s")):
         line = "limit" if seconds == 3.5 else "grid"
@@ -54,7 +54,7 @@ def drawn(outcome):
             f'<path class="{kind}" d="M{place + 4} {HEIGHT - 11}h.01"/>'
             f'<text x="{place + 12}" y="{HEIGHT - 7}">{count:,} {label}</text>'
         )
-        place += 250
+        place += 290
     return "\n".join([*filter(None, parts), "</svg>\n"])
 
 

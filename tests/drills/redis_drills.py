@@ -149,7 +149,7 @@ async def boot_without_redis(size):
     return outcome
 
 
-@drill("redis-frozen-and-killed-mid-stampede", "6")
+@drill("redis-frozen-mid-stampede", "6")
 async def frozen_mid_stampede(size):
     """Redis stops while a crowd waits for a lease in it: they go by themselves, within their deadline."""
     crowd = 100 if size is FULL else 40

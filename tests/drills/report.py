@@ -45,15 +45,15 @@ HEAD = (
 def row(outcome):
     """One drill for the table."""
     verdict = "**broken**: " + "; ".join(outcome.broken) if outcome.broken else f"held ({len(outcome.claims)} claims)"
-    figures = "<br>".join(outcome.figures)
+    times = f"{outcome.p99:.3f} / {outcome.worst:.3f}" if outcome.answers else "-"
     cells = (
         f"`{outcome.name}`",
         outcome.promise,
         outcome.fault,
         outcome.load,
-        answers_of(outcome) + (f"<br>{figures}" if outcome.figures else ""),
+        "<br>".join(filter(None, [answers_of(outcome), *outcome.figures])),
         str(outcome.errors),
-        f"{outcome.p99:.3f} / {outcome.worst:.3f}",
+        times,
         str(outcome.upstream),
         verdict,
     )
