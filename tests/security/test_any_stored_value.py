@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bff.web.context import _KEY
 from tests.security.effort import examples, tried
 
+SOURCE = "ext_idp_id type category name name_en logo_url identifier"
 SECRET = {"CACHE_SECRET": "a passphrase of more than thirty-two characters"}
 
 json_values = st.recursive(
@@ -40,8 +42,10 @@ def warm(request, service_with, sign_in, stored):
     service = service_with(**(SECRET if request.param == "sealed" else {}))
     headers = [*sign_in("mei").items()]
     right = service.ask(headers=headers, query="include=identities").accounts
-    kept = {key: stored.get(key) for key in sorted(stored.keys("linked-accounts:1:*")) if b":lease:" not in key}
+    kept = {key: stored.get(key) for key in sorted(stored.keys("linked-accounts:1:{*"))}
+    kept = {key: value for key, value in kept.items() if key.endswith(b":accounts") or b":token:" in key}
     assert len(kept) == 2
+    assert stored.keys("linked-accounts:1:providers:*")
     return service, headers, right, kept
 
 
@@ -111,6 +115,35 @@ def test_any_account_in_an_entry_of_the_right_shape(warm, stored, log, fields, a
     assert '"event":"defect"' not in log.read()
 
 
+@examples(25, 1500)
+@given(
+    shelf=st.binary(max_size=60)
+    | json_values.map(lambda value: json.dumps(value).encode())
+    | st.lists(st.dictionaries(st.sampled_from(SOURCE.split()), json_values, max_size=7), max_size=3).map(
+        lambda sources: json.dumps([{"ext_idp_id": None, "type": "x"} | dict.fromkeys(SOURCE.split()) | each for each in sources])
+    ),
+)
+def test_any_list_of_identity_sources_on_the_shelf(warm, stored, genauth, log, shelf):
+    """It serves a process that starts while GenAuth's own list is away; names and logos then, never an error."""
+    service, headers, _, _ = warm
+    genauth.healthy()
+    genauth.trouble(path="/api/v3/get-application-enabled-extidps", status=500)
+    providers = service.app.extensions[_KEY].providers
+    (key,) = stored.keys("linked-accounts:1:providers:*")
+    stored.set(key, key + b" " + (shelf if isinstance(shelf, bytes) else shelf.encode()))
+    providers._due, providers._catalogue = float("-inf"), None
+    providers._fetched.clear()
+
+    answer = service.ask(headers=headers)
+
+    tried("values in Redis: any list of identity sources")
+    assert answer.status == 200
+    assert all(account["provider"]["name"] for account in answer.accounts)
+    logos = [account["provider"]["logoUrl"] for account in answer.accounts]
+    assert all(logo is None or logo.startswith("https://") for logo in logos)
+    assert '"event":"defect"' not in log.read()
+
+
 @pytest.mark.parametrize("kind", ["list", "hash", "set", "zset", "stream", "number"])
 def test_another_type_under_every_key_is_a_miss(warm, stored, kind):
     service, headers, right, kept = warm
@@ -132,6 +165,4 @@ def test_another_type_under_every_key_is_a_miss(warm, stored, kind):
 
 
 def sealed(service):
-    from bff.web.context import _KEY
-
     return bool(service.app.extensions[_KEY].settings.cache_secret)

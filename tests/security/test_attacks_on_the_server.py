@@ -26,6 +26,7 @@ def world(tmp_path_factory):
             "GENAUTH_APP_ID": genauth.app_id,
             "REDIS_URL": "embedded",
             "LOG_LEVEL": "debug",
+            "RATE_LIMIT": "off",
             "METRICS_TOKEN": "canary-metrics-token-5b1d",
         }
         with serving(environ, tmp_path_factory.mktemp("served")) as served:
