@@ -208,12 +208,12 @@ def threads(bench: Bench) -> Values:
 
 _OPTIONS = {
     "as shipped": ("", ""),
-    "1 thread": ("--blocking-threads 64", "--blocking-threads 1"),
-    "2 threads": ("--blocking-threads 64", "--blocking-threads 2"),
-    "4 threads": ("--blocking-threads 64", "--blocking-threads 4"),
-    "16 threads": ("--blocking-threads 64", "--blocking-threads 16"),
-    "runtime st": ("--blocking-threads 64", "--blocking-threads 64 --runtime-mode st"),
-    "runtime mt": ("--blocking-threads 64", "--blocking-threads 64 --runtime-mode mt"),
+    "1 thread": ("--blocking-threads 128", "--blocking-threads 1"),
+    "2 threads": ("--blocking-threads 128", "--blocking-threads 2"),
+    "4 threads": ("--blocking-threads 128", "--blocking-threads 4"),
+    "16 threads": ("--blocking-threads 128", "--blocking-threads 16"),
+    "runtime st": ("--blocking-threads 128", "--blocking-threads 128 --runtime-mode st"),
+    "runtime mt": ("--blocking-threads 128", "--blocking-threads 128 --runtime-mode mt"),
 }
 
 

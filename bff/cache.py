@@ -334,6 +334,6 @@ def _decoded(raw: bytes) -> tuple[LinkedAccount, ...]:
     return msgspec.json.decode(raw, type=tuple[LinkedAccount, ...])
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)
 def _accounts(raw: bytes) -> tuple[LinkedAccount, ...]:
     return _decoded(raw)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import structlog
 from flask import Blueprint, Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
@@ -28,8 +29,10 @@ from bff.web.request_id import carry_request_ids
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
+log = structlog.get_logger()
+
 _LARGEST_BODY = 64 * 1024
-# How many threads of a worker compute at a time; see docs/performance.md for what others cost.
+# How many threads of a worker compute in Flask at a time; see docs/performance.md for what others cost.
 PERMITS = 4
 
 
@@ -43,10 +46,10 @@ class Application(Flask):
 
 def _fronted(application: "WSGIApplication", services: Services) -> "WSGIApplication":
     """Flask, and what stands before it; a request passes the last one first."""
-    application = Express(application, services)
+    application = Express(Gate(application, PERMITS), services)
     if hops := services.settings.trusted_proxies:
         application = ProxyFix(application, x_for=hops, x_proto=hops, x_host=0, x_port=0)
-    return Gate(application, PERMITS)
+    return application
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -62,6 +65,8 @@ def create_app(settings: Settings | None = None) -> Flask:
         TRUSTED_HOSTS=list(settings.allowed_hosts) or None,
         PROPAGATE_EXCEPTIONS=False,
     )
+    if not settings.cache_secret:
+        log.warning("cache_is_plain_json", setting="CACHE_SECRET", hint="whoever reads Redis reads what people have linked")
     services = make_services(app, settings)
     context.provide(app.extensions, services)
     app.wsgi_app = _fronted(app.wsgi_app, services)  # type: ignore[assignment,method-assign]

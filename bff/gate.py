@@ -1,32 +1,40 @@
 """Few run, many wait: a thread that computes holds a permit and gives it back while it waits for GenAuth.
 
-Waiting for GenAuth needs many threads. When as many of them answer from memory, they fight for the interpreter lock at every
-reply, and the same core answers half as much (docs/performance.md). Hence many threads and few permits.
+Waiting for GenAuth needs many threads. When as many of them compute at once they fight for the interpreter lock, and whoever
+could be answered from memory waits for all of them. Hence many threads and few permits; what is remembered is answered before
+it comes here (`bff.web.express`).
 """
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import Any
 
-_holding = threading.local()
+# When the request came, in monotonic seconds: waiting for a permit is part of its time.
+ARRIVED = "linked_accounts.arrived"
+
+_held = threading.local()
 
 
 class Gate:
-    """Lets ``permits`` threads of a WSGI application compute at a time."""
+    """Lets ``permits`` threads of a WSGI application compute at a time, and beside them one that has waited.
+
+    Those who come back from GenAuth come in crowds, each with more to do than an answer from memory has: one after the other,
+    and never before somebody who has not waited.
+    """
 
     def __init__(self, application: Callable[..., Iterable[bytes]], permits: int) -> None:
         self._application = application
-        # A queue as a semaphore: in C, where threading's own is a lock and a list in Python.
-        self._permits: SimpleQueue[None] = SimpleQueue()
-        for _ in range(permits):
-            self._permits.put(None)
+        self._permits = _Permits(permits)
+        self._returning = _Permits(1)
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """The application's whole answer as a list, which granian sends as it is, as a WSGI application."""
+        environ.setdefault(ARRIVED, time.monotonic())
         self._permits.get()
-        _holding.permits = self._permits
+        _held.permit, _held.next = self._permits, self._returning
         try:
             answer = self._application(environ, start_response)
             body = [b"".join(answer)]
@@ -34,21 +42,30 @@ class Gate:
                 close()
             return body
         finally:
-            _holding.permits = None
-            self._permits.put(None)
+            permit: _Permits = _held.permit
+            _held.permit = _held.next = None
+            permit.put(None)
+
+
+class _Permits(SimpleQueue[None]):
+    """A queue as a semaphore: in C, where threading's own is a lock and a list in Python."""
+
+    def __init__(self, permits: int) -> None:
+        for _ in range(permits):
+            self.put(None)
 
 
 @contextmanager
 def waiting() -> Iterator[None]:
     """Let another thread compute while this one waits for somebody else's server."""
-    permits: SimpleQueue[None] | None = getattr(_holding, "permits", None)
-    if permits is None:
+    permit: _Permits | None = getattr(_held, "permit", None)
+    if permit is None:
         yield
         return
-    _holding.permits = None
-    permits.put(None)
+    _held.permit = None
+    permit.put(None)
     try:
         yield
     finally:
-        permits.get()
-        _holding.permits = permits
+        _held.next.get()
+        _held.permit = _held.next

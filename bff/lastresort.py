@@ -13,7 +13,7 @@ from bff.memo import Memo
 
 T = TypeVar("T")
 
-COPIES = 2000  # people who ask within `FRESH_SECONDS`, times a kilobyte or two
+COPIES = 1000  # people who ask within `FRESH_SECONDS`, times a kilobyte or two
 FRESH_SECONDS = 10.0  # what another process forgot or refused since then is not known here
 
 

@@ -15,7 +15,7 @@ from bff.sessions import Session
 Headers = tuple[tuple[str, str], ...]
 
 KEEP = "linked_accounts.keep"
-_BOUND = 4096
+_BOUND = 1024  # of a kilobyte or two
 
 
 @dataclass(frozen=True, slots=True)

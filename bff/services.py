@@ -33,8 +33,8 @@ REDIS_TIMEOUT_SECONDS = 0.25
 REFUSAL_SECONDS = 8.0
 # A caller that is killed keeps the others waiting this long; one that lives renews it.
 LEASE_SECONDS = 1.5
-# A worker has 64 threads, of which GenAuth may hold 32: with these waiting too, some are left to answer from memory.
-WAITING_PLACES = 24
+# A worker has 128 threads, of which GenAuth may hold 64: with these waiting too, some are left to answer from memory.
+WAITING_PLACES = 32
 # Orchestrators give a probe a second or two.
 _PROBE_SECONDS = 1.0
 # Redis answers in well under a millisecond or not at all: one failure is enough to know, and a second to find out again.

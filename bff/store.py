@@ -12,12 +12,13 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 
 import structlog
 from flask_caching.backends.rediscache import RedisCache
+from redis import Redis
 from redis.client import PubSub
-from redis.exceptions import ClusterError, RedisError
+from redis.exceptions import ClusterError, RedisError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
@@ -95,7 +96,8 @@ class Store:
     def read(self, *keys: str) -> Sequence[bytes | None]:
         """The values under ``keys``, None for each that is missing or no text. One round trip; raises `StoreAway`."""
         with self._using("read") as backend:
-            return backend.get_many(*keys)
+            client = _client(backend)
+            return _promptly(client, keys) if type(client) is Redis else backend.get_many(*keys)
 
     def write(self, values: Mapping[str, bytes], lifetime: float, release: Lease | None = None) -> bool:
         """Keep ``values`` for ``lifetime`` seconds, give a lease back with it. Whether it was done. One round trip."""
@@ -258,6 +260,23 @@ class Store:
         reason = type(exc).__name__
         self._observer.cache_failed(operation, reason)
         log.warning("cache_failed", operation=operation, reason=reason)
+
+
+def _promptly(client: Redis, keys: Sequence[str]) -> Sequence[bytes | None]:
+    """MGET without redis-py's retries, events and telemetry around it, which cost more than Redis does; a cluster needs them."""
+    pool = client.connection_pool
+    connection: Any = pool.get_connection()
+    try:
+        connection.send_command("MGET", *keys)
+        return cast("Sequence[bytes | None]", connection.read_response())
+    except ResponseError:
+        raise  # read to its end
+    except BaseException:
+        # What was asked for may still arrive: it must not become the next caller's answer.
+        connection.disconnect()
+        raise
+    finally:
+        pool.release(connection)
 
 
 def _client(backend: RedisCache) -> Any:  # noqa: ANN401 - redis-py's clients for one server, sentinels and a cluster share no type

@@ -37,7 +37,7 @@ class GenAuthClient:
         *,
         metrics: Metrics,
         upstream_seconds: float = 3.0,
-        at_once: int = 32,
+        at_once: int = 64,
         budget: RetryBudget | None = None,
     ) -> None:
         self._host = host.rstrip("/")

@@ -4,10 +4,13 @@ The session token comes as ``Authorization: Bearer`` (RFC 6750 2.1) or, in cooki
 sends a cookie by itself, so a request that relies on one must show that a page of ours sent it.
 """
 
+import time
+
 from flask import g, request
 
 from bff.deadline import Deadline
 from bff.errors import CsrfHeaderMissing, InvalidRequest, OriginNotAllowed, TokenInvalid, TokenMissing
+from bff.gate import ARRIVED
 from bff.sessions import Session
 from bff.web.addresses import counted_address
 from bff.web.context import services
@@ -25,7 +28,7 @@ def requires_session() -> None:
     if request.method == "OPTIONS":
         return
     bff = services()
-    g.deadline = Deadline.after(bff.settings.request_deadline_seconds)
+    g.deadline = Deadline(request.environ.get(ARRIVED, time.monotonic()) + bff.settings.request_deadline_seconds)
     try:
         g.token = bearer() or _cookie(bff.settings.session_cookie_name, bff.settings.cors_origins)
         if not g.token:

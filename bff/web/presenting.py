@@ -67,7 +67,7 @@ def cache_status(answer: Answer) -> str:
 
 
 # The same accounts are asked for again and again; what a schema made of them once need not be made twice.
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=512)
 def _rendered(raw: bytes, spoken: Language, catalogue: Catalogue, identities: bool) -> tuple[bytes, str]:  # noqa: FBT001
     accounts = msgspec.json.decode(raw, type=tuple[LinkedAccount, ...])
     views = [msgspec.structs.asdict(account) | {"provider": catalogue.provider_of(account, spoken)} for account in accounts]

@@ -144,8 +144,8 @@ def test_waiting_callers_are_bounded_and_the_rest_are_told_soon(app_with, genaut
 
     served = [answer for answer in answers if answer.status == 200]
     told = [answer for answer in answers if answer.status == 503]
-    assert len(served) == 1 + 24
-    assert len(told) == 60 - 25
+    assert len(served) == 1 + 32
+    assert len(told) == 60 - 33
     assert max(answer.seconds for answer in told) < 1
     assert all(answer.response.headers["Retry-After"] == "1" for answer in told)
     assert genauth.calls(ASKED) == 1
