@@ -66,7 +66,7 @@ lock: $(DEV)  ## Compile requirements*.txt from pyproject.toml, every package pi
 
 .PHONY: clean
 clean:  ## Remove what was made here
-	rm -rf $(VENV) tests/clients/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) tests/clients/node_modules bench/peers/node/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/pyvenv.cfg:
@@ -114,7 +114,7 @@ $(PEER): bench/peers/node/package-lock.json
 	@command -v npm >/dev/null || { echo "Node and npm are missing: the Node program cannot be compared with." >&2; exit 1; }
 	cd bench/peers/node && npm ci --silent --no-audit --no-fund && touch node_modules/.package-lock.json
 
-# What is made up and tried at length, 5 to 10 minutes of it; the figures go into docs/security.md. atheris has wheels for few
+# What is made up and tried at length, some ten minutes of it; the figures go into docs/security.md. atheris has wheels for few
 # machines: where there is none, the tests that use it say that they were left out.
 .PHONY: fuzz
 fuzz: $(DEV)  ## Try more than 100,000 made-up inputs on everything that reads any
