@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _LARGEST_BODY = 64 * 1024
-# How many threads of a worker compute in Flask at a time; see docs/performance.md for what others cost.
+# How many threads of a worker compute at a time; see docs/performance.md for what others cost.
 PERMITS = 4
 
 
@@ -46,10 +46,10 @@ class Application(Flask):
 
 def _fronted(application: "WSGIApplication", services: Services) -> "WSGIApplication":
     """Flask, and what stands before it; a request passes the last one first."""
-    application = Express(Gate(application, PERMITS), services)
+    application = Express(application, services)
     if hops := services.settings.trusted_proxies:
         application = ProxyFix(application, x_for=hops, x_proto=hops, x_host=0, x_port=0)
-    return application
+    return Gate(application, PERMITS)
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -60,6 +60,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     settings = settings or Settings.from_env()
     logs.configure(settings.log_level)
     app = Application("bff", static_folder=None)
+    # Two slashes are another path, not a redirect to a host that the caller named.
+    app.url_map.merge_slashes = False
     app.config.update(
         MAX_CONTENT_LENGTH=_LARGEST_BODY,
         TRUSTED_HOSTS=list(settings.allowed_hosts) or None,

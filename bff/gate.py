@@ -1,8 +1,7 @@
 """Few run, many wait: a thread that computes holds a permit and gives it back while it waits for GenAuth.
 
-Waiting for GenAuth needs many threads. When as many of them compute at once they fight for the interpreter lock, and whoever
-could be answered from memory waits for all of them. Hence many threads and few permits; what is remembered is answered before
-it comes here (`bff.web.express`).
+Waiting for GenAuth needs many threads. When as many of them compute at once they fight for the interpreter lock, until an answer
+of Redis that is there is read too late. Hence many threads and few permits.
 """
 
 import threading

@@ -16,7 +16,6 @@ from typing import Any
 
 from structlog.contextvars import bind_contextvars
 
-from bff.gate import ARRIVED
 from bff.linked_accounts import Source
 from bff.microcache import KEEP, Keepsake, Kept
 from bff.services import Services
@@ -78,7 +77,6 @@ class Express:
             or any(name in environ for name in _FOR_FLASK)
         ):
             return self._application(environ, start_response)
-        environ[ARRIVED] = time.monotonic()
         started = time.perf_counter()
         repeatable = self._micro_cache is not None and self._bff.announcements.alive
         key = self._digest(environ) if repeatable else b""

@@ -11,6 +11,16 @@ def told(response):
     return response.status_code, response.json["code"]
 
 
+@pytest.mark.parametrize(
+    "path", ["/me//linked-accounts", "//me/linked-accounts", "/problems//token-missing", "/me/linked-accounts/"]
+)
+def test_another_spelling_of_a_path_is_another_path(client, path):
+    response = client.get(path, headers={"Host": "evil.example"})
+
+    assert (response.status_code, response.json["code"]) == (404, "not_found")
+    assert "Location" not in response.headers
+
+
 def test_a_problem_says_where_what_and_which_request(client):
     problem = client.get("/no/such/place", headers={"X-Request-Id": "trace-1234"}).json
 
