@@ -183,7 +183,6 @@ def missing() -> list[str]:
     needed: dict[str, object] = {
         "wrk": shutil.which("wrk"),
         "taskset": shutil.which("taskset"),
-        "py-spy": (_BIN / "py-spy").exists(),
     }
     needed["recipe"] = (_BIN / "gunicorn").exists()
     needed["node"] = shutil.which("node") and (PEERS / "node" / "node_modules").exists()

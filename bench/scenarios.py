@@ -87,7 +87,7 @@ def miss(bench: Bench) -> Values:
     return {
         "callers": MISS_CALLERS,
         "genauth_seconds": GENAUTH_SECONDS,
-        "programs": _in_turn(bench, (OURS, NODE, RECIPE), measure),
+        "programs": _in_turn(bench, (OURS,), measure),
         "direct": direct,
     }
 

@@ -10,19 +10,27 @@ class BulkheadFull(Exception):
 
 
 class Bulkhead:
-    """At most ``places`` calls at once; ``wait_seconds`` evens out a burst and is no queue.
+    """At most ``places`` calls at once. ``wait_seconds`` evens out a burst, for at most ``line`` callers: it is no queue.
 
     ``on_use(name, in_use)`` hears of every arrival and departure.
     """
 
     def __init__(
-        self, name: str, places: int, *, wait_seconds: float = 0.05, on_use: Callable[[str, int], None] | None = None
+        self,
+        name: str,
+        places: int,
+        *,
+        wait_seconds: float = 0.05,
+        line: int = 1_000_000,
+        on_use: Callable[[str, int], None] | None = None,
     ) -> None:
         if places < 1:
             raise ValueError("a bulkhead needs at least one place")
         self.name = name
         self._places = places
         self._wait_seconds = wait_seconds
+        self._line = line
+        self._waiting = 0
         self._on_use = on_use or (lambda _name, _in_use: None)
         self._in_use = 0
         self._free = threading.Condition()
@@ -36,7 +44,7 @@ class Bulkhead:
     def place(self) -> Iterator[None]:
         """One place for the length of the block, or BulkheadFull."""
         with self._free:
-            if not self._free.wait_for(lambda: self._in_use < self._places, self._wait_seconds):
+            if not self._free_now() and not self._free_soon():
                 raise BulkheadFull
             self._in_use += 1
             in_use = self._in_use
@@ -49,3 +57,15 @@ class Bulkhead:
                 in_use = self._in_use
                 self._free.notify()
             self._on_use(self.name, in_use)
+
+    def _free_now(self) -> bool:
+        return self._in_use < self._places
+
+    def _free_soon(self) -> bool:
+        if self._waiting >= self._line:
+            return False
+        self._waiting += 1
+        try:
+            return self._free.wait_for(self._free_now, self._wait_seconds)
+        finally:
+            self._waiting -= 1

@@ -55,7 +55,10 @@ class Lane:
 
     def __init__(self, name: str, places: int, metrics: Metrics) -> None:
         self.breaker = Breaker(f"genauth-{name}", on_change=metrics.breaker_changed)
-        self.bulkhead = Bulkhead(f"genauth-{name}", places, on_use=metrics.bulkhead_used)
+        # A crowd that GenAuth would serve within moments is not turned away; when it hangs, few wait and they find out soon.
+        self.bulkhead = Bulkhead(
+            f"genauth-{name}", places, wait_seconds=0.25, line=max(1, places // 2), on_use=metrics.bulkhead_used
+        )
 
     @contextmanager
     def attempt(self, seconds: float) -> Iterator[Attempt]:

@@ -92,3 +92,31 @@ def test_every_arrival_and_departure_is_told():
 def test_a_bulkhead_without_places_is_a_mistake():
     with pytest.raises(ValueError, match="at least one place"):
         Bulkhead("genauth", 0)
+
+
+def test_who_finds_the_line_full_is_turned_away_at_once():
+    bulkhead = Bulkhead("crowd", 1, wait_seconds=5.0, line=1)
+    entered, leave = threading.Event(), threading.Event()
+
+    def stay():
+        with bulkhead.place():
+            entered.set()
+            leave.wait(5)
+
+    staying = threading.Thread(target=stay)
+    staying.start()
+    entered.wait(5)
+    waiting = threading.Thread(target=stay)
+    waiting.start()
+    while bulkhead._waiting == 0:
+        time.sleep(0.001)
+    started = time.monotonic()
+
+    with pytest.raises(BulkheadFull), bulkhead.place():
+        pass
+
+    assert time.monotonic() - started < 1
+    leave.set()
+    staying.join()
+    waiting.join()
+    assert bulkhead.in_use == 0
