@@ -2,13 +2,16 @@
 
 The path of a request for ``GET /me/linked-accounts``:
 
+    gate                                few compute at a time, those who wait for GenAuth step aside
+    web.express · microcache            asked a moment ago, or plain and remembered: answered here, without Flask
     web.request_id · web.observing      an id, and in the end one log line and one metric
     web.auth                            the session token, from header or cookie
     sessions                            whose it is: a memo, else `access_tokens` (JWKS) or `introspection`
     ratelimit                           not too often
     linked_accounts                     the use case
       cache ─ store ─ backends            what is remembered, sealed, in Redis; one round trip
-      singleflight, cache.take            one caller asks GenAuth, the others wait: threads, then processes
+      lastresort                          … and in this process, for seconds, while Redis is away
+      singleflight ─ leases               one caller asks GenAuth, the others wait: threads, then processes
       genauth.client ─ genauth.wire       bulkhead, breaker, one deadline; the answer as data
       schemas.genauth                     an allow-list: tokens have no field, they end here
       accounts.link, guarding             identities become accounts; a last look for leaks

@@ -1,7 +1,7 @@
 """Every request has an id, the caller's or one of ours, in its answer and its log line."""
 
+import os
 import re
-import uuid
 from collections.abc import Iterable
 
 from flask import Flask, Response, g, request
@@ -26,7 +26,7 @@ def carried(offered: str, credentials: Iterable[str] = ()) -> str:
     """
     if offered and _ACCEPTABLE.fullmatch(offered) and not presented.repeats(offered, credentials):
         return offered
-    return uuid.uuid4().hex
+    return os.urandom(16).hex()
 
 
 def _begin() -> None:
