@@ -1,12 +1,29 @@
 """The leak guard over linked accounts: the last look before they are remembered."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
+import structlog
 
 from bff.accounts import LinkedAccount, LinkedIdentity
 from bff.leaks import LeakGuard
+
+log = structlog.get_logger()
+
+
+class Observer(Protocol):
+    """Who counts leaks that were stopped."""
+
+    def leak_stopped(self, field: str) -> None:
+        """A field held a token and became null."""
+
+
+def tell(stopped: Iterable[str], observer: Observer) -> None:
+    """Count and log the fields that were emptied, by name; what they held is told to nobody."""
+    for field in stopped:
+        observer.leak_stopped(field)
+        log.warning("leak_stopped", field=field)
 
 
 def guarded(accounts: Iterable[LinkedAccount], secrets: Iterable[str]) -> tuple[list[LinkedAccount], Sequence[str]]:

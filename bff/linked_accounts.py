@@ -23,7 +23,7 @@ from bff.deadline import Deadline
 from bff.errors import BffError, GenAuthTimeout, GenAuthTrouble, GenAuthUnavailable, TokenRefused, UserBlocked
 from bff.gate import waiting as outside_the_gate
 from bff.genauth.wire import Identities
-from bff.guarding import guarded
+from bff.guarding import guarded, tell
 from bff.refusals import Refusals
 from bff.sessions import Session
 from bff.singleflight import SingleFlight, WaitingRoom
@@ -218,8 +218,7 @@ class LinkedAccounts:
             self._changed(session.user_id)
             raise
         accounts, stopped = guarded(link(answered.rows), [*answered.secrets, session.token])
-        for field in stopped:
-            self._observer.leak_stopped(field)
+        tell(stopped, self._observer)
         return self._cache.remember(session, accounts, asked_at, asking)
 
     def _stand_in(self, session: Session, trouble: GenAuthTrouble) -> Answer:

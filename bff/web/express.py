@@ -122,7 +122,7 @@ class Express:
         self._bff.providers.freshen(session.token)
         spoken = presenting.language(environ.get("HTTP_ACCEPT_LANGUAGE", ""))
         body, etag = presenting.body(
-            answer, session.token, spoken, catalogue, identities=_INCLUDE[environ.get("QUERY_STRING", "")]
+            answer, session.token, spoken, catalogue, self._bff.metrics, identities=_INCLUDE[environ.get("QUERY_STRING", "")]
         )
         about = presenting.headers(answer, etag)
         same: Headers = [("X-Content-Type-Options", "nosniff"), ("Vary", VARY), ("Content-Length", str(len(body)))]

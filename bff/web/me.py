@@ -35,6 +35,7 @@ def linked_accounts() -> Response:
         g.token,
         language(request.headers.get("Accept-Language", "")),
         bff.providers.catalogue(deadline()),
+        bff.metrics,
         identities="identities" in include,
     )
     if answer.good_until:

@@ -12,6 +12,7 @@ from werkzeug.datastructures import LanguageAccept
 from werkzeug.http import parse_accept_header
 
 from bff.accounts import LinkedAccount
+from bff.guarding import Observer, tell
 from bff.leaks import LeakGuard
 from bff.linked_accounts import Answer, Source
 from bff.providers import Catalogue, Language
@@ -21,14 +22,17 @@ _ACCOUNTS = LinkedAccountSchema(many=True)
 _META = MetaSchema()
 
 
-def body(answer: Answer, token: str, spoken: Language, catalogue: Catalogue, *, identities: bool) -> tuple[bytes, str]:
+def body(
+    answer: Answer, token: str, spoken: Language, catalogue: Catalogue, observer: Observer, *, identities: bool
+) -> tuple[bytes, str]:
     """The contract's JSON and its weak ETag: over the data, since ``meta`` changes with every question.
 
     The caller's own ``token`` is looked for once more: accounts remembered for one session may be served to another.
     """
     accounts, etag = _rendered(bytes(answer.entry.raw), spoken, catalogue, identities)
     if token.encode() in accounts:
-        cleaned, _ = LeakGuard([token]).clean(orjson.loads(accounts))
+        cleaned, stopped = LeakGuard([token]).clean(orjson.loads(accounts))
+        tell(stopped, observer)
         accounts = orjson.dumps(cleaned)
     meta = _meta(len(answer.accounts), answer.stale, int(answer.entry.at))
     return b'{"linkedAccounts":%b,"meta":%b}' % (accounts, meta), etag

@@ -1,0 +1,32 @@
+"""A leak that was stopped is told by the field's name, in the log and in the metrics."""
+
+import json
+
+PATH = "/me/linked-accounts"
+
+
+def told(output):
+    lines = [json.loads(line) for line in output.splitlines() if line.startswith(b"{")]
+    return [line["field"] for line in lines if line["event"] == "leak_stopped"]
+
+
+def test_a_providers_token_is_told_by_the_field_it_was_in(client, genauth, sign_in, capfdbinary):
+    client.get(PATH, headers=sign_in("ivy"))
+
+    output = capfdbinary.readouterr().out
+    assert told(output) == ["[].avatar_url"]
+    assert not any(canary.encode() in output for canary in genauth.canaries("ivy"))
+
+
+def test_the_callers_own_token_in_an_answer_of_genauths_is_told_too(client, genauth, sign_in, capfdbinary):
+    late = genauth.token("omar")
+    rows = [
+        {"identityId": "i", "extIdpId": "s", "provider": "github", "userInfoInIdp": {"photo": f"https://x.example/?t={late}"}}
+    ]
+    genauth.answers("omar", identities=rows)
+    client.get(PATH, headers=sign_in("omar"))
+
+    response = client.get(PATH, headers={"Authorization": f"Bearer {late}"})
+
+    assert late not in response.text
+    assert told(capfdbinary.readouterr().out) == ["[].avatar_url"]
