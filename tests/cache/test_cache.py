@@ -48,16 +48,18 @@ def test_a_hit_is_one_command(cache, clock, stored):
 
 
 def test_a_miss_is_three_round_trips(cache, clock, stored):
-    cache.recall(MEI)
-    cache._store.lease("warm")
-    before = stored.info("stats")["total_reads_processed"]
+    def counted():
+        before = stored.info("stats")["total_reads_processed"]
+        cache.recall(MEI)
+        with cache.asking(MEI) as asking:
+            cache.remember(MEI, accounts("a"), clock(), asking)
+        return stored.info("stats")["total_reads_processed"] - before
 
-    cache.recall(MEI)
-    with cache.asking(MEI) as asking:
-        cache.remember(MEI, accounts("a"), clock(), asking)
+    counted()  # connections are made
 
-    # The server reads from a socket once per round trip, and once for the question that tells us.
-    assert stored.info("stats")["total_reads_processed"] - before == 3 + 1
+    # The server reads from a socket once per round trip, and once for the question that tells us. What an application of another
+    # test still has to say on this server can only add to that.
+    assert min(counted() for _ in range(5)) == 3 + 1
     assert not stored.keys("*:lease:*")
 
 

@@ -24,6 +24,8 @@ def express_with(app_with):
     yield make
     for app in made:
         announcements(app).stop()
+    for app in made:
+        announcements(app)._thread.join(5)
 
 
 def announcements(app):
