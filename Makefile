@@ -52,8 +52,7 @@ types: $(DEV)  ## mypy, strict
 
 .PHONY: test
 test: $(DEV) $(CLIENTS)  ## The whole test suite; ARGS="tests/server -x" for a part of it
-	@# Real servers on a busy machine are late now and then: what failed gets a second look by itself. A defect fails twice.
-	$(BIN)/python -m pytest $(ARGS) || $(BIN)/python -m pytest --last-failed --last-failed-no-failures none
+	$(BIN)/python -m pytest $(ARGS)
 
 .PHONY: system-packages
 system-packages:  ## Debian packages that some tests use (as root; .ci/run does it where it can)
