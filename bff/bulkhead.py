@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import inf
 
 
 class BulkheadFull(Exception):
@@ -21,7 +22,7 @@ class Bulkhead:
         places: int,
         *,
         wait_seconds: float = 0.05,
-        line: int = 1_000_000,
+        line: float = inf,
         on_use: Callable[[str, int], None] | None = None,
     ) -> None:
         if places < 1:
@@ -46,17 +47,18 @@ class Bulkhead:
         with self._free:
             if not self._free_now() and not self._free_soon():
                 raise BulkheadFull
-            self._in_use += 1
-            in_use = self._in_use
+            self._count(1)
         try:
-            self._on_use(self.name, in_use)
             yield
         finally:
             with self._free:
-                self._in_use -= 1
-                in_use = self._in_use
+                self._count(-1)
                 self._free.notify()
-            self._on_use(self.name, in_use)
+
+    def _count(self, change: int) -> None:
+        # Told under the lock: of two that were told out of order, the older number would stand.
+        self._in_use += change
+        self._on_use(self.name, self._in_use)
 
     def _free_now(self) -> bool:
         return self._in_use < self._places

@@ -35,11 +35,6 @@ CACHE_REASON = _words(
 REJECTION = _words("foreign unreadable forged oversized")
 BREAKER = _words("redis genauth genauth-identities genauth-ext-idps genauth-oidc genauth-health genauth-linking")
 SCOPE = _words("user address")
-EVENT = _words(
-    "user:link-account user:deleted user:updated user:blocked user:unblocked user:archived user:unarchived "
-    "user:password-changed kick test none"
-)
-WEBHOOK_OUTCOME = _words("accepted ignored refused malformed failed")
 _FIELD = _words(
     "id provider display_name email avatar_url identity_types identities type subject connection_ids name logo_url * "
     "displayName avatarUrl identityTypes connectionIds logoUrl"

@@ -83,9 +83,6 @@ class Metrics:
         self._waiting = self._gauge("waiting", "Callers that wait for somebody else's call to GenAuth.")
         self._leaks = _Family(self._counter("leaks_stopped", "Fields emptied because they held a secret.", "field"), labels.field)
         self._rate_limits = _Family(self._counter("rate_limited", "Requests over a rate limit.", "scope"), labels.SCOPE)
-        self._webhooks = _Family(
-            self._counter("webhooks", "Webhooks received.", "event", "outcome"), labels.EVENT, labels.WEBHOOK_OUTCOME
-        )
 
     def answered(self, route: str, status: int, source: str, seconds: float) -> None:
         """An answer went out. ``route`` is the rule that matched, never the path; ``source`` is where the data came from."""
@@ -142,10 +139,6 @@ class Metrics:
     def rate_limited(self, scope: str) -> None:
         """A request was over its ``user`` or ``address`` limit."""
         self._rate_limits(scope).inc()
-
-    def webhook_received(self, event: str, outcome: str) -> None:
-        """GenAuth told us of an event."""
-        self._webhooks(event, outcome).inc()
 
     def render(self) -> bytes:
         """Everything, over all workers, in the text format of `CONTENT_TYPE`."""

@@ -16,11 +16,13 @@ from typing import Any
 
 from structlog.contextvars import bind_contextvars
 
+from bff.errors import BffError
 from bff.linked_accounts import Source
 from bff.microcache import KEEP, Keepsake, Kept
 from bff.services import Services
 from bff.sessions import Session
 from bff.web import presenting
+from bff.web.context import SEEN
 from bff.web.hygiene import HSTS, VARY
 from bff.web.observing import record
 from bff.web.request_id import HEADER as REQUEST_ID
@@ -115,7 +117,11 @@ class Express:
         request_id = self._request_id(environ)
         bind_contextvars(request_id=request_id)
         changes = self._micro_cache.changes if self._micro_cache else 0
-        answer = self._bff.linked_accounts.remembered(session)
+        try:
+            seen = environ[SEEN] = self._bff.linked_accounts.recall(session)
+        except BffError:
+            return None  # refused, which is Flask's to say
+        answer = self._bff.linked_accounts.remembered(session, seen)
         standing = self._count(session.user_id) if answer else None
         if answer is None or standing is None:
             return None

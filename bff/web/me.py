@@ -8,7 +8,7 @@ from marshmallow import ValidationError
 
 from bff.errors import InvalidRequest
 from bff.microcache import KEEP, Keepsake
-from bff.web.context import deadline, services, session
+from bff.web.context import deadline, seen, services, session
 from bff.web.documenting import documents_problems
 from bff.web.presenting import body, headers, language
 from schemas.linked_accounts import HEADERS, PARAMETERS, LinkedAccountsQuerySchema, LinkedAccountsSchema
@@ -28,7 +28,8 @@ def linked_accounts() -> Response:
     include = _include(tuple(request.args.getlist("include")))
     bff = services()
     bff.providers.freshen(g.token)
-    answer = bff.linked_accounts.of(session(), deadline(), refresh=bool(request.cache_control.no_cache))
+    fresh = bool(request.cache_control.no_cache)
+    answer = bff.linked_accounts.of(session(), deadline(), refresh=fresh, seen=seen())
     g.source = answer.source
     content, etag = body(
         answer,

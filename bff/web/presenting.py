@@ -30,8 +30,9 @@ def body(
     The caller's own ``token`` is looked for once more: accounts remembered for one session may be served to another.
     """
     accounts, etag = _rendered(bytes(answer.entry.raw), spoken, catalogue, identities)
-    if token.encode() in accounts:
-        cleaned, stopped = LeakGuard([token]).clean(orjson.loads(accounts))
+    guard = LeakGuard([token])
+    if guard.contains(accounts):
+        cleaned, stopped = guard.clean(orjson.loads(accounts))
         tell(stopped, observer)
         accounts = orjson.dumps(cleaned)
     meta = _meta(len(answer.accounts), answer.stale, int(answer.entry.at))

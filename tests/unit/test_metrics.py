@@ -52,7 +52,6 @@ def test_each_event_has_its_counter(metrics):
     metrics.leak_stopped("[].avatar_url")
     metrics.leak_stopped("linkedAccounts[].identities[].connectionIds[]")
     metrics.rate_limited("user")
-    metrics.webhook_received("user:updated", "accepted")
 
     told = samples(metrics.render())
     for key in [
@@ -66,7 +65,6 @@ def test_each_event_has_its_counter(metrics):
         ("leaks_stopped_total", "avatar_url"),
         ("leaks_stopped_total", "connectionIds"),
         ("rate_limited_total", "user"),
-        ("webhooks_total", "user:updated", "accepted"),
     ]:
         assert told[key] == 1, key
 
@@ -126,7 +124,6 @@ def test_a_word_from_outside_makes_no_series(words):
         metrics.bulkhead_used(word, 1)
         metrics.leak_stopped(word)
         metrics.rate_limited(word)
-        metrics.webhook_received(word, word)
 
     told = samples(metrics.render())
     assert told["refusals_total", "other"] == len(words)

@@ -117,6 +117,20 @@ def test_a_repeated_question_reaches_neither_flask_nor_redis(express_with, sign_
     assert stored.info("commandstats")["cmdstat_mget"]["calls"] == reads
 
 
+def test_redis_is_asked_once_about_a_request_that_is_handed_on(app_with, sign_in, stored):
+    app = app_with(CACHE_TTL_SECONDS="1")
+    headers = sign_in("mei")
+    ask(app, **headers)
+    ask(app, **headers)
+    time.sleep(1.2)
+    stored.config_resetstat()
+
+    assert ask(app, **headers).headers["Cache-Status"] == "linked-accounts; fwd=stale"
+
+    # Once to look, and once more while taking the turn to ask GenAuth.
+    assert stored.info("commandstats")["cmdstat_mget"]["calls"] == 2
+
+
 def test_a_remembered_answer_does_not_reach_flask(app_with, sign_in, monkeypatch):
     app = app_with()
     headers = sign_in("mei")
