@@ -79,7 +79,7 @@ def test_they_do_not_wait_for_a_genauth_that_hangs(app_with, known, genauth):
     answer = timed(restarted(app_with, **SECRET), headers)
 
     assert answer.status == 200
-    assert answer.seconds < 1.0
+    assert answer.seconds < 2.0, "half a second of it is for the names of providers; a fetch would take three"
 
 
 def test_strangers_and_new_sessions_get_503_and_nobody_is_signed_out(app_with, known, genauth, sign_in, away):
