@@ -6,9 +6,9 @@ of Redis that is there is read too late. Hence many threads and few permits.
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from queue import SimpleQueue
 from typing import Any
 
 # When the request came, in monotonic seconds: waiting for a permit is part of its time.
@@ -43,15 +43,39 @@ class Gate:
         finally:
             permit: _Permits = _held.permit
             _held.permit = _held.next = None
-            permit.put(None)
+            permit.put()
 
 
-class _Permits(SimpleQueue[None]):
-    """A queue as a semaphore: in C, where threading's own is a lock and a list in Python."""
+class _Permits:
+    """A semaphore that serves who came first.
+
+    With one that serves whoever is quickest, a thread that has just answered takes the next request before those that sleep can
+    wake, and some of them wait for fifty others (docs/adr/0008).
+    """
 
     def __init__(self, permits: int) -> None:
-        for _ in range(permits):
-            self.put(None)
+        self._free = permits
+        self._lock = threading.Lock()
+        self._queue: deque[threading.Lock] = deque()
+
+    def get(self) -> None:
+        """A permit, in turn."""
+        with self._lock:
+            if self._free:
+                self._free -= 1
+                return
+            turn = threading.Lock()
+            turn.acquire()
+            self._queue.append(turn)
+        turn.acquire()
+
+    def put(self) -> None:
+        """Hand the permit on, or leave it for whoever comes."""
+        with self._lock:
+            if self._queue:
+                self._queue.popleft().release()
+            else:
+                self._free += 1
 
 
 @contextmanager
@@ -62,7 +86,7 @@ def waiting() -> Iterator[None]:
         yield
         return
     _held.permit = None
-    permit.put(None)
+    permit.put()
     try:
         yield
     finally:

@@ -87,3 +87,48 @@ def test_a_permit_comes_back_from_a_failure():
 def test_outside_any_gate_waiting_is_nothing():
     with waiting():
         pass
+
+
+def test_who_came_first_goes_first():
+    went = []
+    busy = threading.Event()
+
+    def application(environ, _start_response):
+        busy.wait(5)
+        went.append(environ["name"])
+        return []
+
+    gate = Gate(application, 1)
+    threads = []
+    for number in range(20):
+        threads.append(threading.Thread(target=gate, args=({"name": number}, None)))
+        threads[-1].start()
+        time.sleep(0.01)
+    busy.set()
+    for thread in threads:
+        thread.join()
+
+    assert went == list(range(20))
+
+
+def test_who_has_just_been_served_does_not_push_in():
+    went = []
+    queued = threading.Event()
+
+    def application(environ, _start_response):
+        queued.wait(5)
+        went.append(environ["name"])
+        return []
+
+    gate = Gate(application, 1)
+    greedy = threading.Thread(target=lambda: [gate({"name": "greedy"}, None) for _ in range(50)])
+    patient = threading.Thread(target=gate, args=({"name": "patient"}, None))
+    greedy.start()
+    time.sleep(0.05)
+    patient.start()
+    time.sleep(0.05)
+    queued.set()
+    greedy.join()
+    patient.join()
+
+    assert went[1] == "patient"
