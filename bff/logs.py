@@ -32,14 +32,18 @@ _CREDENTIAL = re.compile(
 )
 # Each credential has one of these; searching for them is ten times as quick, and nearly every line has none.
 _HINTS = (*_SECRETIVE, "eyj", "bearer", "basic", "://")
+_STYLE = orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE
 _log = structlog.get_logger()
+_telling = True
 _ROOT = str(Path(__file__).parents[1]) + os.sep
 _OURS = (f"{_ROOT}bff{os.sep}", f"{_ROOT}schemas{os.sep}", f"{_ROOT}app.py")
 
 
 def configure(level: str = "info") -> None:
     """Send lines of ``level`` and above to stdout, those of libraries from warning on. To be called before the first line."""
+    global _telling  # noqa: PLW0603 - as structlog's own configuration is
     threshold = logging.getLevelNamesMapping()[level.upper()]
+    _telling = threshold <= logging.INFO
     structlog.configure(
         processors=_PROCESSORS,
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
@@ -65,6 +69,21 @@ def configure(level: str = "info") -> None:
         sys.unraisablehook = lambda unraisable: _died("error_unraisable", unraisable.exc_value)
 
 
+def tell(event: str, **said: str | float) -> None:
+    """An info line as structlog would write it, for a quarter of the price: for the one line that every request costs.
+
+    What cannot be written as it is goes structlog's way.
+    """
+    if not _telling:
+        return
+    line = _line({**_head("info"), "event": event, **said})
+    # Keys are in it, too, and what JSON escapes is in no hint.
+    if line is None or len(line) > _LONGEST or _is_suspicious(line.decode().lower()):
+        _log.info(event, **said)
+    else:
+        _STDOUT.write(line)
+
+
 def _died(event: str, error: BaseException | None) -> None:
     if isinstance(error, KeyboardInterrupt | SystemExit):
         return
@@ -73,14 +92,18 @@ def _died(event: str, error: BaseException | None) -> None:
 
 def _redact(_logger: object, method: str, event: EventDict) -> EventDict:
     """Keep plain values, nothing under a name that promises a secret, and nothing that looks like a credential."""
-    line: EventDict = {"timestamp": datetime.now(UTC), "level": method, "event": None}
+    line: EventDict = {**_head(method), "event": None}
     error = event.pop("exc_info", None)
     for key, value in event.items():
         line[key] = _REDACTED if _is_secretive(key) and value is not None else _plain(value)
     text = "\0".join([value for value in line.values() if isinstance(value, str)]).lower()
-    if any([hint in text for hint in _HINTS]):  # noqa: C419 - a generator costs twice as much as the nine searches
+    if _is_suspicious(text):
         line = {key: _CREDENTIAL.sub(_REDACTED, value) if isinstance(value, str) else value for key, value in line.items()}
     return {**line, "exc_info": error} if error else line
+
+
+def _is_suspicious(text: str) -> bool:
+    return any([hint in text for hint in _HINTS])  # noqa: C419 - a generator costs twice as much as the nine searches
 
 
 def _plain(value: object) -> str | int | float | bool | None:
@@ -129,15 +152,24 @@ def _name(kind: type) -> str:
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
+def _head(method: str) -> EventDict:
+    return {"timestamp": datetime.now(UTC), "level": method}
+
+
 def _render(_logger: object, _method: str, event: EventDict) -> bytes:
+    # A lone surrogate, as in a path that was no UTF-8, is the one thing that a plain value can hold and JSON cannot.
+    return _line(event) or orjson.dumps({key: _sound(value) for key, value in event.items()}, option=_STYLE)
+
+
+def _line(event: EventDict) -> bytes | None:
     try:
-        return orjson.dumps(event, option=orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE)
+        return orjson.dumps(event, option=_STYLE)
     except TypeError:
-        # A lone surrogate, as in a path that was no UTF-8, is the one thing that a plain value can hold and JSON cannot.
-        sound = {
-            key: value.encode(errors="replace").decode() if isinstance(value, str) else value for key, value in event.items()
-        }
-        return orjson.dumps(sound, option=orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE)
+        return None
+
+
+def _sound(value: object) -> object:
+    return value.encode(errors="replace").decode() if isinstance(value, str) else value
 
 
 class _Stdout:
@@ -182,5 +214,6 @@ def _is_literal(record: logging.LogRecord) -> bool:
     return frame is not None and record.msg in frame.f_code.co_consts
 
 
+_STDOUT = _Stdout()
 # One list for ever: loggers remember it, and structlog's `capture_logs` empties it in place.
 _PROCESSORS: list[Processor] = [structlog.contextvars.merge_contextvars, _redact, _explain, _render]

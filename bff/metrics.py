@@ -56,7 +56,6 @@ class Metrics:
         self._answer_seconds = _Family(
             self._histogram("answer_seconds", "Time from request to answer.", "route", "source"), labels.route(), labels.SOURCE
         )
-        self._served = _Family(self._counter("served", "Lists of accounts served, by origin.", "source"), labels.SOURCE)
         self._refused = _Family(self._counter("refusals", "Answers that were errors, by code.", "code"), labels.code)
         self._upstream_calls = _Family(
             self._counter("upstream_calls", "Calls to GenAuth, those left unmade included.", "operation", "outcome"),
@@ -85,13 +84,9 @@ class Metrics:
         self._rate_limits = _Family(self._counter("rate_limited", "Requests over a rate limit.", "scope"), labels.SCOPE)
 
     def answered(self, route: str, status: int, source: str, seconds: float) -> None:
-        """An answer went out. ``route`` is the rule that matched, never the path; ``source`` is where the data came from."""
+        """An answer went out. ``route`` is the rule that matched, never the path; ``source`` is where its accounts came from."""
         self._answers(route, str(status), source).inc()
         self._answer_seconds(route, source).observe(seconds)
-
-    def accounts_served(self, source: str) -> None:
-        """A list of accounts was served, from ``cache``, ``genauth``, ``collapsed`` (another caller's call) or ``stale``."""
-        self._served(source).inc()
 
     def refused(self, code: str) -> None:
         """The answer was an error with this code."""

@@ -6,13 +6,11 @@ one of the known ones.
 
 import time
 
-import structlog
 from flask import Flask, Response, g, request
 
+from bff.logs import tell
 from bff.metrics import Metrics
 from bff.web.context import services
-
-log = structlog.get_logger()
 
 _METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
 
@@ -37,16 +35,26 @@ def _end(response: Response) -> Response:
         status=response.status_code,
         source=g.get("source", "none"),
         seconds=seconds,
+        request_id=g.request_id,
         **({"code": code, "note": g.error_note} if code else {}),
     )
     return response
 
 
-def record(metrics: Metrics, *, method: str, route: str, status: int, source: str, seconds: float, **more: str) -> None:
+def record(
+    metrics: Metrics, *, method: str, route: str, status: int, source: str, seconds: float, request_id: str, **more: str
+) -> None:
     """Count a request that was answered, and tell of it. ``more`` goes into the line; a ``code`` is counted too."""
     metrics.answered(route, status, source, seconds)
     if "code" in more:
         metrics.refused(more["code"])
-    if source != "none":
-        metrics.accounts_served(source)
-    log.info("request", method=method, route=route, status=status, source=source, milliseconds=round(seconds * 1000, 2), **more)
+    tell(
+        "request",
+        method=method,
+        route=route,
+        status=status,
+        source=source,
+        milliseconds=round(seconds * 1000, 2),
+        request_id=request_id,
+        **more,
+    )

@@ -57,6 +57,38 @@ def test_a_line_is_json_with_time_level_event_and_what_belongs_to_the_request(lo
     }  # fmt: skip
 
 
+SAID = [
+    {"method": "GET", "status": 200, "milliseconds": 0.25},
+    {"request_id": JWT},
+    {"request_id": JWT[:12]},
+    {"note": f"Bearer {JWT}"},
+    {"note": "https://user:password@example.com"},
+    {"token": "short"},
+    {"session_cookie": "x"},
+    {"note": "x" * 600},
+    {"note": "half of an emoji: \ud83d"},
+    {"status": 2**70},
+]
+
+
+@pytest.mark.parametrize("said", SAID, ids=repr)
+def test_the_short_way_to_a_line_says_what_the_long_way_says(log, lines, said):
+    log.info("request", **said)
+    logs.tell("request", **said)
+
+    long, short = lines()
+    del long["timestamp"], short["timestamp"]
+    assert short == long
+
+
+def test_the_short_way_keeps_the_level(lines):
+    logs.configure("warning")
+
+    logs.tell("request", status=200)
+
+    assert lines() == []
+
+
 def test_a_line_below_the_level_is_not_written(log, lines):
     log.debug("loud")
 

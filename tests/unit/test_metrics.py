@@ -43,7 +43,6 @@ def test_an_answer_is_counted_and_timed(metrics):
 
 
 def test_each_event_has_its_counter(metrics):
-    metrics.accounts_served("stale")
     metrics.refused("token_expired")
     metrics.upstream_called("identities", "timeout", 3.0)
     metrics.upstream_retried("identities")
@@ -55,7 +54,6 @@ def test_each_event_has_its_counter(metrics):
 
     told = samples(metrics.render())
     for key in [
-        ("served_total", "stale"),
         ("refusals_total", "token_expired"),
         ("upstream_calls_total", "identities", "timeout"),
         ("upstream_seconds_count", "identities"),
@@ -114,7 +112,6 @@ def test_a_word_from_outside_makes_no_series(words):
     metrics = Metrics()
     for word in words:
         metrics.answered(word, 200, word, 0.1)
-        metrics.accounts_served(word)
         metrics.refused(word)
         metrics.upstream_called(word, word, 0.1)
         metrics.upstream_retried(word)
