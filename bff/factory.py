@@ -24,6 +24,7 @@ from bff.web.metering import metering, requires_metrics_token
 from bff.web.observing import observe
 from bff.web.problems import speak_problems
 from bff.web.queries import refuse_unreadable_queries
+from bff.web.repeats import Repeats
 from bff.web.request_id import carry_request_ids
 
 if TYPE_CHECKING:
@@ -46,10 +47,12 @@ class Application(Flask):
 
 def _fronted(application: "WSGIApplication", services: Services) -> "WSGIApplication":
     """Flask, and what stands before it; a request passes the last one first."""
-    application = Express(application, services)
+    application = Gate(Express(application, services), PERMITS)
+    if services.micro_cache:
+        application = Repeats(application, services, services.micro_cache)
     if hops := services.settings.trusted_proxies:
         application = ProxyFix(application, x_for=hops, x_proto=hops, x_host=0, x_port=0)
-    return Gate(application, PERMITS)
+    return application
 
 
 def create_app(settings: Settings | None = None) -> Flask:

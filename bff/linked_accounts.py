@@ -129,13 +129,12 @@ class LinkedAccounts:
         self._room = WaitingRoom(waiting_places, watched=observer.waiting)
         self._flights: SingleFlight[Found] = SingleFlight(self._room)
 
-    def of(self, session: Session, deadline: Deadline, *, refresh: bool = False, seen: Recollection | None = None) -> Answer:
-        """The accounts linked to the session's user.
+    def of(self, session: Session, deadline: Deadline, *, refresh: bool = False) -> Answer:
+        """The accounts linked to the session's user. ``refresh`` asks for an answer no older than two seconds.
 
-        ``refresh`` asks for an answer no older than two seconds; ``seen`` is what `recall` told a moment ago. Raises
-        TokenRefused, UserBlocked, or a GenAuthTrouble when nothing may stand in.
+        Raises TokenRefused, UserBlocked, or a GenAuthTrouble when nothing may stand in.
         """
-        seen = seen or self.recall(session)
+        seen = self._recall(session)
         asked_since = self._clock() - _REFRESHABLE_SECONDS if refresh else float("-inf")
         if found := self._fresh(session, seen, asked_since, Source.CACHE):
             return self._answer(found)
@@ -147,12 +146,7 @@ class LinkedAccounts:
             self._changed(session.user_id)
         return self._answer(found, self._forward(seen, refresh=refresh))
 
-    def remembered(self, session: Session, seen: Recollection) -> Answer | None:
-        """What `of` would answer from memory, None where it would ask."""
-        found = self._fresh(session, seen, float("-inf"), Source.CACHE)
-        return self._answer(found) if found else None
-
-    def recall(self, session: Session) -> Recollection:
+    def _recall(self, session: Session) -> Recollection:
         """What is known of the session's user and token. One round trip; raises TokenRefused or UserBlocked."""
         self._refusals.check(session.digest)
         seen = self._cache.recall(session)
@@ -222,7 +216,7 @@ class LinkedAccounts:
     def _stand_in(self, session: Session, trouble: GenAuthTrouble) -> Answer:
         """The last good answer, for a token that GenAuth accepted within the stale window and has not refused since."""
         # Looked up again: while we waited, somebody may have learned that the token is refused.
-        seen = self.recall(session)
+        seen = self._recall(session)
         horizon = self._clock() - self._lifetimes.ttl - self._lifetimes.stale
         if seen.entry is None or seen.entry.at < horizon or self._accepted_at(session, seen) < horizon:
             raise trouble

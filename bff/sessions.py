@@ -108,17 +108,6 @@ class Sessions:
             raise SessionExpired(note="expired")
         return Session(acceptance.user_id, expires_at, token, name.hexdigest())
 
-    def known(self, token: str) -> Session | None:
-        """The session of a token that `of` would let in without verifying it; None for any other."""
-        try:
-            name = hashlib.sha256(token.encode("ascii"))
-        except UnicodeEncodeError:
-            return None
-        acceptance = self._recall(name.digest())
-        if acceptance is None or acceptance.expires_at is None or acceptance.expires_at <= self._clock():
-            return None
-        return Session(acceptance.user_id, acceptance.expires_at, token, name.hexdigest())
-
     def recognises(self, token: str) -> bool:
         """Whether the token was genuine when it was last here, however long ago that is; asks nobody."""
         return self._accepted.get(hashlib.sha256(token.encode(errors="replace")).digest()) is not None

@@ -5,12 +5,15 @@ sends a cookie by itself, so a request that relies on one must show that a page 
 """
 
 import time
+from collections.abc import Mapping
+from typing import Any
 
 from flask import g, request
 
 from bff.deadline import Deadline
 from bff.errors import CsrfHeaderMissing, InvalidRequest, OriginNotAllowed, TokenInvalid, TokenMissing
 from bff.gate import ARRIVED
+from bff.services import Services
 from bff.sessions import Session
 from bff.web.addresses import counted_address
 from bff.web.context import services
@@ -28,17 +31,22 @@ def requires_session() -> None:
     if request.method == "OPTIONS":
         return
     bff = services()
-    g.deadline = Deadline(request.environ.get(ARRIVED, time.monotonic()) + bff.settings.request_deadline_seconds)
+    g.deadline = deadline_of(request.environ, bff)
     try:
-        g.token = bearer() or _cookie(bff.settings.session_cookie_name, bff.settings.cors_origins)
-        if not g.token:
-            raise TokenMissing
-        g.session = _session(g.token)
+        token = bearer() or _cookie(bff.settings.session_cookie_name, bff.settings.cors_origins)
     except InvalidRequest as error:
         error.headers = _MISSENT
         raise
+    if not token:
+        raise TokenMissing
+    g.session = admitted(bff, token, request.remote_addr, g.deadline)
     if bff.user_limit:
         g.standing = bff.user_limit.hit(g.session.user_id)
+
+
+def deadline_of(environ: Mapping[str, Any], bff: Services) -> Deadline:
+    """When a request has to be answered, counted from its arrival."""
+    return Deadline(environ.get(ARRIVED, time.monotonic()) + bff.settings.request_deadline_seconds)
 
 
 def bearer() -> str | None:
@@ -69,20 +77,23 @@ def _cookie(name: str | None, origins: tuple[str, ...]) -> str | None:
     return sent[0]
 
 
-def _session(token: str) -> Session:
-    """Whose session it is. An address from which too many bad tokens came has to wait with tokens that we do not know.
+def admitted(bff: Services, token: str, address: str | None, deadline: Deadline) -> Session:
+    """Whose session it is. An ``address`` from which too many bad tokens came has to wait with tokens that we do not know.
 
     Those that were good here before are asked about as ever: neighbours behind one address do not lock each other out.
     """
-    bff = services()
     limit = bff.address_limit
-    if limit is None or bff.sessions.recognises(token):
-        return bff.sessions.of(token, g.deadline)
-    address = counted_address(request.remote_addr)
-    limit.check(address)
     try:
-        return bff.sessions.of(token, g.deadline)
-    except TokenInvalid:
-        # An expired token was a good one, and costs nobody a call: no reason to suspect an address.
-        limit.hit(address)
+        if limit is None or bff.sessions.recognises(token):
+            return bff.sessions.of(token, deadline)
+        counted = counted_address(address)
+        limit.check(counted)
+        try:
+            return bff.sessions.of(token, deadline)
+        except TokenInvalid:
+            # An expired token was a good one, and costs nobody a call: no reason to suspect an address.
+            limit.hit(counted)
+            raise
+    except InvalidRequest as error:
+        error.headers = _MISSENT
         raise

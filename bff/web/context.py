@@ -2,16 +2,13 @@
 
 from typing import cast
 
-from flask import current_app, g, request
+from flask import current_app, g
 
-from bff.cache import Recollection
 from bff.deadline import Deadline
 from bff.services import Services
 from bff.sessions import Session
 
 _KEY = "linked-accounts"
-# What `express` learned from Redis before it handed the request on: nobody asks twice about one request.
-SEEN = "linked_accounts.seen"
 
 
 def provide(app_extensions: dict[str, object], services: Services) -> None:
@@ -27,11 +24,6 @@ def services() -> Services:
 def deadline() -> Deadline:
     """When this request must be answered, counted from its arrival."""
     return cast("Deadline", g.deadline)
-
-
-def seen() -> Recollection | None:
-    """What is known of the session's user and token, if somebody has looked already."""
-    return cast("Recollection | None", request.environ.get(SEEN))
 
 
 def session() -> Session:

@@ -7,10 +7,10 @@ from flask_smorest import Blueprint
 from marshmallow import ValidationError
 
 from bff.errors import InvalidRequest
-from bff.microcache import KEEP, Keepsake
-from bff.web.context import deadline, seen, services, session
+from bff.microcache import KEEP
+from bff.web.context import deadline, services, session
 from bff.web.documenting import documents_problems
-from bff.web.presenting import body, headers, language
+from bff.web.presenting import answered, language
 from schemas.linked_accounts import HEADERS, PARAMETERS, LinkedAccountsQuerySchema, LinkedAccountsSchema
 
 me = Blueprint("me", __name__, description="What belongs to the person whose session token is sent.")
@@ -26,24 +26,19 @@ _QUERY = LinkedAccountsQuerySchema()
 def linked_accounts() -> Response:
     """The outside accounts that this person has linked."""
     include = _include(tuple(request.args.getlist("include")))
-    bff = services()
-    bff.providers.freshen(g.token)
-    fresh = bool(request.cache_control.no_cache)
-    answer = bff.linked_accounts.of(session(), deadline(), refresh=fresh, seen=seen())
-    g.source = answer.source
-    content, etag = body(
-        answer,
-        g.token,
-        language(request.headers.get("Accept-Language", "")),
-        bff.providers.catalogue(deadline()),
-        bff.metrics,
+    said = answered(
+        services(),
+        session(),
+        deadline(),
+        spoken=language(request.headers.get("Accept-Language", "")),
         identities="identities" in include,
+        refresh=bool(request.cache_control.no_cache),
     )
-    if answer.good_until:
-        request.environ[KEEP] = Keepsake(session(), answer.entry.at, answer.entry.fresh_until, answer.good_until)
-    response = Response(content, headers=headers(answer, etag))
+    g.source = said.source
+    request.environ[KEEP] = said.keepsake
+    response = Response(said.body, headers=said.headers)
     # Not werkzeug's make_conditional, which would answer conditions that are none of ours: 412 to an If-Match.
-    if request.if_none_match.contains_weak(etag):
+    if request.if_none_match.contains_weak(said.etag):
         response.status_code = 304
     return response
 

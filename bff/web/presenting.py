@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import blake2b
+from typing import NamedTuple
 
 import msgspec
 import orjson
@@ -12,14 +13,40 @@ from werkzeug.datastructures import LanguageAccept
 from werkzeug.http import parse_accept_header
 
 from bff.accounts import LinkedAccount
+from bff.deadline import Deadline
 from bff.guarding import Observer, tell
 from bff.leaks import LeakGuard
 from bff.linked_accounts import Answer, Source
+from bff.microcache import Keepsake
 from bff.providers import Catalogue, Language
+from bff.services import Services
+from bff.sessions import Session
 from schemas.linked_accounts import LinkedAccountSchema, MetaSchema
 
 _ACCOUNTS = LinkedAccountSchema(many=True)
 _META = MetaSchema()
+
+
+class Said(NamedTuple):
+    """A success: what goes out, and ``keepsake``, under which it may be said again."""
+
+    body: bytes
+    headers: list[tuple[str, str]]
+    etag: str
+    source: Source
+    keepsake: Keepsake | None
+
+
+def answered(
+    bff: Services, session: Session, deadline: Deadline, *, spoken: Language, identities: bool, refresh: bool = False
+) -> Said:
+    """The answer to the one question. Raises what `LinkedAccounts.of` raises."""
+    bff.providers.freshen(session.token)
+    answer = bff.linked_accounts.of(session, deadline, refresh=refresh)
+    catalogue = bff.providers.catalogue(deadline)
+    content, etag = body(answer, session.token, spoken, catalogue, bff.metrics, identities=identities)
+    keepsake = Keepsake(session, answer.entry.at, answer.entry.fresh_until, answer.good_until) if answer.good_until else None
+    return Said(content, headers(answer, etag), etag, answer.source, keepsake)
 
 
 def body(

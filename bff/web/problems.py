@@ -1,6 +1,7 @@
 """Every error as problem details (RFC 9457), the framework's own included. Nobody else's text slips out."""
 
 from collections.abc import Iterator
+from http import HTTPStatus
 from math import ceil
 from urllib.parse import quote
 
@@ -35,23 +36,34 @@ def problem_type(code: str) -> str:
     return f"/problems/{code.replace('_', '-')}"
 
 
-def problem(error: BffError, status: int | None = None) -> Response:
-    """The answer for one of our errors; ``status`` overrides its own for the framework's rarer ones."""
-    g.error_code, g.error_note = error.code, error.note
+def told(error: BffError, instance: str, request_id: str, status: int | None = None) -> tuple[str, list[tuple[str, str]], bytes]:
+    """Status line, headers and body for one of our errors; ``status`` overrides its own for the framework's rarer ones."""
+    code = status or error.status
     body = {
         "type": problem_type(error.code),
         "title": error.title,
-        "status": status or error.status,
+        "status": code,
         "code": error.code,
-        "instance": _instance(),
-        "request_id": g.request_id,
+        "instance": instance,
+        "request_id": request_id,
     }
     if error.detail:
         body["detail"] = error.detail
-    response = Response(orjson.dumps(_SCHEMA.dump(body)), status or error.status, content_type=CONTENT_TYPE)
-    response.headers["Cache-Control"] = "private, no-store"
-    response.headers.extend(_headers(error))
-    return response
+    headers = [("Content-Type", CONTENT_TYPE), ("Cache-Control", "private, no-store"), *_headers(error)]
+    return f"{code} {HTTPStatus(code).phrase}", headers, orjson.dumps(_SCHEMA.dump(body))
+
+
+def problem(error: BffError, status: int | None = None) -> Response:
+    """The same as Flask's answer."""
+    g.error_code, g.error_note = error.code, error.note
+    line, headers, body = told(error, _instance(), g.request_id, status)
+    return Response(body, line, headers)
+
+
+def defect(exc: Exception) -> InternalError:
+    """What an exception that should not be is to the caller; our log hears more."""
+    log.error("defect", exc_info=exc)
+    return InternalError(note=type(exc).__name__)
 
 
 def _headers(error: BffError) -> Iterator[tuple[str, str]]:
@@ -78,8 +90,7 @@ def _framework_problem(exc: HTTPException) -> Response:
 
 
 def _defect(exc: Exception) -> Response:
-    log.error("defect", exc_info=exc)
-    return problem(InternalError(note=type(exc).__name__))
+    return problem(defect(exc))
 
 
 def _instance() -> str:

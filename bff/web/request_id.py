@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from flask import Flask, Response, g, request
 from structlog.contextvars import bind_contextvars, clear_contextvars
@@ -10,6 +10,7 @@ from structlog.contextvars import bind_contextvars, clear_contextvars
 from bff.web import presented
 
 HEADER = "X-Request-Id"
+_WORDS = re.compile(r"[\s,;=]+")
 _ACCEPTABLE = re.compile(r"[A-Za-z0-9._-]{8,128}", re.ASCII)
 
 
@@ -27,6 +28,13 @@ def carried(offered: str, credentials: Iterable[str] = ()) -> str:
     if offered and _ACCEPTABLE.fullmatch(offered) and not presented.repeats(offered, credentials):
         return offered
     return os.urandom(16).hex()
+
+
+def of_environ(environ: Mapping[str, str]) -> str:
+    """The id of a request that Flask has not seen."""
+    offered = environ.get("HTTP_X_REQUEST_ID", "")
+    sent = f"{environ.get('HTTP_AUTHORIZATION', '')};{environ.get('HTTP_COOKIE', '')}" if offered else ""
+    return carried(offered, _WORDS.split(sent))
 
 
 def _begin() -> None:

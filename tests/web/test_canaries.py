@@ -140,15 +140,16 @@ def test_a_session_token_that_genauth_sends_back_is_not_shown_to_anybody(genauth
         assert token not in ask(headers={"Authorization": f"Bearer {token}"}).text
 
 
-def test_a_defect_tells_no_token(client, app_with, genauth, capfdbinary):
+@pytest.mark.parametrize("way", [{}, {"If-None-Match": "x"}], ids=["plain", "conditional"])
+def test_a_defect_tells_no_token(client, app_with, genauth, capfdbinary, monkeypatch, way):
     token = genauth.token("mei")
     app = app_with(LOG_LEVEL="debug")
 
-    def broken():
+    def broken(*_, **__):
         raise ValueError(f"could not handle {token}")
 
-    app.view_functions["me.linked_accounts"] = broken
-    response = app.test_client().get(PATH, headers={"Authorization": f"Bearer {token}"})
+    monkeypatch.setattr("bff.linked_accounts.LinkedAccounts.of", broken)
+    response = app.test_client().get(PATH, headers={"Authorization": f"Bearer {token}"} | way)
 
     assert response.status_code == 500
     assert token not in response.text + str(response.headers) + capfdbinary.readouterr().out.decode()

@@ -6,6 +6,7 @@ import time
 import pytest
 
 PATH = "/me/linked-accounts"
+IDENTITIES = "/api/v3/get-identities"
 # What tells the time, or the request.
 ALIVE = {"Age", "Cache-Status", "Date", "RateLimit", "X-Request-Id"}
 
@@ -104,6 +105,62 @@ def test_the_short_way_says_what_the_long_way_says(express_with, sign_in, asked,
         assert third.headers["X-Request-Id"] == asked["X-Request-Id"]
 
 
+FAILURES = {
+    "GenAuth is down": lambda genauth, _: genauth.trouble(path=IDENTITIES, status=500),
+    "GenAuth asks for a pause": lambda genauth, _: genauth.trouble(path=IDENTITIES, status=429, retry_after=7),
+    "GenAuth speaks nonsense": lambda genauth, _: genauth.trouble(path=IDENTITIES, malformed="html"),
+    "GenAuth sends us elsewhere": lambda genauth, _: genauth.trouble(path=IDENTITIES, status=302),
+    "GenAuth hangs": lambda genauth, _: genauth.trouble(path=IDENTITIES, ending="hang"),
+    "GenAuth refuses the token": lambda genauth, token: genauth.revoke(token),
+    "the user is blocked": lambda genauth, _: genauth.block("mei"),
+    "the signing keys are away": lambda genauth, _: genauth.trouble(path="/oidc/.well-known/jwks.json", status=500),
+}
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("fails", FAILURES.values(), ids=FAILURES.keys())
+def test_the_short_way_fails_as_the_long_way_does(app_with, genauth, fails, method):
+    """Each way in a service of its own, for a failure may be remembered."""
+    token = genauth.token("mei")
+    fails(genauth, token)
+    impatient = {
+        "UPSTREAM_CONNECT_SECONDS": "0.5",
+        "UPSTREAM_DEADLINE_SECONDS": "0.5",
+        "REQUEST_DEADLINE_SECONDS": "1",
+        "RATE_LIMIT": "100/minute",
+    }
+    here, there = (app_with(GENAUTH_APP_ID=genauth.app_id, **impatient) for _ in range(2))
+
+    short = ask(here, method=method, Authorization=f"Bearer {token}")
+    long = ask(there, long_way(there), method=method, Authorization=f"Bearer {token}")
+
+    assert short.status_code >= 400
+    assert said(short) == said(long)
+
+
+@pytest.mark.parametrize("token", ["x" * 9000, "x.y.z", "linked-accounts", "ü", "a=b"])
+def test_the_short_way_refuses_as_the_long_way_does(app, token):
+    headers = {"Authorization": f"Bearer {token}", "X-Request-Id": "a-request-of-mine"}
+
+    short, long = ask(app, **headers), ask(app, long_way(app), **headers)
+
+    assert short.status_code in {400, 401}
+    assert said(short) == said(long)
+
+
+def test_the_short_way_limits_as_the_long_way_does(app_with, sign_in):
+    app = app_with(RATE_LIMIT="3/minute")
+    headers = sign_in("mei")
+
+    answers = [ask(app, application, **headers) for application in (None, long_way(app), None, None, long_way(app))]
+
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429, 429]
+    assert [answer.headers["RateLimit"].partition(";t=")[0] for answer in answers] == [
+        f'"user";r={left}' for left in (2, 1, 0, 0, 0)
+    ]
+    assert said(answers[3]) == said(answers[4])
+
+
 def test_a_repeated_question_reaches_neither_flask_nor_redis(express_with, sign_in, stored):
     app = express_with()
     headers = sign_in("mei")
@@ -117,7 +174,7 @@ def test_a_repeated_question_reaches_neither_flask_nor_redis(express_with, sign_
     assert stored.info("commandstats")["cmdstat_mget"]["calls"] == reads
 
 
-def test_redis_is_asked_once_about_a_request_that_is_handed_on(app_with, sign_in, stored):
+def test_redis_is_asked_twice_about_what_has_to_be_asked_for(app_with, sign_in, stored):
     app = app_with(CACHE_TTL_SECONDS="1")
     headers = sign_in("mei")
     ask(app, **headers)
@@ -131,13 +188,12 @@ def test_redis_is_asked_once_about_a_request_that_is_handed_on(app_with, sign_in
     assert stored.info("commandstats")["cmdstat_mget"]["calls"] == 2
 
 
-def test_a_remembered_answer_does_not_reach_flask(app_with, sign_in, monkeypatch):
-    app = app_with()
-    headers = sign_in("mei")
-    ask(app, **headers)
+def test_a_plain_question_does_not_reach_flask(app, sign_in, monkeypatch):
+    ask(app, path="/livez")  # and with it the contract that every answer is held to
     monkeypatch.setattr(app, "full_dispatch_request", pytest.fail)
+    headers = sign_in("mei")
 
-    assert ask(app, **headers).status_code == 200
+    assert [ask(app, **headers).status_code for _ in range(2)] == [200, 200]
 
 
 def test_nothing_is_kept_beyond_the_tokens_end(express_with, genauth):

@@ -1,0 +1,23 @@
+"""What stands in front of Flask knows of a request: its environ (PEP 3333), and whether it is the question and nothing else."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+Environ = dict[str, Any]
+Headers = list[tuple[str, str]]
+Application = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
+
+PATH = "/me/linked-accounts"
+_METHODS = frozenset({"GET", "HEAD"})
+# A fresh answer is asked for, or there is more to the request than a question.
+_MORE = frozenset({"HTTP_CACHE_CONTROL", "HTTP_PRAGMA", "HTTP_TRANSFER_ENCODING", "HTTP_RANGE", "HTTP_IF_RANGE"})
+
+
+def is_bare(environ: Environ) -> bool:
+    """Whether this is a GET or HEAD of `PATH` without a body, to which any answer of late will do."""
+    return (
+        environ["PATH_INFO"] == PATH
+        and environ["REQUEST_METHOD"] in _METHODS
+        and environ.get("CONTENT_LENGTH", "0") in {"", "0"}
+        and _MORE.isdisjoint(environ)
+    )
