@@ -8,6 +8,7 @@ The path of a request for ``GET /me/linked-accounts``:
     web.request_id · web.observing      an id, and in the end one log line and one metric
     web.auth                            the session token, from header or cookie
     sessions                            whose it is: a memo, else `access_tokens` (JWKS) or `introspection`
+      keyset ─ keysource ─ keyshelf       GenAuth's signing keys, and those of last time
     ratelimit                           not too often
     linked_accounts                     the use case
       cache ─ store ─ backends            what is remembered, sealed, in Redis; one round trip
