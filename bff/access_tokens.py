@@ -149,7 +149,7 @@ def _canonical(part: str) -> bytes:
 
 
 def _object(data: bytes) -> dict[str, Any]:
-    value = json.loads(data.decode("utf-8"), object_pairs_hook=_without_doubles, parse_constant=_refuse)
+    value = _JSON.decode(data.decode("utf-8"))
     if not isinstance(value, dict):
         raise ValueError  # noqa: TRY004 - the caller tells no kinds of malformed apart
     return value
@@ -164,6 +164,9 @@ def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse(_nan_or_infinity: str) -> None:
     raise ValueError
+
+
+_JSON = json.JSONDecoder(object_pairs_hook=_without_doubles, parse_constant=_refuse)
 
 
 def _demand(truth: object, note: str) -> None:

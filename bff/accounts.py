@@ -3,16 +3,15 @@
 GenAuth reports identity *records*, people see *accounts*; `link` is the door between the two.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class Profile:
+class Profile(Struct, frozen=True):
     """What a provider says of the person, every field optional. Named as GenAuth names them (genauth-api.md 2.4)."""
 
     nickname: str | None = None
@@ -22,8 +21,7 @@ class Profile:
     photo: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(Struct, frozen=True):
     """One identity record of GenAuth, without its tokens, which have no field here."""
 
     identity_id: str | None
@@ -32,7 +30,7 @@ class Identity:
     type: str | None = None
     user_id_in_idp: str | None = None
     connection_ids: tuple[str, ...] = ()
-    profile: Profile = field(default=Profile())
+    profile: Profile = Profile()
 
     @property
     def account_id(self) -> str | None:
@@ -67,6 +65,8 @@ class LinkedAccount(Struct, frozen=True, array_like=True):
 
 # The id that is the same in all of a provider's applications speaks best for the account, the per-application one least.
 _SPOKESMEN = {"unionid": 0, "union_id": 0, "primary": 1, "generic": 1, "user_id": 2, "openid": 3, "open_id": 3}
+
+_NOT_IN_URLS = re.compile(r"""[ "'<>\\]""")  # of what is printable
 
 
 def link(identities: Iterable[Identity]) -> list[LinkedAccount]:
@@ -122,7 +122,7 @@ def masked(email: str | None) -> str | None:
 
 def safe_avatar(url: str | None) -> str | None:
     """The URL when a page may load it as an image: https, a host, no credentials, no blanks; else None."""
-    if not url or len(url) > 2048 or any(c.isspace() or not c.isprintable() or c in "\"'<>\\" for c in url):
+    if not url or len(url) > 2048 or not url.isprintable() or _NOT_IN_URLS.search(url):
         return None
     try:
         parts = urlsplit(url)

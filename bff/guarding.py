@@ -28,9 +28,9 @@ def tell(stopped: Iterable[str], observer: Observer) -> None:
 
 def guarded(accounts: Iterable[LinkedAccount], secrets: Iterable[str]) -> tuple[list[LinkedAccount], Sequence[str]]:
     """The accounts with every field that holds one of ``secrets`` made None, and the names of those fields."""
-    guard = LeakGuard(secrets)
-    cleaned, stopped = guard.clean([_named(account) for account in accounts])
-    return [_account(fields) for fields in cleaned], stopped
+    looked_at = list(accounts)
+    cleaned, stopped = LeakGuard(secrets).clean([_named(account) for account in looked_at])
+    return [_account(fields) for fields in cleaned] if stopped else looked_at, stopped
 
 
 def _named(account: LinkedAccount) -> dict[str, Any]:

@@ -17,7 +17,6 @@ _SHORTEST = 8
 _LAYERS = 3
 _ESCAPE = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|(.))", re.DOTALL)
 _CONTROLS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
-_URL_ALPHABET = str.maketrans("-_", "+/")
 
 
 class LeakGuard:
@@ -66,24 +65,27 @@ class _Needles:
         base64: set[str] = set()
         for reading in _readings(text):
             plain.update(needle for needle in self.plain if needle in reading)
-            standard = reading.translate(_URL_ALPHABET)
+            standard = reading.replace("-", "+").replace("_", "/")  # of the two alphabets of RFC 4648
             base64.update(needle for needle in self.base64 if needle in standard)
         return _Needles(plain, base64) if plain or base64 else None
 
 
-def _texts(value: object) -> Iterator[str]:
-    match value:
-        case str():
-            yield value
-        case dict():
-            for key, item in value.items():
-                yield str(key)
-                yield from _texts(item)
-        case list() | tuple():
-            for item in value:
-                yield from _texts(item)
-        case int() | float() if not isinstance(value, bool):
-            yield str(value)
+def _texts(value: object) -> list[str]:
+    """Every text and number in it, keys too, in any order."""
+    texts: list[str] = []
+    stack = [value]
+    while stack:
+        match stack.pop():
+            case str() as text:
+                texts.append(text)
+            case dict() as members:
+                texts.extend(map(str, members))
+                stack.extend(members.values())
+            case list() | tuple() as items:
+                stack.extend(items)
+            case int() | float() as number if not isinstance(number, bool):
+                texts.append(str(number))
+    return texts
 
 
 def _without(needles: _Needles, value: Any, path: str, stopped: dict[str, None]) -> Any:  # noqa: ANN401 - any JSON-like value

@@ -54,11 +54,13 @@ def json_value(text: str) -> object:
 
 def clean(value: object, longest: int | None = None) -> str | None:
     """A str without controls and half emoji, an int as its digits; None for blank, for anything else, and for the too long."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        value = str(value)
     if not isinstance(value, str):
-        return None
-    text = _CONTROLS.sub("", _HALVES.sub("\ufffd", value)).strip()
+        if not isinstance(value, int) or isinstance(value, bool):
+            return None
+        value = str(value)
+    if not value.isprintable():  # nearly everything is, and then there is none of them to look for
+        value = _CONTROLS.sub("", _HALVES.sub("\ufffd", value))
+    text = value.strip()
     return text if text and (longest is None or len(text) <= longest) else None
 
 
@@ -73,8 +75,28 @@ class Text(fields.Field[str | None]):
 
     def deserialize(self, value: object, *_: object, **__: object) -> str | None:
         """Never an error: what cannot be read is None, or ``otherwise``."""
-        text = clean(value, None if self._cut else self._longest)
-        return text[: self._longest].strip() if text else self._otherwise
+        text = clean(value)
+        if text is not None and len(text) > self._longest:
+            text = text[: self._longest].strip() if self._cut else None
+        return text or self._otherwise
+
+
+class FirstText(Text):
+    """The first that is readable: under its own name, or one of ``others`` (``customData.giteeName`` is in an object)."""
+
+    def __init__(self, longest: int, *others: str, cut: bool = False) -> None:
+        super().__init__(longest, cut=cut)
+        self._others = [other.rpartition(".") for other in others]
+
+    def deserialize(self, value: object, *where: Any, **_: object) -> str | None:  # noqa: ANN401 - any JSON
+        """Never an error: what cannot be read is None. The first readable one counts, even if it is too long."""
+        _name, data = where
+        for within, _dot, name in self._others:
+            if clean(value):
+                break
+            place = data.get(within) if within else data
+            value = place.get(name) if isinstance(place, dict) else None
+        return super().deserialize(value)
 
 
 class Texts(fields.Field[tuple[str, ...]]):
@@ -122,29 +144,10 @@ class ProfileSchema(AllowList):
     """What a provider says of the person; its tokens end here (genauth-api.md 2.3). The fallbacks are those of 2.4."""
 
     nickname = Text(LONGEST_NAME, cut=True)
-    name = Text(LONGEST_NAME, cut=True)
-    username = Text(LONGEST_NAME, cut=True)
+    name = FirstText(LONGEST_NAME, "customData.giteeName", cut=True)
+    username = FirstText(LONGEST_NAME, "customData.giteeLogin", "preferred_username", "preferredUsername", cut=True)
     email = Text(LONGEST_EMAIL)
-    photo = Text(LONGEST_URL)
-
-    @pre_load
-    def gather(self, raw: Mapping[str, Any], **_: object) -> dict[str, Any]:
-        """The first readable of the keys under which providers send a thing."""
-        custom = raw.get("customData")
-        custom = custom if isinstance(custom, dict) else {}
-        return {
-            "nickname": raw.get("nickname"),
-            "name": _first(raw.get("name"), custom.get("giteeName")),
-            "username": _first(
-                raw.get("username"), custom.get("giteeLogin"), raw.get("preferred_username"), raw.get("preferredUsername")
-            ),
-            "email": raw.get("email"),
-            "photo": _first(raw.get("photo"), raw.get("picture"), raw.get("avatar")),
-        }
-
-
-def _first(*values: object) -> object:
-    return next((value for value in values if clean(value)), None)
+    photo = FirstText(LONGEST_URL, "picture", "avatar")
 
 
 class ProfileField(fields.Field[dict[str, Any]]):

@@ -36,6 +36,8 @@ def asked_to_wait(answer: Answer, now: datetime | None = None) -> float | None:
     Both forms of RFC 9110 10.2.3: seconds and an HTTP date.
     """
     value = answer.headers.get("retry-after", "").strip()
+    if not value:
+        return None
     if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", value):
         return min(float(value), WAIT_AT_MOST)
     try:

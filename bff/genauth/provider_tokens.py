@@ -6,11 +6,13 @@ What we serve is an allow-list already; this is for the token that sits where no
 
 import re
 from collections.abc import Iterator
+from itertools import repeat
 
 from schemas.genauth import clean, json_value
 
 SHORTEST_SECRET = 8  # shorter ones would match by chance, and are none
 _DEEPEST_TEXT = 3  # JSON in a string in a string: a profile string that holds the provider's raw answer
+_PUNCTUATION = re.compile("[^a-z0-9]")
 
 _TOKENS = frozenset({"accesstoken", "refreshtoken", "idtoken"})
 _OAUTH = "oauth"
@@ -41,19 +43,22 @@ def _search(raw: object, where: str, texts: int) -> Iterator[str]:
     stack = [(raw, where, texts)]  # not recursion: depth is the sender's choice
     while stack:
         value, where, texts = stack.pop()
-        if isinstance(value, dict):
-            stack.extend((below, _under(key, where), texts) for key, below in value.items())
-        elif isinstance(value, list):
-            stack.extend((below, where, texts) for below in value)
-        elif isinstance(value, str):
+        if isinstance(value, str):
             if where != "elsewhere":
                 yield value
             if texts < _DEEPEST_TEXT and value.lstrip()[:1] in {"{", "["}:
                 stack.append((json_value(value), where, texts + 1))
+        elif isinstance(value, dict):
+            for key, below in value.items():
+                stack.append((below, _under(key, where), texts))
+        elif isinstance(value, list):
+            stack.extend(zip(value, repeat(where), repeat(texts), strict=False))
 
 
 def _under(key: str, where: str) -> str:
-    name = re.sub("[^a-z0-9]", "", key.lower())
+    name = key.lower()
+    if not (name.isascii() and name.isalnum()):  # most are, and need no cleaning
+        name = _PUNCTUATION.sub("", name)
     if name in _TOKENS:
         return "token"
     if name == _OAUTH:

@@ -9,14 +9,16 @@ import http.client
 import logging
 import ssl
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
+from urllib.parse import urlsplit
 
 import certifi
 import requests
 from requests.adapters import HTTPAdapter
-from requests.structures import CaseInsensitiveDict
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, Retry
 from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import ConnectionPool
 from urllib3.exceptions import HTTPError
 
 from bff.deadline import Deadline
@@ -56,10 +58,14 @@ class _SecurePool(HTTPSConnectionPool):
 
 
 class _Adapter(HTTPAdapter):
-    """requests' own, with our connections and a TLS context that is made once instead of being loaded per connection."""
+    """requests' own, with our connections and a TLS context that is made once instead of being loaded per connection.
+
+    What requests does per request for proxies, cookies and guessing a text's encoding is left out: we have none of them.
+    """
 
     def __init__(self, context: ssl.SSLContext, pool_size: int) -> None:
         self._context = context
+        self._pool_at = lru_cache(maxsize=_HOSTS)(self._new_pool_at)
         super().__init__(pool_connections=_HOSTS, pool_maxsize=pool_size, pool_block=False)
         # No retries, not even their bookkeeping; urllib3's would sleep for as long as Retry-After says, up to six hours.
         self.max_retries = Retry(total=False, redirect=False, respect_retry_after_header=False)
@@ -70,6 +76,27 @@ class _Adapter(HTTPAdapter):
 
     def cert_verify(self, conn: Any, *_: object) -> None:  # noqa: ANN401 - a pool
         conn.cert_reqs = "CERT_REQUIRED"
+
+    def get_connection_with_tls_context(self, request: requests.PreparedRequest, *_: object, **__: object) -> ConnectionPool:
+        address = urlsplit(request.url or "")
+        return self._pool_at(address.scheme, address.netloc)
+
+    def _new_pool_at(self, scheme: str, place: str) -> ConnectionPool:
+        request = requests.PreparedRequest()
+        request.url = f"{scheme}://{place}"
+        return super().get_connection_with_tls_context(request, verify=True)
+
+    def request_url(self, request: requests.PreparedRequest, *_: object) -> str:
+        return request.path_url
+
+    def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:  # noqa: ANN401 - urllib3's
+        response = requests.Response()
+        response.request, response.raw, response.status_code = req, resp, resp.status
+        return response
+
+    def close(self) -> None:
+        self._pool_at.cache_clear()
+        super().close()
 
 
 class Transport:
@@ -141,14 +168,16 @@ def _prepared(url: str, request: Request) -> requests.PreparedRequest:
             raise InternalError(note=f"a {name} that no header can carry")
     prepared = requests.PreparedRequest()
     prepared.method, prepared.url, prepared.body = request.method, url, request.body
-    prepared.headers = CaseInsensitiveDict(request.headers)
+    # A dict will do, and is copied at once; theirs is a case-insensitive one in Python.
+    prepared.headers = dict(request.headers)  # type: ignore[assignment]
     if request.body is not None:
         prepared.headers["Content-Length"] = str(len(request.body))
     return prepared
 
 
 def _read(response: requests.Response) -> Answer | BffError:
-    encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
+    headers = {name.lower(): value for name, value in response.raw.headers.itermerged()}
+    encoding = headers.get("content-encoding", "identity").strip().lower()
     if encoding not in {"", "identity"}:
         return GenAuthMalformed(note=f"HTTP {response.status_code}, compressed though we asked for plain")
     parts: list[bytes] = []
@@ -158,7 +187,6 @@ def _read(response: requests.Response) -> Answer | BffError:
         size += len(part)
         if size > BODY_AT_MOST:
             return UnreadableData(note=f"HTTP {response.status_code}, more than {BODY_AT_MOST} bytes")
-    headers = {name.lower(): value for name, value in response.headers.items()}
     return Answer(response.status_code, headers, b"".join(parts))
 
 

@@ -114,7 +114,7 @@ def _load(schema: Schema, raw: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _identity(row: dict[str, Any]) -> Identity:
-    return Identity(**{**row, "profile": Profile(**row["profile"])})
+    return Identity(**row | {"profile": Profile(**row["profile"])})
 
 
 def _presentable(source: ExtIdp) -> ExtIdp:

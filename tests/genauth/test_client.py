@@ -3,11 +3,11 @@
 import base64
 import threading
 import time
-from dataclasses import replace
 from urllib.parse import parse_qs
 
 import pytest
 import structlog
+from msgspec.structs import replace
 
 from bff.deadline import Deadline
 from bff.errors import (

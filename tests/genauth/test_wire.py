@@ -33,6 +33,7 @@ from bff.genauth.wire import (
     read_ext_idps,
     read_identities,
 )
+from schemas.genauth import clean
 
 TOKEN = "eyJhbGciOiJSUzI1NiJ9.canary-session-token.c2lnbmF0dXJl"
 
@@ -226,6 +227,30 @@ def test_a_row_is_read_leniently():
     assert identity == Identity(
         "62", "ext", "unknown", None, str(10**24), ("a", "7"), Profile(name="n" * 256, username="may", photo="https://p/1")
     )
+
+
+@pytest.mark.parametrize(
+    ("info", "profile"),
+    [
+        ({"name": " ", "customData": {"giteeName": "Mei"}}, Profile(name="Mei")),
+        ({"name": "Mei", "customData": {"giteeName": "other"}}, Profile(name="Mei")),
+        ({"customData": {"giteeLogin": "mei"}, "preferred_username": "other"}, Profile(username="mei")),
+        ({"customData": "mei", "preferred_username": [], "preferredUsername": "mei"}, Profile(username="mei")),
+        ({"photo": None, "picture": "\x00", "avatar": "https://p/1"}, Profile(photo="https://p/1")),
+        ({"photo": "x" * 3000, "picture": "https://p/1"}, Profile()),
+    ],
+)
+def test_providers_send_a_thing_under_several_names_and_the_first_readable_one_counts(info, profile):
+    row = {"identityId": "a", "userInfoInIdp": info}
+
+    assert read_identities(answer({"statusCode": 200, "data": row})).rows[0].profile == profile
+
+
+def test_no_control_and_no_half_of_an_emoji_is_kept():
+    controls = [*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
+
+    assert {clean(f"a{chr(point)}b") for point in controls} == {"ab"}
+    assert {clean(f"a{chr(point)}b") for point in range(0xD800, 0xE000)} == {"a\ufffdb"}
 
 
 @pytest.mark.parametrize("info", [None, "", "null", "[]", "{", "[" * 100_000, [], 7, True, "not json", '{"a":' * 5000])
