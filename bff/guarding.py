@@ -11,6 +11,8 @@ from bff.leaks import LeakGuard
 
 log = structlog.get_logger()
 
+_NAMES = frozenset(LinkedAccount.__struct_fields__ + LinkedIdentity.__struct_fields__)
+
 
 class Observer(Protocol):
     """Who counts leaks that were stopped."""
@@ -29,7 +31,7 @@ def tell(stopped: Iterable[str], observer: Observer) -> None:
 def guarded(accounts: Iterable[LinkedAccount], secrets: Iterable[str]) -> tuple[list[LinkedAccount], Sequence[str]]:
     """The accounts with every field that holds one of ``secrets`` made None, and the names of those fields."""
     looked_at = list(accounts)
-    cleaned, stopped = LeakGuard(secrets).clean([_named(account) for account in looked_at])
+    cleaned, stopped = LeakGuard(secrets).clean([_named(account) for account in looked_at], ours=_NAMES)
     return [_account(fields) for fields in cleaned] if stopped else looked_at, stopped
 
 

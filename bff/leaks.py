@@ -6,7 +6,7 @@ an allowed field, as in an avatar URL with ``?access_token=``. It knows nothing 
 
 import re
 from base64 import b64encode
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from functools import cached_property
 from typing import Any
 from urllib.parse import quote, unquote
@@ -25,11 +25,12 @@ class LeakGuard:
     def __init__(self, secrets: Iterable[str]) -> None:
         self._secrets = {secret for secret in secrets if len(secret) >= _SHORTEST}
 
-    def clean(self, value: Any) -> tuple[Any, tuple[str, ...]]:  # noqa: ANN401 - any JSON-like value
+    def clean(self, value: Any, *, ours: Collection[str] = ()) -> tuple[Any, tuple[str, ...]]:  # noqa: ANN401 - any JSON-like value
         """The value with every text or number that holds a secret made None, and the paths of those fields.
 
         A path such as ``linkedAccounts[].avatarUrl`` has neither values nor indexes: it may be logged. A key that holds a
-        secret is dropped with its value and told as ``*``. Nothing found, the value itself comes back.
+        secret is dropped with its value and told as ``*``, unless it is one of ``ours``, which tell nothing: a provider may
+        well send "identity_types" for a token. Nothing found, the value itself comes back.
         """
         if not self._secrets:
             return value, ()
@@ -38,7 +39,7 @@ class LeakGuard:
         if not found:
             return value, ()
         stopped: dict[str, None] = {}
-        return _without(found, value, "", stopped), tuple(stopped)
+        return _without(found, value, "", stopped, ours), tuple(stopped)
 
     def contains(self, text: bytes | str) -> bool:
         """Whether a secret appears in a finished answer, as it is or percent-encoded. Cheap enough for every answer."""
@@ -88,18 +89,18 @@ def _texts(value: object) -> list[str]:
     return texts
 
 
-def _without(needles: _Needles, value: Any, path: str, stopped: dict[str, None]) -> Any:  # noqa: ANN401 - any JSON-like value
+def _without(needles: _Needles, value: Any, path: str, stopped: dict[str, None], ours: Collection[str]) -> Any:  # noqa: ANN401
     match value:
         case dict():
             kept = {}
             for key, item in value.items():
-                if needles.found_in(str(key)):
+                if key not in ours and needles.found_in(str(key)):
                     stopped[f"{path}.*".lstrip(".")] = None
                 else:
-                    kept[key] = _without(needles, item, f"{path}.{key}".lstrip("."), stopped)
+                    kept[key] = _without(needles, item, f"{path}.{key}".lstrip("."), stopped, ours)
             return kept
         case list() | tuple():
-            return type(value)(_without(needles, item, f"{path}[]", stopped) for item in value)
+            return type(value)(_without(needles, item, f"{path}[]", stopped, ours) for item in value)
     if any(map(needles.found_in, _texts(value))):
         stopped[path] = None
         return None

@@ -76,6 +76,15 @@ def test_a_provider_that_is_a_secret_is_unknown():
     assert cleaned.provider == "unknown"
 
 
+@pytest.mark.parametrize("word", ["provider", "identities", "identity_types", "display_name", "connection_ids"])
+def test_a_token_that_reads_like_a_name_of_ours_does_no_harm(word):
+    (cleaned,), stopped = guarded([account(display_name=word)], [word])
+
+    assert cleaned.display_name is None
+    assert cleaned.identities == account().identities
+    assert stopped == ("[].display_name",)
+
+
 def test_secrets_in_lists_go_and_the_lists_stay_lists_of_texts():
     identity = LinkedIdentity("identity", SECRET, SECRET, ("connection", SECRET))
     (cleaned,), stopped = guarded([account(identity_types=("openid", SECRET), identities=(identity,))], [SECRET])
