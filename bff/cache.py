@@ -38,6 +38,7 @@ _LARGEST = 2 * 1024 * 1024  # GenAuth's answer may be 1 MiB; what is larger than
 _MODEST = 16 * 1024  # larger lists of accounts are rare, and not kept in memory
 _CHANGED_SECONDS = 60.0  # longer than a question that was on its way when the change came
 _CHANGES = 10_000
+_AT_ONCE = 256  # people who are answered at the same time: a miss needs its keys three times
 
 
 class Entry(Struct, frozen=True, array_like=True):
@@ -179,6 +180,7 @@ class AccountsCache:
         self._clock = clock
         self._copies: LastResort[Recollection] = LastResort(clock=clock)
         self._changes: Memo[str, float] = Memo(_CHANGES)  # those made here, which Redis may not have been told
+        self._known_keys = lru_cache(_AT_ONCE)(self._derived)
 
     def recall(self, session: Session) -> Recollection:
         """Everything known of the session's user and token. One round trip."""
@@ -246,8 +248,11 @@ class AccountsCache:
         return f"linked-accounts:1:{{{self._seal.name(self._app_id, user_id)}}}"
 
     def _keys(self, session: Session) -> Keys:
-        person = self._person(session.user_id)
-        return Keys(f"{person}:accounts", f"{person}:token:{self._seal.name('token', session.digest)}", f"{person}:changed")
+        return self._known_keys(session.user_id, session.digest)
+
+    def _derived(self, user_id: str, digest: str) -> Keys:
+        person = self._person(user_id)
+        return Keys(f"{person}:accounts", f"{person}:token:{self._seal.name('token', digest)}", f"{person}:changed")
 
     def _recollection(self, keys: Keys, values: Sequence[bytes | None]) -> Recollection:
         entry = self._open(keys.accounts, values[0], Entry)

@@ -95,5 +95,5 @@ class SecretSeal:
 
 def _digest(parts: Sequence[str], *, key: bytes) -> str:
     # Lengths first: ("ab", "c") and ("a", "bc") are different people.
-    framed = b"".join(b"%d:%b" % (len(part.encode()), part.encode()) for part in parts)
+    framed = b"".join([b"%d:%b" % (len(part), part) for part in map(str.encode, parts)])
     return urlsafe_b64encode(hashlib.blake2b(framed, key=key, digest_size=15).digest()).decode()
