@@ -98,7 +98,7 @@ def make_services(app: Flask, settings: Settings) -> Services:
         providers=Providers(
             genauth,
             settings.upstream_deadline_seconds,
-            Shelf(store, seal, f"linked-accounts:1:providers:{seal.name('providers', settings.genauth_app_id)}"),
+            Shelf(store, seal, f"la:2:providers:{seal.name('providers', settings.genauth_app_id)}"),
         ),
         user_limit=_limit("user", settings, store, seal, metrics),
         address_limit=_limit("address", settings, store, seal, metrics),
