@@ -13,7 +13,7 @@ class Attempts:
     because of somebody's forged token). A flood still gets one per 30 s.
 
     *Without any keys* nobody can be answered, so a second's trouble at boot must not cost thirty: retries follow after 1, 2, 4
-    and then every 8 seconds.
+    and then every 8 seconds. Keys off the shelf are nobody's answer to us: with them alone it is the same.
     """
 
     def __init__(self) -> None:

@@ -1,6 +1,6 @@
 """JSON Web Keys: which keys of a set may vouch for a token, and whether one did. The only module that knows PyJWT.
 
-Fetching and keeping the set is `keyset`'s; what a signed token must say is `access_tokens`'.
+Fetching and keeping the set is `keyset`'s, putting it away `keyshelf`'s; what a signed token must say is `access_tokens`'.
 """
 
 import re
@@ -18,6 +18,7 @@ LONGEST_KID = 256
 _MODULUS_BITS = range(2048, 8192 + 1)
 _NUMBER = re.compile(r"[A-Za-z0-9_-]{1,1400}", re.ASCII)
 _PRIVATE_MEMBER = "d"
+_MEMBERS = {"RSA": ("n", "e"), "EC": ("x", "y")}
 
 _JWS = jwt.PyJWS(algorithms=ALGORITHMS)
 
@@ -30,6 +31,14 @@ class Key:
     algorithm: str
     material: tuple[str, ...]
     public: AllowedPublicKeys = field(repr=False, compare=False)
+
+    @property
+    def jwk(self) -> dict[str, str]:
+        """The key as `usable_keys` reads it: its public members by name, and nothing else that came with it."""
+        shape = {"kty": "RSA"} if self.algorithm == "RS256" else {"kty": "EC", "crv": "P-256"}
+        named = {} if self.kid is None else {"kid": self.kid}
+        members = dict(zip(_MEMBERS[shape["kty"]], self.material, strict=True))
+        return {**shape, **named, "alg": self.algorithm, "use": "sig", **members}
 
     def signed(self, token: str) -> bool:
         """Whether this key's owner signed the token. Nothing else about the token is looked at.
@@ -76,7 +85,7 @@ def _usable(entry: object) -> Key | None:
     kid = entry.get("kid")
     if kid is not None and not acceptable_kid(kid):
         return None
-    shape, members = (_rsa, ("n", "e")) if entry["kty"] == "RSA" else (_p256, ("x", "y"))
+    shape, members = _rsa if entry["kty"] == "RSA" else _p256, _MEMBERS[entry["kty"]]
     numbers = [entry[member] for member in members if _is_number(entry.get(member))]
     return shape(kid, *numbers) if len(numbers) == len(members) else None
 

@@ -4,6 +4,12 @@ A key in hand never waits. One fetch runs at a time, in a thread of its own; onl
 to its deadline. While GenAuth is away the last good set serves on, however old; a newer set replaces it whole, so that withdrawn
 keys end at once. How often GenAuth is asked is `attempts`'; one fetch is `keysource`'s; what a usable key is, `jwks`'.
 
+A process that has no keys yet looks on the shelf (`keyshelf`) before its first fetch, so that known people wait neither for a
+GenAuth that is away nor for one that hangs. Shelved keys may say yes, never no: a token that they do not vouch for waits for
+GenAuth's own word and gets 503 without it. They count for no fetch, and serve until one succeeds, which starts at the very same
+time: a key that GenAuth withdrew while nobody here was looking is good for the moments that this takes, and only for a signature;
+whether GenAuth accepts the token is another question (`linked_accounts`).
+
 Build it in the process that uses it: a fetch under way at a fork is the parent's alone, and forgotten in the child.
 """
 
@@ -20,6 +26,7 @@ from bff.deadline import Deadline
 from bff.errors import BffError, GenAuthTimeout, GenAuthTrouble, GenAuthUnavailable, TokenInvalid
 from bff.gate import waiting
 from bff.jwks import Key
+from bff.keyshelf import KeyShelf, Shelved
 from bff.keysource import KeySource
 from bff.memo import Memo
 
@@ -38,13 +45,17 @@ REMEMBERED_UNKNOWN = 256
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """The keys of one fetch. ``asked_at`` is in epoch seconds, ``asked`` in monotonic ones; a new ``version`` has other keys."""
+    """The keys of one fetch. ``asked_at`` is in epoch seconds, ``asked`` in monotonic ones; a new ``version`` has other keys.
+
+    ``shelved``: another process fetched them.
+    """
 
     issuer: str
     by_kid: Mapping[str | None, Key]
     version: int
     asked_at: float
     asked: float
+    shelved: bool = False
 
     def find(self, kid: str | None) -> Key | None:
         """The key of that name; a token that names none gets the only key there is."""
@@ -60,6 +71,7 @@ class Keys:
 @dataclass(slots=True)
 class _Fetch:
     process: int = field(default_factory=os.getpid)
+    any_keys: threading.Event = field(default_factory=threading.Event)  # shelved ones, or it is done
     done: threading.Event = field(default_factory=threading.Event)
     failure: type[GenAuthTrouble] = GenAuthUnavailable
 
@@ -70,11 +82,15 @@ def in_a_thread(work: Callable[[], None]) -> None:
 
 
 class KeySet:
-    """The current keys, refreshed when they are old or one is missing. ``fetch_seconds`` bounds one fetch."""
+    """The current keys, refreshed when they are old or one is missing. ``fetch_seconds`` bounds one fetch.
+
+    On the ``shelf`` lies what serves until the first one succeeds; None where nobody may be trusted to have put it there.
+    """
 
     def __init__(
         self,
         source: KeySource,
+        shelf: KeyShelf | None = None,
         *,
         fetch_seconds: float = 3.0,
         clock: Callable[[], float] = time.time,
@@ -82,6 +98,7 @@ class KeySet:
         start: Callable[[Callable[[], None]], None] = in_a_thread,
     ) -> None:
         self._source = source
+        self._shelf = shelf
         self._fetch_seconds = fetch_seconds
         self._clock = clock
         self._monotonic = monotonic
@@ -96,8 +113,9 @@ class KeySet:
 
     @property
     def issuer(self) -> str | None:
-        """The ``iss`` of good tokens, None as long as nobody told it."""
-        return self._held.issuer if self._held else self._source.issuer
+        """The ``iss`` of good tokens, None as long as neither GenAuth nor a setting told it."""
+        held = self._in_hand(shelved=False)
+        return held.issuer if held else self._source.issuer
 
     @property
     def version(self) -> int:
@@ -109,25 +127,25 @@ class KeySet:
         """Seconds since the keys in hand were asked for, None before there are any."""
         return self._monotonic() - self._held.asked if self._held else None
 
-    def prefetch(self) -> None:
-        """Begin to fetch the first keys, so that the first person waits less. Neither waits nor raises."""
-        if self._held is None:
-            self._refresh()
-
-    def find(self, kid: str | None, issued_at: float, deadline: Deadline) -> tuple[Key, Keys]:
+    def find(self, kid: str | None, issued_at: float, deadline: Deadline, *, shelved: bool = True) -> tuple[Key, Keys]:
         """The key that a token of this kid and ``iat`` has to be signed with, and the set it is from.
 
-        Raises TokenInvalid when there is no such key, GenAuthUnavailable or GenAuthTimeout when that cannot be told now.
+        Raises TokenInvalid when there is no such key, GenAuthUnavailable or GenAuthTimeout when that cannot be told now. Not
+        ``shelved``: a key that GenAuth told this very process.
         """
-        held = self._held
+        held = self._in_hand(shelved=shelved)
         first = held is None
         if held is None:
-            held = self._first(deadline)
+            held = self._first(deadline, shelved=shelved)
+        elif held.shelved:
+            self._refresh()
         elif self._monotonic() - held.asked >= OLD_AFTER_SECONDS:
             self._refresh(unhurried=True)
         key = held.find(kid)
         if key is not None:
             return key, held
+        if held.shelved:
+            return self.find(kid, issued_at, deadline, shelved=False)
         if kid is None:
             # No newer set would tell which of its keys is meant.
             raise TokenInvalid(note="no kid")
@@ -135,14 +153,21 @@ class KeySet:
             raise self._unheard_of(kid, held)
         return self._newly_published(kid, issued_at, deadline)
 
-    def _first(self, deadline: Deadline) -> Keys:
+    def _first(self, deadline: Deadline, *, shelved: bool) -> Keys:
         fetch = self._refresh()
-        if fetch is not None:
-            self._wait(fetch, deadline)
-        if self._held is None:
+        if fetch is not None and shelved:
+            self._wait(fetch.any_keys, deadline)
+        elif fetch is not None:
+            self._wait_in_a_crowd(fetch, deadline)
+        held = self._in_hand(shelved=shelved)
+        if held is None:
             failure = fetch.failure if fetch else GenAuthUnavailable
-            raise failure(note="no key set yet", retry_after=self._rest())
-        return self._held
+            raise failure(note="no key set yet" if shelved else "shelved keys alone", retry_after=self._rest())
+        return held
+
+    def _in_hand(self, *, shelved: bool) -> Keys | None:
+        held = self._held
+        return held if held is None or shelved or not held.shelved else None
 
     def _newly_published(self, kid: str, issued_at: float, deadline: Deadline) -> tuple[Key, Keys]:
         """A key that is missing may be new: ask GenAuth, as far as the budget goes.
@@ -171,43 +196,48 @@ class KeySet:
     def _wait_in_a_crowd(self, fetch: _Fetch, deadline: Deadline) -> None:
         patient = self._room.acquire(blocking=False)
         try:
-            self._wait(fetch, deadline if patient else deadline.within(IMPATIENT_SECONDS))
+            self._wait(fetch.done, deadline if patient else deadline.within(IMPATIENT_SECONDS))
         finally:
             if patient:
                 self._room.release()
 
     @staticmethod
-    def _wait(fetch: _Fetch, deadline: Deadline) -> None:
+    def _wait(event: threading.Event, deadline: Deadline) -> None:
         with waiting():
-            arrived = fetch.done.wait(deadline.remaining())
+            arrived = event.wait(deadline.remaining())
         if not arrived:
             raise GenAuthTimeout(note="waiting for the key set")
 
     def _rest(self) -> float:
         with self._lock:
-            return max(1.0, self._attempts.rest(self._monotonic(), have_keys=self._held is not None))
+            return max(1.0, self._attempts.rest(self._monotonic(), have_keys=self._in_hand(shelved=False) is not None))
 
     def _refresh(self, *, unhurried: bool = False) -> _Fetch | None:
         """The fetch under way, or a new one; None while none may start."""
         with self._lock:
             if self._fetching is not None and self._fetching.process == os.getpid():
                 return self._fetching
-            if not self._attempts.start(self._monotonic(), have_keys=self._held is not None, unhurried=unhurried):
+            if not self._attempts.start(
+                self._monotonic(), have_keys=self._in_hand(shelved=False) is not None, unhurried=unhurried
+            ):
                 return None
             fetch = self._fetching = _Fetch()
         try:
             self._start(lambda: self._run(fetch))
         except RuntimeError:
             log.warning("key_set_not_refreshed", reason="no thread to be had")
-            self._end(None)
-            fetch.done.set()
+            self._end(fetch, None)
         return fetch
 
     def _run(self, fetch: _Fetch) -> None:
-        asked_at, asked = self._clock(), self._monotonic()
+        # What looking on the shelf takes is the fetch's loss: nobody waits for longer than for a fetch.
+        deadline = Deadline.after(self._fetch_seconds)
         keys = None
         try:
-            issuer, published = self._source.fetch(Deadline.after(self._fetch_seconds))
+            if self._shelf is not None and self._held is None:
+                self._look_on(self._shelf, fetch)
+            asked_at, asked = self._clock(), self._monotonic()
+            issuer, published = self._source.fetch(deadline)
             by_kid = {key.kid: key for key in published}
             held = self._held
             same = held is not None and (held.issuer, held.by_kid) == (issuer, by_kid)
@@ -220,10 +250,22 @@ class KeySet:
             # Nobody stands above a thread, and those who wait must be let go.
             log.exception("key_set_not_refreshed")
         finally:
-            self._end(keys)
-            fetch.done.set()
+            self._end(fetch, keys)
+        if keys is not None and self._shelf is not None:
+            self._shelf.put(Shelved(keys.issuer, keys.asked_at, [*keys.by_kid.values()]))
 
-    def _end(self, keys: Keys | None) -> None:
+    def _look_on(self, shelf: KeyShelf, fetch: _Fetch) -> None:
+        shelved = shelf.get()
+        if shelved is None:
+            return
+        age = max(0.0, self._clock() - shelved.asked_at)
+        by_kid = {key.kid: key for key in shelved.keys}
+        with self._lock:
+            self._held = Keys(shelved.issuer, by_kid, self.version + 1, shelved.asked_at, self._monotonic() - age, shelved=True)
+        fetch.any_keys.set()
+        log.info("shelved_keys_in_use", keys=len(by_kid), age_seconds=round(age))
+
+    def _end(self, fetch: _Fetch, keys: Keys | None) -> None:
         with self._lock:
             self._fetching = None
             self._last_failed = keys is None
@@ -231,3 +273,5 @@ class KeySet:
                 self._attempts.failed(self._monotonic())
             else:
                 self._held = keys
+        fetch.any_keys.set()
+        fetch.done.set()

@@ -15,6 +15,7 @@ from bff.errors import BffError, GenAuthTrouble
 from bff.genauth.client import GenAuthClient
 from bff.introspection import Introspector
 from bff.keyset import KeySet
+from bff.keyshelf import KeyShelf
 from bff.keysource import KeySource
 from bff.leases import Leases
 from bff.linked_accounts import LinkedAccounts
@@ -85,7 +86,7 @@ def make_services(app: Flask, settings: Settings) -> Services:
     )
     return Services(
         settings=settings,
-        sessions=Sessions(_verifier(settings, genauth)),
+        sessions=Sessions(_verifier(settings, genauth, _key_shelf(settings, store, seal, metrics))),
         linked_accounts=LinkedAccounts(
             genauth,
             AccountsCache(store, seal, Leases(store, LEASE_SECONDS), metrics, lifetimes, app_id=settings.genauth_app_id),
@@ -98,7 +99,7 @@ def make_services(app: Flask, settings: Settings) -> Services:
         providers=Providers(
             genauth,
             settings.upstream_deadline_seconds,
-            Shelf(store, seal, f"la:2:providers:{seal.name('providers', settings.genauth_app_id)}"),
+            Shelf(store, seal, f"la:2:providers:{seal.name('providers', settings.genauth_app_id)}", metrics),
         ),
         user_limit=_limit("user", settings, store, seal, metrics),
         address_limit=_limit("address", settings, store, seal, metrics),
@@ -109,11 +110,19 @@ def make_services(app: Flask, settings: Settings) -> Services:
     )
 
 
-def _verifier(settings: Settings, genauth: GenAuthClient) -> Verifier:
+def _key_shelf(settings: Settings, store: Store, seal: Seal, metrics: Metrics) -> KeyShelf | None:
+    if not settings.cache_secret:
+        return None  # whoever writes Redis could lay down a key of their own, and sign
+    origin = (settings.genauth_host, settings.genauth_app_id, settings.genauth_issuer or "", settings.genauth_jwks_url or "")
+    return KeyShelf(Shelf(store, seal, f"la:2:keys:{seal.name('keys', *origin)}", metrics))
+
+
+def _verifier(settings: Settings, genauth: GenAuthClient, shelf: KeyShelf | None) -> Verifier:
     if settings.token_verification == "introspection":  # noqa: S105 - the name of a way, no password
         return Introspector(genauth, app_id=settings.genauth_app_id, accepted_seconds=settings.token_accepted_seconds)
     source = KeySource(genauth, host=settings.genauth_host, issuer=settings.genauth_issuer, url=settings.genauth_jwks_url)
-    return AccessTokens(KeySet(source, fetch_seconds=settings.upstream_deadline_seconds), audience=settings.genauth_app_id)
+    keys = KeySet(source, shelf, fetch_seconds=settings.upstream_deadline_seconds)
+    return AccessTokens(keys, audience=settings.genauth_app_id)
 
 
 def _limit(scope: str, settings: Settings, store: Store, seal: Seal, metrics: Metrics) -> RateLimit | None:

@@ -63,8 +63,8 @@ def providers(genauth, clock):
 
 
 @pytest.fixture(params=[PlainSeal(), SecretSeal([("1", b"k" * 32)])], ids=["plain", "secret"])
-def shelf(store, request):
-    return Shelf(store, request.param, "la:2:providers:app")
+def shelf(store, request, witness):
+    return Shelf(store, request.param, "la:2:providers:app", witness)
 
 
 def name(providers, wait=1.0):
@@ -183,9 +183,9 @@ def test_a_shelf_with_something_else_on_it_is_an_empty_one(genauth, clock, shelf
         assert name(providers) == "WeChat"
 
 
-def test_a_shelf_that_is_away_is_an_empty_one(genauth, clock, store_at):
+def test_a_shelf_that_is_away_is_an_empty_one(genauth, clock, store_at, witness):
     with ValkeyServer() as own:
-        shelf = Shelf(store_at(own.url), PlainSeal(), "key")
+        shelf = Shelf(store_at(own.url), PlainSeal(), "key", witness)
         own.kill()
         fetch(Providers(genauth, 3.0, shelf, clock))
         genauth.error = GenAuthUnavailable()

@@ -334,8 +334,8 @@ async def boot_without_genauth(size):
 
 @drill("restart-without-genauth", "5")
 async def restart_without_genauth(size):
-    """The service is replaced during an outage of GenAuth: Redis remembers the people, and nobody is signed out."""
-    with Stage() as stage:
+    """The service is replaced during an outage of GenAuth: Redis remembers people and keys, and nobody is signed out."""
+    with Stage(CACHE_SECRET="a passphrase of more than thirty-two characters") as stage:
         known = stage.callers(100, 10)
         await stage.warm(known)
         await later(stage.genauth.refuse)

@@ -55,15 +55,6 @@ def test_the_first_token_brings_the_keys_and_the_next_ones_use_them(genauth, hou
     assert (genauth.discoveries, genauth.urls) == (1, [JWKS_URL])
 
 
-def test_the_keys_can_be_fetched_before_anybody_comes(genauth, house, signer):
-    house.keys.prefetch()
-    house.keys.prefetch()
-    assert genauth.fetches == 1
-
-    house.of(signer.token())
-    assert genauth.fetches == 1
-
-
 def test_everybody_who_comes_first_waits_for_one_fetch(genauth, threaded, signer):
     genauth.hangs = threading.Event()
     users = [None] * 20
@@ -543,7 +534,7 @@ def test_a_key_without_a_name_serves_alone_and_for_tokens_that_name_none(genauth
 def test_a_child_does_not_wait_for_a_fetch_that_its_parent_had_under_way(genauth, clock, signer, monkeypatch):
     house = House(genauth, clock)
     genauth.hangs = threading.Event()
-    house.keys.prefetch()
+    refusal(house, signer.token(), GenAuthTimeout, seconds=0.05)
     assert genauth.arrived.wait(5)
     genauth.hangs, hanging = None, genauth.hangs
 

@@ -145,6 +145,17 @@ def test_equal_keys_are_equal_and_others_are_not():
     assert usable_keys({"keys": [RSA]}) == again != other
 
 
+def test_a_key_told_again_is_its_public_members_and_no_more():
+    told = {"use": "sig", "alg": "RS256", "x5c": ["MIIC"], "x5t": "x", "exp": 1, "secret": "s", "key_ops": ["verify"]}
+    nameless = {name: value for name, value in EC.items() if name != "kid"}
+
+    rsa, p256 = keys = usable_keys({"keys": [RSA | told, nameless]})
+
+    assert rsa.jwk == {name: RSA[name] for name in ("kty", "kid", "n", "e")} | {"alg": "RS256", "use": "sig"}
+    assert p256.jwk == {name: EC[name] for name in ("kty", "crv", "x", "y")} | {"alg": "ES256", "use": "sig"}
+    assert usable_keys({"keys": [rsa.jwk, p256.jwk]}) == keys
+
+
 def test_a_key_does_not_show_its_object():
     assert "object at" not in repr(usable_keys({"keys": [RSA]}))
 
