@@ -23,7 +23,10 @@ from bench.programs import PATH, ROOT, World
 # From the innermost frame outwards, the first that is known names the part; libraries that are everywhere only when nobody
 # more telling called them.
 _PARTS = {
-    "Redis round trip": ("redis/", "hiredis", "cachelib/", "flask_caching/", "bff/backends.py", "bff/store.py", "bff/breaker.py"),
+    "Redis round trip": (
+        *("redis/", "hiredis", "cachelib/", "flask_caching/"),
+        *("bff/backends.py", "bff/roundtrip.py", "bff/store.py", "bff/breaker.py"),
+    ),
     "log line": ("structlog/", "bff/logs.py", "logging/"),
     "metrics": ("prometheus_client/", "bff/metrics.py", "bff/metric_labels.py"),
     "token memo": ("bff/sessions.py", "bff/memo.py", "bff/access_tokens.py", "bff/jwks.py", "bff/refusals.py"),

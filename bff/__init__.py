@@ -11,7 +11,7 @@ The path of a request for ``GET /me/linked-accounts``:
       keyset ─ keysource ─ keyshelf       GenAuth's signing keys, and those of last time
     ratelimit                           not too often
     linked_accounts                     the use case
-      cache ─ store ─ backends            what is remembered, sealed, in Redis; one round trip
+      cache ─ store ─ roundtrip           what is remembered, sealed, in Redis; one round trip
       lastresort                          … and in this process, for seconds, while Redis is away
       singleflight ─ leases               one caller asks GenAuth, the others wait: threads, then processes
       genauth.client ─ genauth.wire       bulkhead, breaker, one deadline; the answer as data
@@ -21,7 +21,7 @@ The path of a request for ``GET /me/linked-accounts``:
 
 Who may import whom: ``app → bff → schemas → marshmallow``, never back. Within bff: ``factory → web → services → linked_accounts →
 edges → values``. One home for each library: requests in genauth, flask in web and the wiring, redis and flask_caching in
-backends and store, PyJWT in jwks, prometheus_client in metrics, structlog's setup in logs. ``sandbox``, a GenAuth to develop
-against, is the other side of the wire: it imports nothing of ours and only tests and `make run` start it.
+backends, roundtrip and store, PyJWT in jwks, prometheus_client in metrics, structlog's setup in logs. ``sandbox``, a GenAuth to
+develop against, is the other side of the wire: it imports nothing of ours and only tests and `make run` start it.
 ``tests/unit/test_house_rules.py`` reads the imports and holds us to this.
 """

@@ -14,7 +14,7 @@ from bff.store import Store, StoreAway
 
 log = structlog.get_logger()
 
-CHANNEL = "linked-accounts:1:changed"
+CHANNEL = "la:2:changed"
 _PING_SECONDS = 0.5
 _BELIEVED_SECONDS = 1.2
 _RETRY_SECONDS = 1.0

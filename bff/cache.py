@@ -1,9 +1,9 @@
 """What is remembered of a person: their accounts, and which of their tokens GenAuth accepted or refused.
 
-    linked-accounts:1:{person}:accounts       one for each user
-    linked-accounts:1:{person}:token:<name>   one for each session token: GenAuth's own last word on it, and when
-    linked-accounts:1:{person}:changed        for a minute after a change: accounts asked for before it are void
-    linked-accounts:1:{person}:lease:<name>   held by whoever is asking GenAuth right now
+    la:2:{person}:accounts       one for each user
+    la:2:{person}:token:<name>   one for each session token: GenAuth's own last word on it, and when
+    la:2:{person}:changed        for a minute after a change: accounts asked for before it are void
+    la:2:{person}:lease:<name>   held by whoever is asking GenAuth right now
 
 ``{person}`` is a digest in a Redis Cluster hash tag, so that a user's keys share a slot and one round trip. A value is bound to
 its key (`sealing`) and checked on read: what is not ours, not readable or not this person's is a miss.
@@ -12,6 +12,7 @@ An older value of the same key, put back by somebody who can write to Redis, ope
 is fresh, accepted or fit to stand in for no longer than it would have been.
 """
 
+import math
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -38,6 +39,7 @@ _LARGEST = 2 * 1024 * 1024  # GenAuth's answer may be 1 MiB; what is larger than
 _MODEST = 16 * 1024  # larger lists of accounts are rare, and not kept in memory
 _CHANGED_SECONDS = 60.0  # longer than a question that was on its way when the change came
 _CHANGES = 10_000
+_AT_ONCE = 256  # people who are answered at the same time: a miss needs its keys three times
 
 
 class Entry(Struct, frozen=True, array_like=True):
@@ -179,6 +181,7 @@ class AccountsCache:
         self._clock = clock
         self._copies: LastResort[Recollection] = LastResort(clock=clock)
         self._changes: Memo[str, float] = Memo(_CHANGES)  # those made here, which Redis may not have been told
+        self._known_keys = lru_cache(_AT_ONCE)(self._derived)
 
     def recall(self, session: Session) -> Recollection:
         """Everything known of the session's user and token. One round trip."""
@@ -195,8 +198,9 @@ class AccountsCache:
 
         The turn at asking ends with it. A forced refresh that fails never comes here: nothing prolongs freshness but an answer.
         """
+        asked_at = _milliseconds(asked_at)
         fresh_for = self._lifetimes.ttl * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - spreads load, guards nothing
-        entry = Entry(asked_at, asked_at + fresh_for, Raw(msgspec.json.encode(accounts)))
+        entry = Entry(asked_at, _milliseconds(asked_at + fresh_for), Raw(msgspec.json.encode(accounts)))
         verdict = Verdict(asked_at)
         keys = self._keys(session)
         lease = asking.turn.lease if asking else None
@@ -243,11 +247,14 @@ class AccountsCache:
             yield Asking(turn, seen)
 
     def _person(self, user_id: str) -> str:
-        return f"linked-accounts:1:{{{self._seal.name(self._app_id, user_id)}}}"
+        return f"la:2:{{{self._seal.name(self._app_id, user_id)}}}"
 
     def _keys(self, session: Session) -> Keys:
-        person = self._person(session.user_id)
-        return Keys(f"{person}:accounts", f"{person}:token:{self._seal.name('token', session.digest)}", f"{person}:changed")
+        return self._known_keys(session.user_id, session.digest)
+
+    def _derived(self, user_id: str, digest: str) -> Keys:
+        person = self._person(user_id)
+        return Keys(f"{person}:accounts", f"{person}:token:{self._seal.name('token', digest)}", f"{person}:changed")
 
     def _recollection(self, keys: Keys, values: Sequence[bytes | None]) -> Recollection:
         entry = self._open(keys.accounts, values[0], Entry)
@@ -299,7 +306,9 @@ class AccountsCache:
         return None if void else entry
 
     def _sealed(self, key: str, value: Entry | Verdict | Change) -> tuple[str, bytes]:
-        return key, self._seal.seal(key, msgspec.json.encode(value))
+        # Most words are the usual one, which goes without saying.
+        shown = (value.at,) if isinstance(value, Verdict) and value.word == "accepted" else value
+        return key, self._seal.seal(key, msgspec.json.encode(shown))
 
     def _open(self, key: str, stored: bytes | None, kind: type[Value]) -> Value | None:
         if stored is None:
@@ -328,6 +337,11 @@ class AccountsCache:
         if value.at > self._clock() + _SKEW_SECONDS:
             return False
         return not isinstance(value, Entry) or value.fresh_until <= value.at + self._lifetimes.ttl * (1 + _JITTER)
+
+
+def _milliseconds(moment: float) -> float:
+    # As it is stored. Never rounded up: that could be past a change which came after the question, or beyond the setting.
+    return math.floor(moment * 1000) / 1000
 
 
 def _decoded(raw: bytes) -> tuple[LinkedAccount, ...]:

@@ -130,7 +130,7 @@ class RateLimit:
         return window
 
     def _report(self, member: str, window: _Window, report: int) -> None:
-        counted = self._counter.count(f"linked-accounts:1:rate:{self._scope}:{self._name(member)}", self._seconds, report)
+        counted = self._counter.count(f"la:2:rate:{self._scope}:{self._name(member)}", self._seconds, report)
         with self._lock:
             if counted is not None:
                 window.told, window.ends = counted[0], self._clock() + counted[1]

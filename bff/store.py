@@ -12,22 +12,24 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import structlog
 from flask_caching.backends.rediscache import RedisCache
-from redis import Redis
 from redis.client import PubSub
-from redis.exceptions import ClusterError, RedisError, ResponseError
+from redis.exceptions import ClusterError, RedisError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from bff.breaker import Breaker, CircuitOpen, Permit
+from bff.roundtrip import Ask, Command, way_to
 
 log = structlog.get_logger()
 
+T = TypeVar("T")
+
 _PATIENCE_SECONDS = 0.25  # with the making of the client
-_PROBE_KEY = "linked-accounts:1:probe"  # never written; a PING asks every node of a cluster, and one of them may be gone
+_PROBE = ("GET", "la:2:probe")  # never written; a PING asks every node of a cluster, and one of them may be gone
 _COUNT = """
 local counted = redis.call('incrby', KEYS[1], ARGV[2])
 if redis.call('pttl', KEYS[1]) < 0 then redis.call('pexpire', KEYS[1], ARGV[1]) end
@@ -81,6 +83,13 @@ class Taken(NamedTuple):
     values: Sequence[bytes | None]
 
 
+class Connected(NamedTuple):
+    """Redis as we reach it."""
+
+    client: Any  # redis-py's clients for one server, sentinels and a cluster share no type
+    ask: Ask
+
+
 class Store:
     """Named bytes with a lifetime, in Redis."""
 
@@ -88,47 +97,39 @@ class Store:
         """``connect`` builds the backend; it is called on first use and again until it succeeds."""
         self._connect = connect
         self._connecting = threading.Lock()
-        self._connected: RedisCache | None = None
-        self._attempted: Future[RedisCache] | None = None
+        self._connected: Connected | None = None
+        self._attempted: Future[Connected] | None = None
         self._breaker = breaker
         self._observer = observer
 
     def read(self, *keys: str) -> Sequence[bytes | None]:
         """The values under ``keys``, None for each that is missing or no text. One round trip; raises `StoreAway`."""
-        with self._using("read") as backend:
-            client = _client(backend)
-            return _promptly(client, keys) if type(client) is Redis else backend.get_many(*keys)
+        values: Sequence[bytes | None] = self._ask("read", ("MGET", *keys))[0]
+        return values
 
     def write(self, values: Mapping[str, bytes], lifetime: float, release: Lease | None = None) -> bool:
         """Keep ``values`` for ``lifetime`` seconds, give a lease back with it. Whether it was done. One round trip."""
+        commands = _kept(values, lifetime)
+        if release:
+            commands.append(("EVAL", _RELEASE, 1, *release))
         try:
-            with self._using("write") as backend, _client(backend).pipeline(transaction=False) as pipe:
-                for key, value in values.items():
-                    pipe.set(key, value, px=max(1, round(lifetime * 1000)))
-                if release:
-                    pipe.execute_command("EVAL", _RELEASE, 1, *release)  # a cluster's pipelines have no eval of their own
-                pipe.execute()
+            self._ask("write", *commands)
         except StoreAway:
             return False
         return True
 
     def forget(self, *keys: str, leaving: Mapping[str, bytes] | None = None, lifetime: float = 1.0) -> None:
         """Delete ``keys`` and leave notes for ``lifetime`` seconds, or raise `StoreAway`: what stays would be served."""
-        with self._using("forget") as backend, _client(backend).pipeline(transaction=False) as pipe:
-            for key, note in (leaving or {}).items():
-                pipe.set(key, note, px=round(lifetime * 1000))
-            pipe.unlink(*keys)
-            pipe.execute()
+        self._ask("forget", *_kept(leaving or {}, lifetime), ("UNLINK", *keys))
 
     def take(self, lease: Lease, lifetime: float, awaited: str, *keys: str) -> Taken:
         """Try to take ``lease`` for ``lifetime`` seconds and read ``keys``. One round trip; raises `StoreAway`.
 
         ``awaited`` is the receipt of the holder that the caller was waiting for, if any: how that one failed is told.
         """
-        with self._using("lease") as backend:
-            holder, values = _client(backend).eval(
-                _TAKE, 1 + len(keys), lease.name, *keys, lease.receipt, round(lifetime * 1000), awaited
-            )
+        names = (lease.name, *keys)
+        take: Command = ("EVAL", _TAKE, len(names), *names, lease.receipt, round(lifetime * 1000), awaited)
+        holder, values = self._ask("lease", take)[0]
         receipt, _, failed = holder.decode("ascii", "replace").partition(" ")
         return Taken(receipt.removeprefix("!"), failed, values)
 
@@ -154,23 +155,19 @@ class Store:
     def ping(self) -> bool:
         """Whether Redis answers right now."""
         try:
-            with self._using("ping") as backend:
-                _client(backend).get(_PROBE_KEY)
+            self._ask("ping", _PROBE)
         except StoreAway:
             return False
         return True
 
     def publish(self, channel: str, message: str) -> None:
         """Tell whoever is `subscribed` right now, or raise `StoreAway`."""
-        with self._using("publish") as backend:
-            _client(backend).publish(channel, message)
+        self._do("publish", lambda redis: redis.client.publish(channel, message))
 
     @contextmanager
     def subscribed(self, channel: str) -> Iterator[PubSub]:
         """A subscription with a connection of its own; whatever of Redis goes wrong in the block is `StoreAway`."""
-        with self._using("subscribe") as backend:
-            subscription = _client(backend).pubsub()
-            subscription.subscribe(channel)
+        subscription = self._do("subscribe", lambda redis: _subscribed(redis.client, channel))
         try:
             with subscription:
                 yield subscription
@@ -185,16 +182,18 @@ class Store:
 
     def _attempt(self, operation: str, script: str, key: str, *args: str | int) -> Any:  # noqa: ANN401 - whatever the script says
         try:
-            with self._using(operation) as backend:
-                return _client(backend).eval(script, 1, key, *args)
+            return self._ask(operation, ("EVAL", script, 1, key, *args))[0]
         except StoreAway:
             return None
 
-    @contextmanager
-    def _using(self, operation: str) -> Iterator[RedisCache]:
+    def _ask(self, operation: str, *commands: Command) -> Sequence[Any]:
+        return self._do(operation, lambda redis: redis.ask(*commands))
+
+    def _do(self, operation: str, work: Callable[[Connected], T]) -> T:
+        """What ``work`` makes of Redis; whatever of Redis goes wrong in it is `StoreAway`, and the breaker's to judge."""
         permit = self._permit(operation)
         try:
-            yield self._backend()
+            done = work(self._redis())
         except (RedisConnectionError, RedisTimeoutError, ClusterError, OSError) as exc:
             permit.failed()
             self._report(operation, exc)
@@ -211,8 +210,8 @@ class Store:
         except BaseException:
             permit.abandoned()
             raise
-        else:
-            permit.succeeded()
+        permit.succeeded()
+        return done
 
     def _permit(self, operation: str) -> Permit:
         try:
@@ -228,14 +227,14 @@ class Store:
 
     def _probe(self, permit: Permit) -> None:
         try:
-            _client(self._backend()).get(_PROBE_KEY)
+            self._redis().ask(_PROBE)
         except Exception as exc:  # noqa: BLE001 - whatever it is, Redis is not back
             permit.failed()
             self._report("ping", exc)
         else:
             permit.succeeded()
 
-    def _backend(self) -> RedisCache:
+    def _redis(self) -> Connected:
         if self._connected is None:
             with self._connecting:
                 if self._attempted is None:
@@ -246,14 +245,15 @@ class Store:
             self._connected = attempt.result(timeout=_PATIENCE_SECONDS)
         return self._connected
 
-    def _connect_to(self, attempt: "Future[RedisCache]") -> None:
+    def _connect_to(self, attempt: "Future[Connected]") -> None:
         try:
-            backend = self._connect()
+            # cachelib knows no pipelines and no scripts; its client does.
+            client = self._connect()._write_client  # noqa: SLF001
         except Exception as exc:  # noqa: BLE001 - whoever waits is told
             self._attempted = None
             attempt.set_exception(exc)
         else:
-            attempt.set_result(backend)
+            attempt.set_result(Connected(client, way_to(client)))
 
     def _report(self, operation: str, exc: Exception) -> None:
         # The name alone: the text of a library's exception may hold a password or a value.
@@ -262,23 +262,12 @@ class Store:
         log.warning("cache_failed", operation=operation, reason=reason)
 
 
-def _promptly(client: Redis, keys: Sequence[str]) -> Sequence[bytes | None]:
-    """MGET without redis-py's retries, events and telemetry around it, which cost more than Redis does; a cluster needs them."""
-    pool = client.connection_pool
-    connection: Any = pool.get_connection()
-    try:
-        connection.send_command("MGET", *keys)
-        return cast("Sequence[bytes | None]", connection.read_response())
-    except ResponseError:
-        raise  # read to its end
-    except BaseException:
-        # What was asked for may still arrive: it must not become the next caller's answer.
-        connection.disconnect()
-        raise
-    finally:
-        pool.release(connection)
+def _kept(values: Mapping[str, bytes], lifetime: float) -> list[Command]:
+    milliseconds = max(1, round(lifetime * 1000))
+    return [("SET", key, value, "PX", milliseconds) for key, value in values.items()]
 
 
-def _client(backend: RedisCache) -> Any:  # noqa: ANN401 - redis-py's clients for one server, sentinels and a cluster share no type
-    # cachelib knows no pipelines and no scripts; its client does.
-    return backend._write_client  # noqa: SLF001
+def _subscribed(client: Any, channel: str) -> PubSub:  # noqa: ANN401 - see `Connected`
+    subscription: PubSub = client.pubsub()
+    subscription.subscribe(channel)
+    return subscription

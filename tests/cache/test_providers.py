@@ -64,7 +64,7 @@ def providers(genauth, clock):
 
 @pytest.fixture(params=[PlainSeal(), SecretSeal([("1", b"k" * 32)])], ids=["plain", "secret"])
 def shelf(store, request, witness):
-    return Shelf(store, request.param, "linked-accounts:1:providers:app", witness)
+    return Shelf(store, request.param, "la:2:providers:app", witness)
 
 
 def name(providers, wait=1.0):

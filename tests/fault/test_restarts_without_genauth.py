@@ -12,7 +12,7 @@ from bff.errors import GenAuthUnavailable
 from tests.fault.conftest import ASKED, eventually, timed, travel
 
 SECRET = {"CACHE_SECRET": "a passphrase of more than thirty-two characters"}
-KEYS = "linked-accounts:1:keys:*"
+KEYS = "la:2:keys:*"
 JWKS = "/oidc/.well-known/jwks.json"
 
 

@@ -23,7 +23,7 @@ with atheris.instrument_imports(include=["bff", "schemas"]):
     from bff.jwks import usable_keys
     from bff.sealing import PlainSeal, SecretSeal
 
-KEY = "linked-accounts:1:{AAAAAAAAAAAAAAAAAAAA}:accounts"
+KEY = "la:2:{AAAAAAAAAAAAAAAA}:accounts"
 STATUSES = (200, 200, 200, 201, 302, 401, 403, 404, 429, 500, 503, 999)
 SEALED = SecretSeal([("k1", b"k" * 32)])
 

@@ -42,10 +42,10 @@ def warm(request, service_with, sign_in, stored):
     service = service_with(**(SECRET if request.param == "sealed" else {}))
     headers = [*sign_in("mei").items()]
     right = service.ask(headers=headers, query="include=identities").accounts
-    kept = {key: stored.get(key) for key in sorted(stored.keys("linked-accounts:1:{*"))}
+    kept = {key: stored.get(key) for key in sorted(stored.keys("la:2:{*"))}
     kept = {key: value for key, value in kept.items() if key.endswith(b":accounts") or b":token:" in key}
     assert len(kept) == 2
-    assert stored.keys("linked-accounts:1:providers:*")
+    assert stored.keys("la:2:providers:*")
     return service, headers, right, kept
 
 
@@ -129,7 +129,7 @@ def test_any_list_of_identity_sources_on_the_shelf(warm, stored, genauth, log, s
     genauth.healthy()
     genauth.trouble(path="/api/v3/get-application-enabled-extidps", status=500)
     providers = service.app.extensions[_KEY].providers
-    (key,) = stored.keys("linked-accounts:1:providers:*")
+    (key,) = stored.keys("la:2:providers:*")
     stored.set(key, key + b" " + (shelf if isinstance(shelf, bytes) else shelf.encode()))
     providers._due, providers._catalogue = float("-inf"), None
     providers._fetched.clear()

@@ -12,7 +12,7 @@ def grow_older(stored):
     """Let what Redis holds have been fetched so many seconds earlier."""
 
     def grow(seconds):
-        for key in stored.keys("linked-accounts:1:*:accounts"):
+        for key in stored.keys("la:2:*:accounts"):
             bound, _, value = stored.get(key).partition(b" ")
             at, fresh_until, raw = json.loads(value)
             stored.set(key, b"%b %b" % (bound, json.dumps([at - seconds, fresh_until - seconds, raw]).encode()), ex=60)

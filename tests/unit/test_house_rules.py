@@ -17,7 +17,7 @@ HOMES = {
     "flask_cors": {"bff.web"},
     "flask_caching": {"bff.backends", "bff.store"},
     "cachelib": {"bff.backends"},
-    "redis": {"bff.backends", "bff.store"},
+    "redis": {"bff.backends", "bff.store", "bff.roundtrip"},
     "werkzeug": {"bff.web", "bff.factory"},
     "jwt": {"bff.jwks"},
     "prometheus_client": {"bff.metrics"},

@@ -211,7 +211,7 @@ def test_looking_counts_nothing(limit, shared):
 def test_names_and_not_members_reach_redis(limit, shared):
     limit("2/minute").hit("mei")
 
-    assert list(shared.windows) == ["linked-accounts:1:rate:user:name-of-mei"]
+    assert list(shared.windows) == ["la:2:rate:user:name-of-mei"]
 
 
 def test_counting_alone_sends_nobody_away(limit, heard):

@@ -1,0 +1,94 @@
+"""Commands to Redis and their answers, in one round trip, without redis-py's retries, events and telemetry around them.
+
+Those cost more than Redis does. Connections are still redis-py's: its pool makes them, its sentinels say where to, and a
+cluster's client, which finds the node for a key, is left to do it all.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+from redis import Redis
+from redis.connection import ConnectionPool
+from redis.exceptions import RedisError, ResponseError
+
+Command = tuple[str | bytes | int, ...]
+# What Redis says to each of the commands, which share a slot. If it refuses some, raises the first refusal.
+Ask = Callable[..., Sequence[Any]]
+
+
+def way_to(client: Any) -> Ask:  # noqa: ANN401 - redis-py's clients share no type
+    """How to ask this client's Redis."""
+    if type(client) is Redis:
+        return Prompt(client.connection_pool).ask
+
+    def ask(*commands: Command) -> Sequence[Any]:
+        if len(commands) == 1:
+            return [client.execute_command(*commands[0])]
+        with client.pipeline(transaction=False) as pipe:
+            for command in commands:
+                pipe.execute_command(*command)
+            answers: list[Any] = pipe.execute()
+            return answers
+
+    return ask
+
+
+class Prompt:
+    """Asks over connections of a redis-py pool, of which it keeps those that it has borrowed."""
+
+    def __init__(self, pool: ConnectionPool) -> None:
+        self._pool = pool
+        # A pool behind sentinels closes its idle connections when the master changes, so it gets them back after each use.
+        self._keeps = type(pool) is ConnectionPool
+        self._kept: list[Any] = []  # last in, first out, so that few are in use; a list's ends are safe between threads
+
+    def ask(self, *commands: Command) -> Sequence[Any]:
+        """What Redis says to each of the ``commands``. If it refuses some, raises the first refusal."""
+        connection = self._borrowed()
+        try:
+            connection.send_packed_command([b"".join(map(_packed, commands))])
+            answers = [_answer(connection) for _ in commands]
+        except BaseException:
+            # What was asked for may still arrive: it must not become the next caller's answer.
+            connection.disconnect()
+            self._pool.release(connection)
+            raise
+        if self._keeps:
+            self._kept.append(connection)
+        else:
+            self._pool.release(connection)
+        for answer in answers:
+            if isinstance(answer, ResponseError):
+                raise answer
+        return answers
+
+    def _borrowed(self) -> Any:  # noqa: ANN401 - redis-py's connections share no type
+        with suppress(IndexError):
+            while not _clean(connection := self._kept.pop()):
+                connection.disconnect()
+                self._pool.release(connection)
+            return connection
+        return self._pool.get_connection()  # which looks as closely
+
+
+def _clean(connection: Any) -> bool:  # noqa: ANN401 - as above
+    """Whether it is open, holds nothing that somebody else asked for, and is no other process's that we were forked from."""
+    try:
+        return connection.pid == os.getpid() and not connection.can_read()
+    except (RedisError, OSError):
+        return False
+
+
+def _answer(connection: Any) -> Any:  # noqa: ANN401 - an answer may be anything
+    try:
+        return connection.read_response()
+    except ResponseError as refusal:
+        return refusal  # read to its end; the answers behind it are still to come
+
+
+def _packed(command: Command) -> bytes:
+    """In RESP, the protocol's array of bulk strings."""
+    parts = [part if isinstance(part, bytes) else str(part).encode() for part in command]
+    return b"*%d\r\n%b" % (len(parts), b"".join([b"$%d\r\n%b\r\n" % (len(part), part) for part in parts]))
