@@ -62,7 +62,9 @@ def _memory(values: Results) -> Iterator[Row]:
     users = f"{values['users']:,} users"
     yield row("memory", "a worker at its start", 80, [own["start"]], "MB", less_is_better=True)
     yield row("memory", f"growth after {users}", 15, [own["after"] - own["start"]], "MB", less_is_better=True)
-    yield row("memory", "Redis for a user with two accounts", 700, [values["redis_bytes_per_user"]], "bytes", less_is_better=True)
+    for stored, name in (("sealed", "redis_bytes_per_user_sealed"), ("plain JSON", "redis_bytes_per_user")):
+        what = f"Redis for a user with two accounts, {stored}"
+        yield row("memory", what, 700, [values[name]] if name in values else [], "bytes", less_is_better=True)
 
 
 def _cold_start(values: Results) -> Iterator[Row]:
@@ -76,8 +78,8 @@ def _workers(values: Results) -> Iterator[Row]:
         note = ""
     else:
         ratios = [2 * run["1"]["cost"] / run["2"]["cost"] for run in values["rounds"]]
-        seen = statistics.median(run["2"]["per_second"] / run["1"]["per_second"] for run in values["rounds"])
-        note = f"twice the cores by the cost of a request; with the load generator on the second core {seen:.2f}"
+        seen = statistics.median(run["beside the load"]["per_second"] / run["1"]["per_second"] for run in values["rounds"])
+        note = f"inferred from the CPU time of a request, both on one core; with the load generator on the second core {seen:.2f}"
     yield row("2 workers", f"{TIMES} one worker", 1.7, ratios, TIMES, note=note)
 
 
