@@ -97,6 +97,13 @@ class Breaker:
         """``half_open`` also when the wait is over and nobody has come to probe yet."""
         return "half_open" if self._state == "open" and self._clock() >= self._until else self._state
 
+    @property
+    def rest(self) -> float:
+        """For how many seconds `enter` would refuse, 0 if it would not."""
+        left = max(0.0, self._until - self._clock()) if self._state != "closed" else 0.0
+        # How long a probe takes nobody knows; a second is worth waiting for it.
+        return left if self._state == "open" else min(1.0, left)
+
     def enter(self) -> Permit:
         """Leave to call, or CircuitOpen. Costs no lock while closed."""
         if self._state == "closed":
@@ -106,8 +113,7 @@ class Breaker:
             if self.state == "closed":  # by now
                 return Permit(self, self._era, probe=False)
             if now < self._until:
-                # How long a probe takes nobody knows; a second is worth waiting for it.
-                raise CircuitOpen(self._until - now if self._state == "open" else min(1.0, self._until - now))
+                raise CircuitOpen(self.rest)
             # Also when a probe never came back: its permit is of an older era from here on.
             news = self._turn("half_open", until=now + self._rules.probe_seconds)
             permit = Permit(self, self._era, probe=True)

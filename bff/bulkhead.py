@@ -41,6 +41,11 @@ class Bulkhead:
         """How many calls are inside."""
         return self._in_use
 
+    @property
+    def full(self) -> bool:
+        """Whether `place` would refuse at once."""
+        return not self._free_now() and self._waiting >= self._line
+
     @contextmanager
     def place(self) -> Iterator[None]:
         """One place for the length of the block, or BulkheadFull."""

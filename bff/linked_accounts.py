@@ -86,6 +86,9 @@ class Found(NamedTuple):
 class GenAuth(Protocol):
     """Who knows: `bff.genauth.client.GenAuthClient`."""
 
+    def heed(self) -> None:
+        """Raise the GenAuthTrouble with which `identities` would refuse to ask right now."""
+
     def identities(self, token: str, deadline: Deadline) -> Identities:
         """The user's identities, without tokens, and the tokens that came with them, to guard against."""
 
@@ -175,6 +178,7 @@ class LinkedAccounts:
 
     def _ask_in_turn(self, session: Session, deadline: Deadline, asked_since: float) -> Found:
         """Ask GenAuth, or wait for another process that is asking on behalf of the same token."""
+        self._genauth.heed()  # before any turn is taken that would lead to nothing
         awaited = ""
         with ExitStack() as waiting:
             free_until = time.monotonic() + self._room.free_seconds

@@ -70,6 +70,14 @@ class Asker:
         self._upstream_seconds = upstream_seconds
         self._budget = budget or RetryBudget()
 
+    def heed(self, lane: Lane, operation: str) -> None:
+        """Raise what `answer` would raise at once, without asking; counted as such."""
+        try:
+            lane.heed()
+        except BffError as error:
+            self._metrics.upstream_called(operation, _outcome(error), 0.0)
+            raise
+
     def answer(self, lane: Lane, question: Question[T], deadline: Deadline) -> T:
         """What the answer says, or one of our errors, by the deadline or ``upstream_seconds``, whichever comes first."""
         started = time.monotonic()
@@ -77,7 +85,7 @@ class Asker:
         try:
             return self._asked(lane, question, deadline.within(self._upstream_seconds))
         except BffError as error:
-            outcome = next(name for kind, name in OUTCOMES if isinstance(error, kind))
+            outcome = _outcome(error)
             if not isinstance(error, _NOT_ASKED):  # the turn of the breaker was heard of; one line per refused call is a flood
                 self._log(question, error, outcome, time.monotonic() - started)
             raise
@@ -135,3 +143,7 @@ class Asker:
             note=error.note,
             genauth_request_id=request_id(question.answer) if question.answer else None,
         )
+
+
+def _outcome(error: BffError) -> str:
+    return next(name for kind, name in OUTCOMES if isinstance(error, kind))

@@ -69,6 +69,10 @@ class GenAuthClient:
             upstream_seconds=settings.upstream_deadline_seconds,
         )
 
+    def heed(self) -> None:
+        """Raise GenAuthUnavailable when `identities` would, without asking GenAuth: the breaker is open or the bulkhead full."""
+        self._asker.heed(self.identities_lane, "identities")
+
     def identities(self, token: str, deadline: Deadline) -> Identities:
         """The person's identity records. Raises TokenRefused, UserBlocked, GenAuthRejected, GenAuthTrouble, TokenInvalid."""
         request = wire.identities_request(self._app_id, token)

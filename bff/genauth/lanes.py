@@ -60,6 +60,13 @@ class Lane:
             f"genauth-{name}", places, wait_seconds=0.25, line=max(1, places // 2), on_use=metrics.bulkhead_used
         )
 
+    def heed(self) -> None:
+        """Raise LeftAlone or NoPlace if `attempt` would, without waiting; for whoever would do something costly first."""
+        if rest := self.breaker.rest:
+            raise _left_alone(rest)
+        if self.bulkhead.full:
+            raise _no_place()
+
     @contextmanager
     def attempt(self, seconds: float) -> Iterator[Attempt]:
         """Room for one call that has so many seconds, or LeftAlone, or NoPlace. How the block ends is what the breaker hears."""
@@ -72,7 +79,7 @@ class Lane:
                 yield attempt
         except BulkheadFull:
             permit.abandoned()
-            raise NoPlace(note="bulkhead full", retry_after=1) from None
+            raise _no_place() from None
         except BffError as error:
             if _says_nothing(error, seconds):
                 permit.abandoned()
@@ -91,7 +98,15 @@ class Lane:
         try:
             return self.breaker.enter()
         except CircuitOpen as refused:
-            raise LeftAlone(note="circuit open", retry_after=math.ceil(refused.retry_after)) from None
+            raise _left_alone(refused.retry_after) from None
+
+
+def _left_alone(seconds: float) -> LeftAlone:
+    return LeftAlone(note="circuit open", retry_after=math.ceil(seconds))
+
+
+def _no_place() -> NoPlace:
+    return NoPlace(note="bulkhead full", retry_after=1)
 
 
 def _says_nothing(error: BffError, seconds: float) -> bool:

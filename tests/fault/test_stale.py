@@ -212,3 +212,19 @@ def test_a_fresh_answer_to_a_fresh_wish_costs_one_question_in_two_seconds(app, g
     travel(app, 3)
     timed(client, headers, **{"Cache-Control": "no-cache"})
     assert genauth.calls(ASKED) == 2
+
+
+def test_while_genauth_is_left_alone_nobody_takes_a_turn_at_asking(app, genauth, sign_in, stored):
+    client, headers = app.test_client(), sign_in("mei")
+    timed(client, headers)
+    travel(app, 90)
+    genauth.trouble(path=ASKED, status=500)
+    for _ in range(6):  # until the breaker opens
+        timed(client, headers)
+    stored.config_resetstat()
+    genauth.forget_calls()
+
+    assert_stale(timed(client, headers))
+
+    assert not [name for name in stored.info("commandstats") if name.startswith("cmdstat_eval")]
+    assert genauth.calls(ASKED) == 0

@@ -168,6 +168,20 @@ def test_a_probe_that_never_comes_back_does_not_block_for_ever(breaker, clock):
     assert breaker.state == "closed"
 
 
+def test_it_says_beforehand_for_how_long_it_refuses(breaker, clock):
+    assert breaker.rest == 0
+    fail(breaker, 5)
+    assert breaker.rest == pytest.approx(2.0)
+    clock.advance(2.0)
+    assert breaker.rest == 0, "the next caller may probe"
+
+    probe = breaker.enter()
+    assert breaker.rest == pytest.approx(1.0)
+
+    probe.succeeded()
+    assert breaker.rest == 0
+
+
 def test_retry_after_opens_it_at_once_for_that_long(breaker, clock):
     fail(breaker, retry_after=7)
 

@@ -120,3 +120,18 @@ def test_who_finds_the_line_full_is_turned_away_at_once():
     staying.join()
     waiting.join()
     assert bulkhead.in_use == 0
+
+
+def test_it_is_full_when_its_line_is():
+    bulkhead = Bulkhead("genauth", 1, wait_seconds=5, line=1)
+    assert not bulkhead.full
+
+    with bulkhead.place():
+        assert not bulkhead.full, "somebody may still stand in line"
+        waiting = threading.Thread(target=lambda: bulkhead.place().__enter__())
+        waiting.start()
+        while not bulkhead.full:
+            time.sleep(0.001)
+        with pytest.raises(BulkheadFull), bulkhead.place():
+            pass
+    waiting.join()
