@@ -46,6 +46,7 @@ def test_a_connection_that_holds_an_unread_answer_is_not_used_again(prompt):
     prompt.ask(("SET", "mine", "mine"), ("SET", "yours", "yours"))
     (connection,) = prompt._kept
     connection.send_command("GET", "yours")
+    assert connection.can_read(timeout=1)
 
     assert prompt.ask(("GET", "mine")) == [b"mine"]
     assert prompt.ask(("GET", "mine")) == [b"mine"]
