@@ -13,6 +13,9 @@ from typing import Any
 
 # When the request came, in monotonic seconds: waiting for a permit is part of its time.
 ARRIVED = "linked_accounts.arrived"
+# That it was answered from memory a moment ago, and most likely will be.
+BRIEF = "linked_accounts.brief"
+_BRIEF_TURNS = 4  # of five go to those who are brief, as long as there are any
 
 _held = threading.local()
 
@@ -32,7 +35,7 @@ class Gate:
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """The application's whole answer as a list, which granian sends as it is, as a WSGI application."""
         environ.setdefault(ARRIVED, time.monotonic())
-        self._permits.get()
+        self._permits.get(brief=BRIEF in environ)
         _held.permit, _held.next = self._permits, self._returning
         try:
             answer = self._application(environ, start_response)
@@ -47,7 +50,7 @@ class Gate:
 
 
 class _Permits:
-    """A semaphore that serves who came first.
+    """A semaphore that serves who came first, and of two lines mostly the brief one.
 
     With one that serves whoever is quickest, a thread that has just answered takes the next request before those that sleep can
     wake, and some of them wait for fifty others (docs/adr/0008).
@@ -56,9 +59,11 @@ class _Permits:
     def __init__(self, permits: int) -> None:
         self._free = permits
         self._lock = threading.Lock()
-        self._queue: deque[threading.Lock] = deque()
+        self._brief: deque[threading.Lock] = deque()
+        self._others: deque[threading.Lock] = deque()
+        self._turns = 0
 
-    def get(self) -> None:
+    def get(self, *, brief: bool = False) -> None:
         """A permit, in turn."""
         with self._lock:
             if self._free:
@@ -66,14 +71,18 @@ class _Permits:
                 return
             turn = threading.Lock()
             turn.acquire()
-            self._queue.append(turn)
+            (self._brief if brief else self._others).append(turn)
         turn.acquire()
 
     def put(self) -> None:
         """Hand the permit on, or leave it for whoever comes."""
         with self._lock:
-            if self._queue:
-                self._queue.popleft().release()
+            self._turns += 1
+            first, then = self._brief, self._others
+            if self._turns % (_BRIEF_TURNS + 1) == 0:
+                first, then = then, first
+            if line := first or then:
+                line.popleft().release()
             else:
                 self._free += 1
 

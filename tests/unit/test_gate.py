@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from bff.gate import Gate, waiting
+from bff.gate import BRIEF, Gate, waiting
 
 
 class Crowd:
@@ -98,17 +98,40 @@ def test_who_came_first_goes_first():
         went.append(environ["name"])
         return []
 
-    gate = Gate(application, 1)
-    threads = []
-    for number in range(20):
-        threads.append(threading.Thread(target=gate, args=({"name": number}, None)))
-        threads[-1].start()
-        time.sleep(0.01)
+    threads = queue_up(Gate(application, 1), [{"name": number} for number in range(20)])
     busy.set()
     for thread in threads:
         thread.join()
 
     assert went == list(range(20))
+
+
+def queue_up(gate, environs):
+    threads = []
+    for environ in environs:
+        threads.append(threading.Thread(target=gate, args=(environ, None)))
+        threads[-1].start()
+        time.sleep(0.01)
+    return threads
+
+
+def test_who_is_brief_goes_before_a_crowd_but_not_for_ever():
+    went = []
+    busy = threading.Event()
+
+    def application(environ, _start_response):
+        busy.wait(5)
+        went.append("brief" if BRIEF in environ else "other")
+        return []
+
+    threads = queue_up(Gate(application, 1), [{} for _ in range(6)] + [{BRIEF: True} for _ in range(8)])
+    busy.set()
+    for thread in threads:
+        thread.join()
+
+    assert went[0] == "other", "it was inside already"
+    assert went[1:11].count("brief") == 8
+    assert went.index("other", 1) <= 5, "the others' turn comes, too"
 
 
 def test_who_has_just_been_served_does_not_push_in():

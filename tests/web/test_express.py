@@ -5,6 +5,8 @@ import time
 
 import pytest
 
+from bff.gate import BRIEF
+
 PATH = "/me/linked-accounts"
 IDENTITIES = "/api/v3/get-identities"
 # What tells the time, or the request.
@@ -172,6 +174,23 @@ def test_a_repeated_question_reaches_neither_flask_nor_redis(express_with, sign_
 
     assert all(answer.headers["Cache-Status"].startswith("linked-accounts; hit; ttl=") for answer in answers)
     assert stored.info("commandstats")["cmdstat_mget"]["calls"] == reads
+
+
+def test_a_question_that_was_answered_lately_is_brief(express_with, sign_in, monkeypatch):
+    app = express_with()
+    headers = sign_in("mei")
+    told = []
+    gate = app.wsgi_app._application
+    monkeypatch.setattr(
+        app.wsgi_app, "_application", lambda environ, start: told.append(BRIEF in environ) or gate(environ, start)
+    )
+
+    ask(app, **headers)
+    ask(app, **headers)
+    time.sleep(2.1)
+    ask(app, **headers)
+
+    assert told == [False, True]
 
 
 def test_redis_is_asked_twice_about_what_has_to_be_asked_for(app_with, sign_in, stored):
