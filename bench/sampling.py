@@ -33,7 +33,10 @@ _PARTS = {
     "GenAuth": ("bff/genauth/", "requests/", "urllib3/"),
     "decode": ("bff/cache.py", "bff/sealing.py", "msgspec"),
     "render": ("bff/web/presenting.py", "bff/providers.py", "marshmallow/", "schemas/"),
-    "micro-cache and express": ("bff/web/express.py", "bff/microcache.py", "bff/announcements.py", "bff/gate.py"),
+    "micro-cache and express": (
+        *("bff/web/repeats.py", "bff/web/express.py", "bff/web/wsgi.py"),
+        *("bff/microcache.py", "bff/announcements.py", "bff/gate.py"),
+    ),
     "guard": ("bff/web/auth.py", "bff/ratelimit.py"),
     "headers": ("bff/web/hygiene.py", "bff/web/request_id.py", "bff/web/cors.py"),
     "observing": ("bff/web/observing.py",),

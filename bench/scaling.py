@@ -31,7 +31,7 @@ SHARD_GB = 25.0
 SHARD_PER_SECOND = 100_000
 GENAUTH_PER_SECOND = 1_000
 HEADROOM = 1.3
-ROUND_TRIPS = {"warm": 1, "miss": 4}
+ROUND_TRIPS = {"warm": 1, "miss": 3}
 
 
 @dataclass(frozen=True, slots=True)
