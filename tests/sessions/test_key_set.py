@@ -8,7 +8,7 @@ import pytest
 from bff.deadline import Deadline
 from bff.errors import GenAuthMalformed, GenAuthRejected, GenAuthTimeout, GenAuthUnavailable, TokenInvalid
 from bff.keyset import REMEMBERED_UNKNOWN
-from tests.sessions.world import ISSUER, JWKS_URL, NOW, House, Signer
+from tests.sessions.world import ISSUER, JWKS_URL, NOW, House, Signer, fresh, refusal
 
 
 def in_place(work):
@@ -24,16 +24,6 @@ def house(genauth, clock):
 @pytest.fixture
 def threaded(genauth, clock):
     return House(genauth, clock)
-
-
-def refusal(house, token, kind=TokenInvalid, seconds=5.0):
-    with pytest.raises(kind) as caught:
-        house.of(token, seconds)
-    return caught.value
-
-
-def fresh(clock, signer, **claims):
-    return signer.token({"iat": int(clock()), "exp": int(clock()) + 3600} | claims)
 
 
 def stranger(number=0):

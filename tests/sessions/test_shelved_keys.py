@@ -6,16 +6,18 @@ import time
 from types import SimpleNamespace
 
 import pytest
+import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
+from bff import keyset, keyshelf
 from bff.deadline import Deadline
 from bff.errors import GenAuthTimeout, GenAuthUnavailable, TokenInvalid
 from bff.jwks import usable_keys
 from bff.keyset import IMPATIENT_SECONDS, PATIENT_THREADS
 from bff.keyshelf import KeyShelf, Shelved
-from tests.sessions.world import ISSUER, NOW, House, Signer, b64
+from tests.sessions.world import ISSUER, NOW, House, Signer, b64, fresh, refusal
 
 WEEK = 7 * 86_400
 
@@ -39,6 +41,13 @@ class Box:
 def in_place(work):
     """Do at once what would be done in a thread, so that a test can tell what has happened."""
     work()
+
+
+@pytest.fixture(autouse=True)
+def _fresh_loggers(monkeypatch):
+    # A logger that was used before keeps the configuration of that time, which cannot be captured.
+    for module in (keyset, keyshelf):
+        monkeypatch.setattr(module, "log", structlog.get_logger())
 
 
 @pytest.fixture
@@ -67,16 +76,6 @@ def before(process, signer):
     house = process()
     house.of(signer.token())
     return house
-
-
-def refusal(house, token, kind=TokenInvalid, seconds=5.0):
-    with pytest.raises(kind) as caught:
-        house.of(token, seconds)
-    return caught.value
-
-
-def fresh(clock, signer, **claims):
-    return signer.token({"iat": int(clock()), "exp": int(clock()) + 3600} | claims)
 
 
 def forged(number=0):

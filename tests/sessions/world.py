@@ -7,12 +7,13 @@ from functools import cache
 from types import SimpleNamespace
 
 import jwt
+import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 from bff.access_tokens import AccessTokens
 from bff.deadline import Deadline
-from bff.errors import GenAuthUnavailable
+from bff.errors import GenAuthUnavailable, TokenInvalid
 from bff.keyset import KeySet
 from bff.keysource import KeySource
 from bff.sessions import Sessions
@@ -151,3 +152,13 @@ class House:
 
     def of(self, token, seconds=5):
         return self.sessions.of(token, Deadline.after(seconds))
+
+
+def refusal(house, token, kind=TokenInvalid, seconds=5.0):
+    with pytest.raises(kind) as caught:
+        house.of(token, seconds)
+    return caught.value
+
+
+def fresh(clock, signer, **claims):
+    return signer.token({"iat": int(clock()), "exp": int(clock()) + 3600} | claims)
