@@ -10,11 +10,11 @@ from collections.abc import Callable
 
 import structlog
 
-from bff.store import Store, StoreAway
+from bff.store import PREFIX, Store, StoreAway
 
 log = structlog.get_logger()
 
-CHANNEL = "la:2:changed"
+CHANNEL = f"{PREFIX}changed"
 _PING_SECONDS = 0.5
 _BELIEVED_SECONDS = 1.2
 _RETRY_SECONDS = 1.0

@@ -31,7 +31,7 @@ from bff.leases import Leases, Turn
 from bff.memo import Memo
 from bff.sealing import Seal
 from bff.sessions import Session
-from bff.store import Store, StoreAway
+from bff.store import PREFIX, Store, StoreAway
 
 _JITTER = 0.1  # so that what was asked for together does not run out together
 _SKEW_SECONDS = 60.0  # between the clocks of replicas
@@ -247,7 +247,7 @@ class AccountsCache:
             yield Asking(turn, seen)
 
     def _person(self, user_id: str) -> str:
-        return f"la:2:{{{self._seal.name(self._app_id, user_id)}}}"
+        return f"{PREFIX}{{{self._seal.name(self._app_id, user_id)}}}"
 
     def _keys(self, session: Session) -> Keys:
         return self._known_keys(session.user_id, session.digest)

@@ -2,6 +2,7 @@
 
     BffError
     ├── InvalidRequest            400 invalid_request
+    │   └── TokenMissent              … carries a challenge
     ├── Unauthenticated           401, carries the challenge
     │   ├── TokenMissing              token_missing
     │   ├── SessionExpired            token_expired
@@ -57,6 +58,12 @@ class InvalidRequest(BffError):
 
     status, code = 400, "invalid_request"
     title = "The request is not valid."
+
+
+class TokenMissent(InvalidRequest):
+    """The way in which a token was sent is wrong, as opposed to the token."""
+
+    challenge = 'Bearer error="invalid_request"'  # RFC 6750 3.1
 
 
 class Unauthenticated(BffError):

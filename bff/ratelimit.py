@@ -81,17 +81,17 @@ class RateLimit:
         counter: Counter,
         observer: Observer,
         *,
-        name: Callable[[str], str],
+        key: Callable[[str], str],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``name`` makes an opaque key of a member."""
+        """``key`` is where a member is counted."""
         item = parse(rate)
         self._scope = scope
         self._limit = item.amount
         self._seconds = item.get_expiry()
         self._counter = counter
         self._observer = observer
-        self._name = name
+        self._key = key
         self._clock = clock
         self._windows: Memo[str, _Window] = Memo(_MEMBERS)
         self._lock = threading.Lock()
@@ -130,7 +130,7 @@ class RateLimit:
         return window
 
     def _report(self, member: str, window: _Window, report: int) -> None:
-        counted = self._counter.count(f"la:2:rate:{self._scope}:{self._name(member)}", self._seconds, report)
+        counted = self._counter.count(self._key(member), self._seconds, report)
         with self._lock:
             if counted is not None:
                 window.told, window.ends = counted[0], self._clock() + counted[1]

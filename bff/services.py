@@ -28,7 +28,7 @@ from bff.sealing import PlainSeal, Seal, SecretSeal
 from bff.sessions import Sessions, Verifier
 from bff.settings import Settings
 from bff.shelf import Shelf
-from bff.store import Store
+from bff.store import PREFIX, Store
 
 REDIS_TIMEOUT_SECONDS = 0.25
 REFUSAL_SECONDS = 8.0
@@ -99,7 +99,7 @@ def make_services(app: Flask, settings: Settings) -> Services:
         providers=Providers(
             genauth,
             settings.upstream_deadline_seconds,
-            Shelf(store, seal, f"la:2:providers:{seal.name('providers', settings.genauth_app_id)}", metrics),
+            Shelf(store, seal, f"{PREFIX}providers:{seal.name('providers', settings.genauth_app_id)}", metrics),
         ),
         user_limit=_limit("user", settings, store, seal, metrics),
         address_limit=_limit("address", settings, store, seal, metrics),
@@ -114,7 +114,7 @@ def _key_shelf(settings: Settings, store: Store, seal: Seal, metrics: Metrics) -
     if not settings.cache_secret:
         return None  # whoever writes Redis could lay down a key of their own, and sign
     origin = (settings.genauth_host, settings.genauth_app_id, settings.genauth_issuer or "", settings.genauth_jwks_url or "")
-    return KeyShelf(Shelf(store, seal, f"la:2:keys:{seal.name('keys', *origin)}", metrics))
+    return KeyShelf(Shelf(store, seal, f"{PREFIX}keys:{seal.name('keys', *origin)}", metrics))
 
 
 def _verifier(settings: Settings, genauth: GenAuthClient, shelf: KeyShelf | None) -> Verifier:
@@ -128,7 +128,9 @@ def _verifier(settings: Settings, genauth: GenAuthClient, shelf: KeyShelf | None
 def _limit(scope: str, settings: Settings, store: Store, seal: Seal, metrics: Metrics) -> RateLimit | None:
     if settings.rate_limit is None:
         return None
-    return RateLimit(scope, settings.rate_limit, store, metrics, name=lambda member: seal.name(scope, member))
+    return RateLimit(
+        scope, settings.rate_limit, store, metrics, key=lambda member: f"{PREFIX}rate:{scope}:{seal.name(scope, member)}"
+    )
 
 
 def _answers(genauth: GenAuthClient) -> bool:

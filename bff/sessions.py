@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from bff.deadline import Deadline
-from bff.errors import GenAuthTimeout, InvalidRequest, SessionExpired, TokenInvalid
+from bff.errors import GenAuthTimeout, SessionExpired, TokenInvalid, TokenMissent
 from bff.memo import Memo
 from bff.singleflight import SingleFlight
 
@@ -90,10 +90,10 @@ class Sessions:
     def of(self, token: str, deadline: Deadline) -> Session:
         """The session that the token stands for.
 
-        Raises InvalidRequest (too long), TokenInvalid, SessionExpired, or GenAuthTrouble when GenAuth is needed to tell and away.
+        Raises TokenMissent (too long), TokenInvalid, SessionExpired, or GenAuthTrouble when GenAuth is needed to tell and away.
         """
         if len(token) > LONGEST_TOKEN:
-            raise InvalidRequest(f"The session token is longer than {LONGEST_TOKEN} characters.", note="token too long")
+            raise TokenMissent(f"The session token is longer than {LONGEST_TOKEN} characters.", note="token too long")
         if not _B64TOKEN.fullmatch(token):
             raise TokenInvalid(note="charset")
         name = hashlib.sha256(token.encode("ascii"))

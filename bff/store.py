@@ -29,7 +29,8 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 _PATIENCE_SECONDS = 0.25  # with the making of the client
-_PROBE = ("GET", "la:2:probe")  # never written; a PING asks every node of a cluster, and one of them may be gone
+PREFIX = "la:2:"  # of every key and channel; with another shape of what is stored comes another number
+_PROBE = ("GET", f"{PREFIX}probe")  # never written; a PING asks every node of a cluster, and one of them may be gone
 _COUNT = """
 local counted = redis.call('incrby', KEYS[1], ARGV[2])
 if redis.call('pttl', KEYS[1]) < 0 then redis.call('pexpire', KEYS[1], ARGV[1]) end

@@ -11,15 +11,12 @@ from typing import Any
 from flask import g, request
 
 from bff.deadline import Deadline
-from bff.errors import CsrfHeaderMissing, InvalidRequest, OriginNotAllowed, TokenInvalid, TokenMissing
+from bff.errors import CsrfHeaderMissing, OriginNotAllowed, TokenInvalid, TokenMissent, TokenMissing
 from bff.gate import ARRIVED
 from bff.services import Services
 from bff.sessions import Session
 from bff.web.addresses import counted_address
 from bff.web.context import services
-
-# RFC 6750 3.1: what is wrong with the way a token was sent, as opposed to the token.
-_MISSENT = {"WWW-Authenticate": 'Bearer error="invalid_request"'}
 
 
 def requires_no_session() -> None:
@@ -32,11 +29,7 @@ def requires_session() -> None:
         return
     bff = services()
     g.deadline = deadline_of(request.environ, bff)
-    try:
-        token = bearer() or _cookie(bff.settings.session_cookie_name, bff.settings.cors_origins)
-    except InvalidRequest as error:
-        error.headers = _MISSENT
-        raise
+    token = bearer() or _cookie(bff.settings.session_cookie_name, bff.settings.cors_origins)
     if not token:
         raise TokenMissing
     g.session = admitted(bff, token, request.remote_addr, g.deadline)
@@ -50,12 +43,12 @@ def deadline_of(environ: Mapping[str, Any], bff: Services) -> Deadline:
 
 
 def bearer() -> str | None:
-    """The token in the Authorization header, if one was sent with that scheme; InvalidRequest if it is not clear which."""
+    """The token in the Authorization header, if one was sent with that scheme; TokenMissent if it is not clear which."""
     sent = request.headers.getlist("Authorization")
     header = sent[0] if sent else ""
     if len(sent) > 1 or ("," in header and "bearer" in header.lower()):
         # Servers join two headers with a comma, and no b64token has one: the choice would be ours, or an attacker's.
-        raise InvalidRequest("Send one Authorization header.", note="doubled credentials")
+        raise TokenMissent("Send one Authorization header.", note="doubled credentials")
     scheme, _, token = header.partition(" ")
     # RFC 6750 3.1: another scheme is no credential of ours, as if none was sent.
     return token.strip(" ") if scheme.lower() == "bearer" else None
@@ -66,7 +59,7 @@ def _cookie(name: str | None, origins: tuple[str, ...]) -> str | None:
         return None
     sent = request.cookies.getlist(name)
     if len(sent) > 1:
-        raise InvalidRequest(f"Send one {name} cookie.", note="doubled credentials")
+        raise TokenMissent(f"Send one {name} cookie.", note="doubled credentials")
     if not sent or not sent[0]:
         return None
     origin = request.headers.get("Origin")
@@ -83,17 +76,13 @@ def admitted(bff: Services, token: str, address: str | None, deadline: Deadline)
     Those that were good here before are asked about as ever: neighbours behind one address do not lock each other out.
     """
     limit = bff.address_limit
+    if limit is None or bff.sessions.recognises(token):
+        return bff.sessions.of(token, deadline)
+    counted = counted_address(address)
+    limit.check(counted)
     try:
-        if limit is None or bff.sessions.recognises(token):
-            return bff.sessions.of(token, deadline)
-        counted = counted_address(address)
-        limit.check(counted)
-        try:
-            return bff.sessions.of(token, deadline)
-        except TokenInvalid:
-            # An expired token was a good one, and costs nobody a call: no reason to suspect an address.
-            limit.hit(counted)
-            raise
-    except InvalidRequest as error:
-        error.headers = _MISSENT
+        return bff.sessions.of(token, deadline)
+    except TokenInvalid:
+        # An expired token was a good one, and costs nobody a call: no reason to suspect an address.
+        limit.hit(counted)
         raise

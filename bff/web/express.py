@@ -20,9 +20,9 @@ from bff.web.observing import record
 from bff.web.presenting import Said, answered, language
 from bff.web.request_id import HEADER as REQUEST_ID
 from bff.web.request_id import of_environ
-from bff.web.wsgi import PATH, Application, Environ, Headers, is_bare
+from bff.web.wsgi import PATH, Application, Environ, Headers, idle, is_bare
 
-_NOT_PLAIN = {"HTTP_ORIGIN", "HTTP_COOKIE", "HTTP_IF_NONE_MATCH"}
+_NOT_PLAIN = frozenset({"HTTP_ORIGIN", "HTTP_COOKIE", "HTTP_IF_NONE_MATCH"})
 _INCLUDE = {"": False, "include=identities": True}
 
 
@@ -33,10 +33,7 @@ class Express:
         self._application = application
         self._bff = services
         settings = services.settings
-        # What does not matter under these settings makes a question no less plain.
-        idle = {"HTTP_COOKIE"} if settings.session_cookie_name is None else set()
-        idle |= set() if settings.cors_origins or settings.session_cookie_name else {"HTTP_ORIGIN"}
-        self._not_plain = frozenset(_NOT_PLAIN - idle)
+        self._not_plain = _NOT_PLAIN - idle(settings)
         self._plain_hosts = not settings.allowed_hosts
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:

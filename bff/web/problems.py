@@ -12,7 +12,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.exceptions import MethodNotAllowed as WerkzeugMethodNotAllowed
 from werkzeug.exceptions import NotFound as WerkzeugNotFound
 
-from bff.errors import BffError, InternalError, InvalidRequest, MethodNotAllowed, NotFound, Unauthenticated
+from bff.errors import BffError, InternalError, InvalidRequest, MethodNotAllowed, NotFound, TokenMissent, Unauthenticated
 from bff.web import presented
 from schemas.problem import ProblemSchema
 
@@ -68,7 +68,7 @@ def defect(exc: Exception) -> InternalError:
 
 def _headers(error: BffError) -> Iterator[tuple[str, str]]:
     yield from error.headers.items()
-    if isinstance(error, Unauthenticated):
+    if isinstance(error, (Unauthenticated, TokenMissent)):
         yield "WWW-Authenticate", error.challenge
     if error.status in _DEFAULT_RETRY_SECONDS:
         seconds = error.retry_after if error.retry_after is not None else _DEFAULT_RETRY_SECONDS[error.status]

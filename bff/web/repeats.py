@@ -18,7 +18,7 @@ from bff.services import Services
 from bff.web.observing import record
 from bff.web.request_id import HEADER as REQUEST_ID
 from bff.web.request_id import of_environ
-from bff.web.wsgi import PATH, Application, Environ, Headers, is_bare
+from bff.web.wsgi import PATH, Application, Environ, Headers, idle, is_bare
 
 # Everything in a request that decides its answer's status, headers or bytes.
 _DECISIVE = (
@@ -44,11 +44,8 @@ class Repeats:
         self._application = application
         self._bff = services
         self._micro_cache = micro_cache
-        settings = services.settings
-        # What does not matter under these settings need not tell requests apart.
-        idle = {"HTTP_COOKIE", "HTTP_X_REQUESTED_WITH"} if settings.session_cookie_name is None else set()
-        idle |= set() if settings.cors_origins or settings.session_cookie_name else {"HTTP_ORIGIN"}
-        self._decisive = tuple(name for name in _DECISIVE if name not in idle)
+        unread = idle(services.settings)
+        self._decisive = tuple(name for name in _DECISIVE if name not in unread)
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         """The answer, as a WSGI application."""

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from bff.settings import Settings
+
 Environ = dict[str, Any]
 Headers = list[tuple[str, str]]
 Application = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
@@ -11,6 +13,13 @@ PATH = "/me/linked-accounts"
 _METHODS = frozenset({"GET", "HEAD"})
 # A fresh answer is asked for, or there is more to the request than a question.
 _MORE = frozenset({"HTTP_CACHE_CONTROL", "HTTP_PRAGMA", "HTTP_TRANSFER_ENCODING", "HTTP_RANGE", "HTTP_IF_RANGE"})
+
+
+def idle(settings: Settings) -> frozenset[str]:
+    """The headers that decide nothing under these settings, and need not tell requests apart."""
+    cookies = settings.session_cookie_name is not None
+    unread = set() if cookies else {"HTTP_COOKIE", "HTTP_X_REQUESTED_WITH"}
+    return frozenset(unread | (set() if cookies or settings.cors_origins else {"HTTP_ORIGIN"}))
 
 
 def is_bare(environ: Environ) -> bool:

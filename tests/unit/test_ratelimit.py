@@ -66,7 +66,7 @@ def heard():
 @pytest.fixture
 def limit(clock, shared, heard):
     """One process's view of a limit; each call makes another process."""
-    return lambda rate: RateLimit("user", rate, shared, heard, name=lambda member: f"name-of-{member}", clock=clock)
+    return lambda rate: RateLimit("user", rate, shared, heard, key=lambda member: f"key-of-{member}", clock=clock)
 
 
 def passed(limit, member="mei", tries=1000):
@@ -211,7 +211,7 @@ def test_looking_counts_nothing(limit, shared):
 def test_names_and_not_members_reach_redis(limit, shared):
     limit("2/minute").hit("mei")
 
-    assert list(shared.windows) == ["la:2:rate:user:name-of-mei"]
+    assert list(shared.windows) == ["key-of-mei"]
 
 
 def test_counting_alone_sends_nobody_away(limit, heard):
