@@ -251,8 +251,66 @@ async def flaky(size):
 @drill("genauth-hangs-300-wait", "8")
 async def bulkhead(size):
     """GenAuth takes longer than anybody waits and 300 people want it; what is remembered is served as before."""
-    waiting, seconds = (300, 8.0) if size is FULL else (300, 3.0)
-    with Stage() as stage:
+    waiting = 300
+    # A 99th percentile is made of a few answers, and on a machine with two cores for everybody luck has a say in those.
+    rounds = [await crowded(waiting, 8.0) for _ in range(5)] if size is FULL else [await crowded(waiting, 3.0)]
+    outcome = Outcome(
+        "GenAuth takes 2.5 s",
+        f"10 people with fresh entries, 20/s each; {waiting} more wait for GenAuth; {len(rounds)} times",
+        [answer for each in rounds for answer in each.healthy + each.starved + each.waited],
+        sum(each.calls for each in rounds),
+    )
+    ratio = percentile([each.ratio for each in rounds], 50)
+    outcome.figures = [
+        f"hits' p99, ms before and during: {', '.join(f'{each.p99[0]:.1f} to {each.p99[1]:.1f}' for each in rounds)}",
+        f"ratio: {', '.join(f'{each.ratio:.2f}' for each in rounds)}; median {ratio:.2f}",
+        f"the machine late, p99, ms: {', '.join('{:.1f} and {:.1f}'.format(*each.late) for each in rounds)}",
+    ]
+    outcome.claim("hits' p99 within 2x of its healthy value", ratio <= 2, f"{ratio:.2f}x")
+    outcome.claim("hits are hits", all(answer.source == "hit" for each in rounds for answer in each.healthy + each.starved))
+    waited = [answer for each in rounds for answer in each.waited]
+    outcome.claim(
+        "the others: their accounts, 503 or 504", {answer.status for answer in waited} <= {200, 503, 504}, errors_of(waited)
+    )
+    outcome.late = max(each.latest for each in rounds)
+    outcome.within(f"within {DEADLINE} s", DEADLINE + A_LITTLE)
+    outcome.claim("the metrics tell", all(each.bulkhead_full for each in rounds))
+    outcome.no_wrong_answer()
+    return outcome
+
+
+@dataclass(slots=True)
+class Crowded:
+    """What the same people got without a crowd and beside one, and what the crowd got."""
+
+    healthy: list
+    starved: list
+    waited: list
+    lateness: tuple
+    calls: int
+    bulkhead_full: float
+
+    @property
+    def p99(self):
+        """In milliseconds."""
+        return [percentile([answer.seconds for answer in answers], 99) * 1000 for answers in (self.healthy, self.starved)]
+
+    @property
+    def ratio(self):
+        return self.p99[1] / self.p99[0]
+
+    @property
+    def late(self):
+        """The 99th percentile, in milliseconds."""
+        return [percentile(lateness, 99) * 1000 for lateness in self.lateness]
+
+    @property
+    def latest(self):
+        return max(self.lateness[1])
+
+
+async def crowded(waiting, seconds):
+    with Stage(wired=False) as stage:
         quick = stage.callers(100, 10)
         cold = stage.callers(1000, waiting)
         await stage.warm(quick)
@@ -264,30 +322,10 @@ async def bulkhead(size):
                 elsewhere, partial(wait_and_ask_again, stage.ports, cold, seconds + 1)
             )
             await asyncio.sleep(1.0)
-            starved, lateness = await hits(stage, quick, seconds)
+            starved, busy = await hits(stage, quick, seconds)
             waited = await crowd
-        metrics = stage.metrics()
-    before, during = (percentile([answer.seconds for answer in answers], 99) for answers in (healthy, starved))
-    outcome = Outcome(
-        "GenAuth takes 2.5 s",
-        f"10 people with fresh entries, 20/s each; {waiting} more wait for GenAuth",
-        healthy + starved + waited,
-    )
-    outcome.upstream = stage.calls()
-    outcome.figures = [
-        f"hits' p99 {before * 1000:.1f} ms before, {during * 1000:.1f} ms during: {during / before:.2f}x",
-        f"the machine late, p99: {percentile(calm, 99) * 1000:.1f} ms before, {percentile(lateness, 99) * 1000:.1f} ms during",
-    ]
-    outcome.claim("hits' p99 within 2x of its healthy value", during <= 2 * before, f"{during / before:.2f}x")
-    outcome.claim("hits are hits", all(answer.source == "hit" for answer in healthy + starved))
-    outcome.claim(
-        "the others: their accounts, 503 or 504", {answer.status for answer in waited} <= {200, 503, 504}, errors_of(waited)
-    )
-    outcome.late = max(lateness)
-    outcome.within(f"within {DEADLINE} s", DEADLINE + A_LITTLE)
-    outcome.claim("the metrics tell", sum(value for name, value in metrics.items() if "bulkhead_full" in name) > 0)
-    outcome.no_wrong_answer()
-    return outcome
+        full = sum(value for name, value in stage.metrics().items() if "bulkhead_full" in name)
+        return Crowded(healthy, starved, waited, (calm, busy), stage.calls_arrived(), full)
 
 
 async def hits(stage, callers, seconds):
