@@ -89,8 +89,8 @@ class Leases:
                 if not held:
                     self._keeper = None
                     return
-            for lease in held:
-                self._store.extend(lease, self._lifetime)
+            # All of them at once: while GenAuth hangs there are as many as it may be asked at a time.
+            self._store.extend(held, self._lifetime)
 
 
 def _trouble(word: str) -> GenAuthTrouble | None:

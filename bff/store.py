@@ -9,7 +9,7 @@ pays for finding out whether Redis is back: whoever comes when it is time to loo
 
 import secrets
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -134,9 +134,13 @@ class Store:
         receipt, _, failed = holder.decode("ascii", "replace").partition(" ")
         return Taken(receipt.removeprefix("!"), failed, values)
 
-    def extend(self, lease: Lease, lifetime: float) -> bool:
-        """Hold ``lease`` for ``lifetime`` seconds from now, if it is still ours."""
-        return bool(self._attempt("lease", _EXTEND, *lease, round(lifetime * 1000)))
+    def extend(self, leases: Collection[Lease], lifetime: float) -> int:
+        """Hold ``leases`` for ``lifetime`` seconds from now; how many were still ours. One round trip."""
+        milliseconds = round(lifetime * 1000)
+        try:
+            return sum(self._ask("lease", *(("EVAL", _EXTEND, 1, *lease, milliseconds) for lease in leases)))
+        except StoreAway:
+            return 0
 
     def release(self, lease: Lease, failed: str = "") -> None:
         """Give ``lease`` back if it is still ours, leaving word of a failure for those who wait; else it runs out by itself."""

@@ -61,9 +61,9 @@ def test_a_lease_is_given_to_one_and_only_its_holder_gives_it_back(store, stored
     assert store.take(mine, 10, "", "a").holder == mine.receipt
     assert store.take(other, 10, "", "a").holder == mine.receipt
     store.release(other)
-    assert not store.extend(other, 99)
+    assert store.extend([other], 99) == 0
     assert stored.get("lease").decode() == mine.receipt
-    assert store.extend(mine, 20)
+    assert store.extend([other, mine], 20) == 1
     assert 19_000 < stored.pttl("lease") <= 20_000
     store.release(mine)
     assert store.take(other, 10, "", "a").holder == other.receipt
@@ -102,7 +102,7 @@ CALLS = {
 }
 QUIET = {
     "write": (lambda store: store.write({"a": b"b"}, 1), False),
-    "extend": (lambda store: store.extend(store.lease("l"), 1), False),
+    "extend": (lambda store: store.extend([store.lease("l")], 1), 0),
     "release": (lambda store: store.release(store.lease("l")), None),
     "count": (lambda store: store.count("c", 1), None),
     "ping": (lambda store: store.ping(), False),

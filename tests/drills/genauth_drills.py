@@ -253,7 +253,7 @@ async def bulkhead(size):
     """GenAuth takes longer than anybody waits and 300 people want it; what is remembered is served as before."""
     waiting = 300
     # A 99th percentile is made of a few answers, and on a machine with two cores for everybody luck has a say in those.
-    rounds = [await crowded(waiting, 8.0) for _ in range(5)] if size is FULL else [await crowded(waiting, 3.0)]
+    rounds = [await crowded(waiting, 8.0) for _ in range(7)] if size is FULL else [await crowded(waiting, 3.0)]
     outcome = Outcome(
         "GenAuth takes 2.5 s",
         f"10 people with fresh entries, 20/s each; {waiting} more wait for GenAuth; {len(rounds)} times",

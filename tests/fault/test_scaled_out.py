@@ -85,6 +85,17 @@ def test_leases_work_in_a_cluster(app_on, cluster, genauth, sign_in):
     assert genauth.calls(ASKED) == 1
 
 
+def test_leases_in_every_part_of_a_cluster_are_renewed_together(app_on, cluster):
+    app = connected(app_on(cluster.url))
+    store = app.extensions["linked-accounts"].linked_accounts._cache._store
+    leases = [store.lease(f"la:2:{{{person}}}:lease") for person in range(30)]
+    for person, lease in enumerate(leases):
+        assert store.take(lease, 5, "", f"la:2:{{{person}}}:accounts").holder == lease.receipt
+
+    assert store.extend([*leases, store.lease(leases[0].name)], 20) == 30
+    assert sum(cluster.ask(n, "DBSIZE") > 0 for n in range(3)) > 1, "or this test shows nothing"
+
+
 def test_a_refusal_and_a_change_reach_every_worker_over_a_cluster(app_on, cluster, genauth, sign_in):
     headers = sign_in("mei")
     one, other = connected(app_on(cluster.url)), connected(app_on(cluster.url))
