@@ -52,8 +52,13 @@ class Entry(Struct, frozen=True, array_like=True):
     @property
     def accounts(self) -> tuple[LinkedAccount, ...]:
         """The accounts themselves."""
+        return _decoded(bytes(self.raw))
+
+    @property
+    def total(self) -> int:
+        """How many accounts there are; raises what msgspec does if they cannot be read."""
         raw = bytes(self.raw)
-        return _accounts(raw) if len(raw) <= _MODEST else _decoded(raw)
+        return _counted(raw) if len(raw) <= _MODEST else len(_decoded(raw))
 
     def age(self, now: float) -> float:
         """Seconds since GenAuth was asked, never negative."""
@@ -323,7 +328,7 @@ class AccountsCache:
         try:
             decoded = msgspec.json.decode(value, type=kind)
             if isinstance(decoded, Entry):
-                decoded.accounts  # noqa: B018 - readable or a miss
+                decoded.total  # noqa: B018 - readable or a miss
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
             self._observer.cache_rejected("unreadable")
             return None
@@ -348,6 +353,7 @@ def _decoded(raw: bytes) -> tuple[LinkedAccount, ...]:
     return msgspec.json.decode(raw, type=tuple[LinkedAccount, ...])
 
 
+# The number alone: what was decoded takes four times the memory of the text.
 @lru_cache(maxsize=256)
-def _accounts(raw: bytes) -> tuple[LinkedAccount, ...]:
-    return _decoded(raw)
+def _counted(raw: bytes) -> int:
+    return len(_decoded(raw))

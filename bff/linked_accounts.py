@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
-from bff.accounts import LinkedAccount, link
+from bff.accounts import link
 from bff.bulkhead import BulkheadFull
 from bff.cache import AccountsCache, Asking, Entry, Lifetimes, Recollection
 from bff.deadline import Deadline
@@ -63,11 +63,6 @@ class Answer:
     age: float
     good_until: float
     forward: Forward | None = None
-
-    @property
-    def accounts(self) -> tuple[LinkedAccount, ...]:
-        """The accounts, sorted by provider and id."""
-        return self.entry.accounts
 
     @property
     def stale(self) -> bool:
