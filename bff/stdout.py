@@ -42,17 +42,19 @@ class Stdout:
             if self._waiting + len(line) > _PAGE:
                 self._flush()
             self._put(line)
-            if self._waiting > len(line):
-                return
-        if self._flusher is None or not self._flusher.is_alive():  # as after a fork
-            self._flusher = threading.Thread(target=self._flush_now_and_then, name="stdout", daemon=True)
-            self._flusher.start()
-        self._someone_waits.set()
+            first = self._waiting == len(line)
+        if first:
+            if self._flusher is None or not self._flusher.is_alive():  # as after a fork
+                self._flusher = threading.Thread(target=self._flush_now_and_then, name="stdout", daemon=True)
+                self._flusher.start()
+            self._someone_waits.set()
 
     def _put(self, line: bytes) -> None:
-        with suppress(*_UNWRITABLE):
+        self._waiting += len(line)
+        try:  # noqa: SIM105 - `suppress` costs as much as the writing
             self._stream().write(line)
-            self._waiting += len(line)
+        except _UNWRITABLE:
+            pass
 
     def _flush(self) -> None:
         self._waiting = 0
