@@ -39,8 +39,6 @@ class Stdout:
     def write_soon(self, line: bytes) -> None:
         """In a moment, with others."""
         with self._lock:
-            if self._waiting + len(line) > _PAGE:
-                self._flush()
             self._put(line)
             first = self._waiting == len(line)
         if first:
@@ -50,6 +48,8 @@ class Stdout:
             self._someone_waits.set()
 
     def _put(self, line: bytes) -> None:
+        if self._waiting + len(line) > _PAGE:
+            self._flush()
         self._waiting += len(line)
         try:  # noqa: SIM105 - `suppress` costs as much as the writing
             self._stream().write(line)

@@ -83,6 +83,15 @@ def test_each_write_is_whole_lines_and_no_more_than_a_pipe_takes_at_once(stdout,
     assert len(written) < 60
 
 
+def test_what_is_told_at_once_makes_no_write_longer_either(stdout, written):
+    for _ in range(4096 // len(LINE)):
+        stdout.write_soon(LINE)
+    stdout.write(LINE)
+
+    assert b"".join(written) == LINE * (4096 // len(LINE) + 1)
+    assert max(map(len, written)) <= 4096
+
+
 def test_many_threads_lose_none(stdout, written):
     told = [[f"{thread} {line}\n".encode() for line in range(500)] for thread in range(8)]
 
