@@ -6,8 +6,9 @@ away. It is no second cache: while Redis answers and takes what it is given, not
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+from msgspec import Struct
 
 from bff.memo import Memo
 
@@ -17,8 +18,7 @@ COPIES = 1000  # people who ask within `FRESH_SECONDS`, times a kilobyte or two
 FRESH_SECONDS = 10.0  # what another process forgot or refused since then is not known here
 
 
-@dataclass(frozen=True, slots=True)
-class Copy(Generic[T]):
+class Copy(Struct, Generic[T], frozen=True):
     """A ``value`` that held at ``seen_at``, in epoch seconds. ``stored``: Redis has it, or had it then."""
 
     value: T

@@ -44,9 +44,14 @@ class LeakGuard:
     def contains(self, text: bytes | str) -> bool:
         """Whether a secret appears in a finished answer, as it is or percent-encoded. Cheap enough for every answer."""
         body = _bytes(text) if isinstance(text, str) else text
-        return any(
-            _bytes(form) in body for secret in self._secrets for form in {secret, quote(secret, safe="", errors="surrogatepass")}
+        return any(map(body.__contains__, self._beginnings)) and any(
+            form in body for secret in self._secrets for form in _plain_forms(secret)
         )
+
+    @cached_property
+    def _beginnings(self) -> set[bytes]:
+        """What every plain form of a secret begins with: soon made and soon looked for, however long the secret is."""
+        return {form for secret in self._secrets for form in _plain_forms(secret[:_SHORTEST])}
 
     @cached_property
     def _needles(self) -> "_Needles":
@@ -135,6 +140,10 @@ def _base64_of(secret: str) -> Iterator[str]:
         padded = b"\0" * before + _bytes(secret)
         first, last = (before * 8 + 5) // 6, len(padded) * 8 // 6
         yield b64encode(padded).decode()[first:last]
+
+
+def _plain_forms(secret: str) -> set[bytes]:
+    return {_bytes(secret), _bytes(quote(secret, safe="", errors="surrogatepass"))}
 
 
 def _bytes(text: str) -> bytes:

@@ -12,9 +12,10 @@ import random
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import Protocol
+
+from msgspec import Struct, structs
 
 from bff.accounts import link
 from bff.bulkhead import BulkheadFull
@@ -50,8 +51,7 @@ class Forward(StrEnum):
     REQUEST = "request"
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """A person's linked accounts, and how they came about. ``ttl`` and ``age`` in seconds, ``ttl`` negative when stale.
 
     ``good_until`` is when the token's acceptance or the entry's freshness ends, in epoch seconds; 0: not to be repeated.
@@ -70,7 +70,7 @@ class Answer:
         return self.source is Source.STALE
 
 
-class Found(NamedTuple):
+class Found(Struct, frozen=True):
     """An entry, where it came from, and when GenAuth accepted the token that asks."""
 
     entry: Entry
@@ -168,7 +168,7 @@ class LinkedAccounts:
             if not shared:
                 return found
             if found.entry.at > asked_since:
-                return found._replace(source=Source.COLLAPSED)
+                return structs.replace(found, source=Source.COLLAPSED)
             # That question was put before the caller wished for a fresh answer: once more.
 
     def _ask_in_turn(self, session: Session, deadline: Deadline, asked_since: float) -> Found:
@@ -237,9 +237,9 @@ class LinkedAccounts:
 
     def _answer(self, found: Found, forward: Forward | None = None) -> Answer:
         now = self._clock()
-        entry, source, accepted_at = found
-        good_until = min(entry.fresh_until, accepted_at + self._lifetimes.accepted) if accepted_at else 0.0
-        return Answer(entry, source, entry.fresh_until - now, entry.age(now), good_until, forward)
+        entry, accepted_until = found.entry, found.accepted_at + self._lifetimes.accepted
+        good_until = min(entry.fresh_until, accepted_until) if found.accepted_at else 0.0
+        return Answer(entry, found.source, entry.fresh_until - now, entry.age(now), good_until, forward)
 
     def _forward(self, seen: Recollection, *, refresh: bool) -> Forward:
         if seen.entry is None or seen.accepted_at is None:

@@ -21,6 +21,8 @@ class Memo(Generic[K, V]):
 
     def get(self, key: K) -> V | None:
         """The value, which thereby becomes the last to leave; None when there is none."""
+        if key not in self._values:
+            return None
         with self._lock:
             # A dict keeps the order of insertion: taken out and put back is moved to the end.
             value = self._values.pop(key, None)

@@ -8,7 +8,8 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from bff.sessions import Session
 
@@ -18,8 +19,7 @@ KEEP = "linked_accounts.keep"
 _BOUND = 1024  # of a kilobyte or two
 
 
-@dataclass(frozen=True, slots=True)
-class Keepsake:
+class Keepsake(Struct, frozen=True):
     """What may be said again: whose session it answers, and for how long it holds. Times in epoch seconds."""
 
     session: Session
@@ -28,8 +28,7 @@ class Keepsake:
     good_until: float
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
+class Kept(Struct, frozen=True):
     """A finished answer. Its headers lack those that tell the time."""
 
     user_id: str

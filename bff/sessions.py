@@ -8,8 +8,9 @@ import hashlib
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Protocol
+
+from msgspec import Struct
 
 from bff.deadline import Deadline
 from bff.errors import GenAuthTimeout, SessionExpired, TokenInvalid, TokenMissent
@@ -24,8 +25,7 @@ REMEMBERED_TOKENS = 10_000
 _B64TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*", re.ASCII)  # RFC 6750 2.1
 
 
-@dataclass(frozen=True, slots=True)
-class Session:
+class Session(Struct, frozen=True):
     """A verified session.
 
     ``expires_at`` is in epoch seconds; ``digest`` (SHA-256, hex) stands for the token wherever the token may not be kept.
@@ -33,12 +33,15 @@ class Session:
 
     user_id: str
     expires_at: float
-    token: str = field(repr=False)
+    token: str
     digest: str
 
+    def __repr__(self) -> str:
+        """Without the token."""
+        return f"Session(user_id={self.user_id!r}, expires_at={self.expires_at}, digest={self.digest!r})"
 
-@dataclass(frozen=True, slots=True)
-class Acceptance:
+
+class Acceptance(Struct, frozen=True):
     """That a token is genuine, without the token.
 
     ``expires_at``: the token's own end in epoch seconds, None when nobody told it; it may have passed. ``believed_until``: the
@@ -94,12 +97,12 @@ class Sessions:
         """
         if len(token) > LONGEST_TOKEN:
             raise TokenMissent(f"The session token is longer than {LONGEST_TOKEN} characters.", note="token too long")
-        if not _B64TOKEN.fullmatch(token):
-            raise TokenInvalid(note="charset")
-        name = hashlib.sha256(token.encode("ascii"))
+        name = _name(token)
         digest = name.digest()
         acceptance = self._recall(digest)
         if acceptance is None:
+            if not _B64TOKEN.fullmatch(token):
+                raise TokenInvalid(note="charset")
             acceptance = self._shared(token, digest, deadline) if self._verifier.asks else self._verify(token, digest, deadline)
         expires_at = acceptance.expires_at
         if expires_at is None:
@@ -110,7 +113,7 @@ class Sessions:
 
     def recognises(self, token: str) -> bool:
         """Whether the token was genuine when it was last here, however long ago that is; asks nobody."""
-        return self._accepted.get(hashlib.sha256(token.encode(errors="replace")).digest()) is not None
+        return self._accepted.get(_name(token).digest()) is not None
 
     def forget(self, session: Session) -> None:
         """Verify the session's token anew next time, because GenAuth refused it."""
@@ -139,3 +142,8 @@ class Sessions:
         # That a token has ended stays true, whoever vouched for it.
         ended = acceptance.expires_at is not None and acceptance.expires_at <= self._clock()
         return acceptance if ended or self._monotonic() < acceptance.believed_until else None
+
+
+def _name(token: str) -> "hashlib._Hash":
+    # What is no token may have the name of another such text, and never that of a token: "?" is in none.
+    return hashlib.sha256(token.encode("ascii", "replace"))

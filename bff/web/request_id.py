@@ -33,8 +33,8 @@ def carried(offered: str, credentials: Iterable[str] = ()) -> str:
 def of_environ(environ: Mapping[str, str]) -> str:
     """The id of a request that Flask has not seen."""
     offered = environ.get("HTTP_X_REQUEST_ID", "")
-    sent = f"{environ.get('HTTP_AUTHORIZATION', '')};{environ.get('HTTP_COOKIE', '')}" if offered else ""
-    return carried(offered, _WORDS.split(sent))
+    sent = f"{environ.get('HTTP_AUTHORIZATION', '')};{environ.get('HTTP_COOKIE', '')}"
+    return carried(offered, _WORDS.split(sent) if offered else ())
 
 
 def _begin() -> None:

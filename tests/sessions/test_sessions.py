@@ -163,6 +163,15 @@ def test_a_token_of_other_characters_is_not_looked_at(sessions, verifier, token)
     assert verifier.verified == 0
 
 
+def test_what_is_no_token_is_not_taken_for_one_that_is_remembered(sessions, verifier):
+    of(sessions, "token")
+
+    for other in ("tok\xe9n", "tok\u0435n", "tok?n", "token\ud800"):
+        with pytest.raises(TokenInvalid):
+            of(sessions, other)
+    assert verifier.verified == 1
+
+
 def test_a_token_of_8192_characters_is_looked_at_and_a_longer_one_is_not(sessions, verifier):
     of(sessions, "a" * 8192)
     assert verifier.verified == 1

@@ -106,6 +106,19 @@ def test_a_finished_answer_is_searched_for_the_callers_token():
     assert not LeakGuard(["short"]).contains("short")
 
 
+@settings(deadline=None)
+@given(before=st.text(max_size=20), secret=st.text(min_size=8, max_size=40), after=st.text(max_size=20), escaped=st.booleans())
+def test_whatever_the_callers_token_is_a_finished_answer_with_it_is_caught(before, secret, after, escaped):
+    shown = quote(secret, safe="", errors="surrogatepass") if escaped else secret
+
+    assert LeakGuard([secret]).contains(f"{before}{shown}{after}")
+
+
+def test_what_only_begins_like_the_callers_token_is_none():
+    # Every token of the same algorithm begins like every other.
+    assert not LeakGuard([SECRET]).contains(f"{SECRET[:-1]}!")
+
+
 # Without what JSON itself is made of: its own brackets and quotes would spell such a secret.
 SECRETS = st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters='"\\[]{}'), min_size=8, max_size=40)
 JSON = st.recursive(
