@@ -69,9 +69,18 @@ def _is_address(host: str) -> bool:
     return True
 
 
+def arm(sock: socket.socket, deadline: Deadline) -> None:
+    """Let the next operation end at the deadline. Raise TimeoutError if it has passed: 0 would mean not to wait at all."""
+    left = deadline.remaining()
+    if left <= 0:
+        raise TimeoutError
+    sock.settimeout(left)
+
+
 def connect(host: str, port: int, deadline: Deadline, resolver: Resolver) -> socket.socket:
     """A TCP connection to the first address that answers, all of it before the deadline; else Unconnected.
 
+    What comes next ends at the deadline, too: a TLS handshake is part of connecting.
     The time left is shared fairly among the addresses left, so that a dead ``::1`` does not use up that of ``127.0.0.1``.
     """
     addresses = resolver.addresses(host, port, deadline)
@@ -85,6 +94,7 @@ def connect(host: str, port: int, deadline: Deadline, resolver: Resolver) -> soc
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.settimeout(min(left, max(_FAIR_SHARE, left / (len(addresses) - tried))))
             sock.connect(address)
+            arm(sock, deadline)
         except OSError as error:
             sock.close()
             failures.append(type(error).__name__)

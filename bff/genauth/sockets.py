@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bff.deadline import Deadline
-from bff.genauth.addresses import Resolver, connect
+from bff.genauth.addresses import Resolver, arm, connect
 
 HEAD_AT_MOST = 64 * 1024
 # What the framing of a chunked body may add to it, and what a body may measure before `transport` refuses it.
@@ -36,14 +36,6 @@ class Exchange:
 
 
 exchange: ContextVar[Exchange] = ContextVar("exchange")
-
-
-def arm(sock: socket.socket, deadline: Deadline) -> None:
-    """Let the next operation end at the deadline. Raise TimeoutError if it has passed: 0 would mean not to wait at all."""
-    left = deadline.remaining()
-    if left <= 0:
-        raise TimeoutError
-    sock.settimeout(left)
 
 
 class _Reader(io.RawIOBase):
@@ -114,9 +106,7 @@ class Connection(_Base):
 
     def _new_conn(self) -> socket.socket:
         current = exchange.get()
-        sock = connect(self._dns_host, self.port, current.connect_deadline, current.resolver)
-        arm(sock, current.connect_deadline)  # also for the TLS handshake, which is part of connecting
-        return sock
+        return connect(self._dns_host, self.port, current.connect_deadline, current.resolver)
 
     def send(self, data: Any) -> None:  # noqa: ANN401 - bytes, or whatever http.client sends
         """Send, by the deadline."""

@@ -104,6 +104,26 @@ class TestDeadline:
         assert took < 1.2
         transport.close()
 
+    def test_a_connection_that_came_about_too_late_is_closed(self, serve, monkeypatch):
+        made = []
+
+        class Late(socket.socket):
+            def connect(self, address):
+                made.append(self)
+                super().connect(address)
+                time.sleep(0.3)
+
+        server = serve()
+        monkeypatch.setattr("bff.genauth.addresses.socket.socket", Late)
+        transport = Transport(connect_seconds=0.2)
+
+        error, _ = fails(transport, server.url, 1)
+
+        assert type(error) is Unreached
+        assert made
+        assert not [late for late in made if late.fileno() != -1]
+        transport.close()
+
     def test_a_dripping_tls_handshake_ends_with_the_connect_budget(self, serve):
         def behave(_server, connection, _number):
             connection.recv(4096)
