@@ -191,16 +191,24 @@ def workers(bench: Bench) -> Values:
     """One worker against two, on the repeated questions.
 
     Without two free cores two workers share the core of one: if each request costs as much as before, nothing is shared that
-    would keep them from doing twice as much on two. What they do beside the load generator is told as well.
+    would keep them from doing twice as much on two. Two processes on one core disturb each other, though: how much, the floor
+    tells, whose workers share nothing. What ours do beside the load generator is told as well.
     """
     free = machine.CORES >= 4
     alone = "2" if free else str(machine.SERVER_CORE)
-    settings = {"1": (1, alone), "2": (2, "2,3" if free else alone), "beside the load": (2, _all_cores())}
+    together = "2,3" if free else alone
+    settings = {
+        "1": (OURS, 1, alone),
+        "2": (OURS, 2, together),
+        "beside the load": (OURS, 2, _all_cores()),
+        "floor, 1": (FLOOR, 1, alone),
+        "floor, 2": (FLOOR, 2, together),
+    }
     rounds: list[Values] = []
     for _ in range(bench.plan.rounds):
         measured: Values = {}
-        for name, (count, cores) in settings.items():
-            with bench.running(OURS, workers=count, cores=cores) as running:
+        for name, (program, count, cores) in settings.items():
+            with bench.running(program, workers=count, cores=cores) as running:
                 measured[name] = _values(bench.steady(running, _CALLERS * count))
         rounds.append(measured)
     return {"free_cores": free, "rounds": rounds}
@@ -253,8 +261,8 @@ def _growing(bench: Bench, program: Program, sizes: tuple[int, ...], sampled: in
 # As many more entries as make up the number, of the same size: Redis is as full as it would be.
 _FILL = """
 for n = 1, tonumber(ARGV[1]) do
-  redis.call('set', 'filler:' .. ARGV[2] .. ':' .. n .. ':accounts', string.rep('x', 700), 'EX', 3600)
-  redis.call('set', 'filler:' .. ARGV[2] .. ':' .. n .. ':token', string.rep('x', 110), 'EX', 3600)
+  redis.call('set', 'filler:' .. ARGV[2] .. ':' .. n .. ':accounts', string.rep('x', 690), 'EX', 3600)
+  redis.call('set', 'filler:' .. ARGV[2] .. ':' .. n .. ':token', string.rep('x', 63), 'EX', 3600)
 end
 """
 
