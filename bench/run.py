@@ -42,10 +42,7 @@ def main() -> int:
     results, wrong = _measured(plan, wanted)
     print(table(rows(results)))
     if not plan.quick:
-        results = (json.loads(RESULTS.read_text()) if RESULTS.exists() else {}) | results
-        results["machine"], results["day"] = machine.about(), time.strftime("%Y-%m-%d")
-        RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
-        _write(results)
+        _write(json.loads(RESULTS.read_text()))
     return 1 if wrong else 0
 
 
@@ -65,7 +62,16 @@ def _measured(plan: Any, wanted: list[str]) -> tuple[dict[str, Any], list[str]]:
                 wrong.append(name)
             else:
                 print(f"{name}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+                if not plan.quick:
+                    _keep({name: results[name]})
     return results, wrong
+
+
+def _keep(results: dict[str, Any]) -> None:
+    """Each scenario at once: half an hour of measuring is not to be lost to the last of them."""
+    kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    kept |= results | {"machine": machine.about(), "day": time.strftime("%Y-%m-%d")}
+    RESULTS.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
 
 
 def _write(results: dict[str, Any]) -> None:

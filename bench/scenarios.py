@@ -250,7 +250,7 @@ def _growing(bench: Bench, program: Program, sizes: tuple[int, ...], sampled: in
         for size in sizes:
             users = min(size, sampled)
             bench.ask_each(running, users, _CALLERS)
-            bench.redis.eval(_FILL, 0, max(0, size - users), size)
+            _fill(bench, size, size - users)
             everyone = size <= sampled
             load = Load(bench.token_file(users), _CALLERS, bench.plan.seconds, once=not everyone)
             if everyone:
@@ -260,11 +260,17 @@ def _growing(bench: Bench, program: Program, sizes: tuple[int, ...], sampled: in
 
 # As many more entries as make up the number, of the same size: Redis is as full as it would be.
 _FILL = """
-for n = 1, tonumber(ARGV[1]) do
-  redis.call('set', 'filler:' .. ARGV[2] .. ':' .. n .. ':accounts', string.rep('x', 690), 'EX', 3600)
-  redis.call('set', 'filler:' .. ARGV[2] .. ':' .. n .. ':token', string.rep('x', 63), 'EX', 3600)
+for n = ARGV[2], ARGV[3] do
+  redis.call('set', 'filler:' .. ARGV[1] .. ':' .. n .. ':accounts', string.rep('x', 690), 'EX', 3600)
+  redis.call('set', 'filler:' .. ARGV[1] .. ':' .. n .. ':token', string.rep('x', 63), 'EX', 3600)
 end
 """
+_AT_A_TIME = 5_000  # for as long as a script runs, Redis answers nobody
+
+
+def _fill(bench: Bench, size: int, more: int) -> None:
+    for first in range(0, more, _AT_A_TIME):
+        bench.redis.eval(_FILL, 0, size, first, min(more, first + _AT_A_TIME) - 1)
 
 
 def _all_cores() -> str:

@@ -81,8 +81,8 @@ def _workers(values: Results) -> Iterator[Row]:
         floor = statistics.median(2 * run["floor, 1"]["cost"] / run["floor, 2"]["cost"] for run in values["rounds"])
         seen = statistics.median(run["beside the load"]["per_second"] / run["1"]["per_second"] for run in values["rounds"])
         note = (
-            f"inferred from the CPU time of a request, both on one core; in the same way the floor, which shares nothing, {floor:.2f}; "
-            f"with the load generator on the second core {seen:.2f}"
+            "inferred from the CPU time of a request, both on one core; in the same way the floor, which shares nothing, "
+            f"{floor:.2f}; with the load generator on the second core {seen:.2f}"
         )
     yield row("2 workers", f"{TIMES} one worker", 1.7, ratios, TIMES, note=note)
 
