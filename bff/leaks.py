@@ -44,14 +44,8 @@ class LeakGuard:
     def contains(self, text: bytes | str) -> bool:
         """Whether a secret appears in a finished answer, as it is or percent-encoded. Cheap enough for every answer."""
         body = _bytes(text) if isinstance(text, str) else text
-        return any(map(body.__contains__, self._beginnings)) and any(
-            form in body for secret in self._secrets for form in _plain_forms(secret)
-        )
-
-    @cached_property
-    def _beginnings(self) -> set[bytes]:
-        """What every plain form of a secret begins with: soon made and soon looked for, however long the secret is."""
-        return {form for secret in self._secrets for form in _plain_forms(secret[:_SHORTEST])}
+        # Where not even its beginning is, a secret is not: soon told, however long it is.
+        return any(_shows(body, secret[:_SHORTEST]) and _shows(body, secret) for secret in self._secrets)
 
     @cached_property
     def _needles(self) -> "_Needles":
@@ -142,8 +136,8 @@ def _base64_of(secret: str) -> Iterator[str]:
         yield b64encode(padded).decode()[first:last]
 
 
-def _plain_forms(secret: str) -> set[bytes]:
-    return {_bytes(secret), _bytes(quote(secret, safe="", errors="surrogatepass"))}
+def _shows(body: bytes, secret: str) -> bool:
+    return _bytes(secret) in body or _bytes(quote(secret, safe="", errors="surrogatepass")) in body
 
 
 def _bytes(text: str) -> bytes:

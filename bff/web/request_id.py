@@ -33,8 +33,9 @@ def carried(offered: str, credentials: Iterable[str] = ()) -> str:
 def of_environ(environ: Mapping[str, str]) -> str:
     """The id of a request that Flask has not seen."""
     offered = environ.get("HTTP_X_REQUEST_ID", "")
-    sent = f"{environ.get('HTTP_AUTHORIZATION', '')};{environ.get('HTTP_COOKIE', '')}"
-    return carried(offered, _WORDS.split(sent) if offered else ())
+    if not offered:
+        return carried("")
+    return carried(offered, _WORDS.split(f"{environ.get('HTTP_AUTHORIZATION', '')};{environ.get('HTTP_COOKIE', '')}"))
 
 
 def _begin() -> None:

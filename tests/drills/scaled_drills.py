@@ -21,19 +21,19 @@ A_SECOND = 1.0
 async def node_killed(size):
     """One of three masters is gone for good; its replica is promoted after a second or so."""
     with Cluster() as cluster, Stage(REDIS_URL=cluster.url) as stage:
-        return await through(stage, size, gone("one of three masters killed", cluster.nodes[0]))
+        return await through(stage, size, gone("one of three masters killed", cluster.nodes[0], cluster.nodes[3]))
 
 
 @drill("sentinel-failover", "6")
 async def failover(size):
     """The master is gone for good; three sentinels agree on its replica."""
     with watched() as sentinels, Stage(REDIS_URL=sentinels.url) as stage:
-        return await through(stage, size, gone("the master killed, three sentinels", sentinels.master))
+        return await through(stage, size, gone("the master killed, three sentinels", sentinels.master, sentinels.replica))
 
 
-def gone(about, server):
-    """What is lost stays lost: a replica takes its place."""
-    return Fault(about, lambda _stage: server.kill(), lambda _stage: None, bound=A_SECOND)
+def gone(about, server, replica):
+    """What is lost stays lost: its replica takes its place."""
+    return Fault(about, lambda _stage: server.kill(), lambda _stage: None, bound=A_SECOND, successor=replica)
 
 
 @contextmanager
@@ -81,7 +81,7 @@ async def poisoned(size):
             over.set()
             villain.join()
 
-        fault = Fault("values of every wrong kind", lambda _stage: villain.start(), end, counted="cache_rejections_total")
+        fault = Fault("values of every wrong kind", lambda _stage: villain.start(), end, fails=False)
         try:
             return await through(stage, size, fault)
         finally:
