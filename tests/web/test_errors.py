@@ -119,7 +119,8 @@ TROUBLES = {
 def test_genauths_troubles_have_a_code_each(client_with, genauth, sign_in, trouble, status, code):
     genauth.trouble(path=IDENTITIES, **trouble)
 
-    response = client_with(**HASTY).get(PATH, headers=sign_in("mei"))
+    # Only who waits in vain is in a hurry: five megabytes take a busy machine as long as that.
+    response = client_with(**HASTY if status == 504 else {}).get(PATH, headers=sign_in("mei"))
 
     assert told(response) == (status, code)
     assert "openresty" not in response.text
