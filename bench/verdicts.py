@@ -62,7 +62,7 @@ def _memory(values: Results) -> Iterator[Row]:
     users = f"{values['users']:,} users"
     yield row("memory", "a worker at its start", 80, [own["start"]], "MB", less_is_better=True)
     yield row("memory", f"growth after {users}", 15, [own["after"] - own["start"]], "MB", less_is_better=True)
-    for stored, name in (("sealed", "redis_bytes_per_user_sealed"), ("plain JSON", "redis_bytes_per_user")):
+    for stored, name in (("sealed", "redis_bytes_per_user_sealed"), ("unsealed", "redis_bytes_per_user")):
         what = f"Redis for a user with two accounts, {stored}"
         yield row("memory", what, 700, [values[name]] if name in values else [], "bytes", less_is_better=True)
 

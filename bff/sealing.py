@@ -1,7 +1,7 @@
 """Cache values at rest: bound to their key, and with ``CACHE_SECRET`` encrypted and authenticated.
 
 A value that was moved to another person's key, altered, or sealed by somebody else does not open: it is a miss. An older value of
-the very same key does; that it ends in time is the business of what is sealed (`cache`). Keys hold no blanks.
+the very same key does; that it ends in time is the business of what is sealed (`cache`). Keys hold no blanks and no tildes.
 """
 
 import hashlib
@@ -23,6 +23,7 @@ _USUAL = (
     b'"github",null,null,["openid","primary"],[["62f2093","openid","",["62f2093"]],["62f2093","primary","",["62f2093"]]],'
     b'"wechat",null,null,["openid","unionid"],[["62f2093","openid","o",["62f2093"]],["62f2093","unionid","o",["62f2093"]]]]]'
 )
+_READABLE = 128  # bytes; what is no longer can be looked at, and would lose next to nothing
 _NAME_BYTES = 12  # 96 bits: that two of 10^9 names are the same has a probability of 10^-11; Redis holds each up to four times
 _NONCE_BYTES = 12  # NIST SP 800-38D 8.2: 96 bits, random
 
@@ -41,20 +42,27 @@ class Seal(Protocol):
 
 
 class PlainSeal:
-    """The value after its key, readable: what Redis holds can be looked at, and a swapped value is noticed."""
+    """The value after its key, so that a swapped value is noticed; deflated if it is long, for memory is what a user costs."""
 
     def name(self, *parts: str) -> str:
         """An opaque name for ``parts``."""
         return _digest(parts, key=b"")
 
     def seal(self, key: str, value: bytes) -> bytes:
-        """The key, a blank, the value."""
-        return b"%b %b" % (key.encode(), value)
+        """The key, a blank, the value; or the key, a tilde, the value deflated."""
+        if len(value) <= _READABLE:
+            return b"%b %b" % (key.encode(), value)
+        return b"%b~%b" % (key.encode(), _deflated(value))
 
     def open(self, key: str, stored: bytes) -> bytes | None:
         """What follows the key, if it is this one."""
-        bound = key.encode() + b" "
-        return stored[len(bound) :] if stored.startswith(bound) else None
+        bound = key.encode()
+        if not stored.startswith(bound):
+            return None
+        mark, value = stored[len(bound) : len(bound) + 1], stored[len(bound) + 1 :]
+        if mark == b" ":
+            return value
+        return _inflated(value) if mark == b"~" else None
 
 
 class SecretSeal:
@@ -74,9 +82,8 @@ class SecretSeal:
         return _digest(parts, key=self._name_key)
 
     def seal(self, key: str, value: bytes) -> bytes:
-        """Key id, nonce and ciphertext. Deflated first: nobody reads it anyway, and Redis' memory is what a user costs."""
-        deflate = zlib.compressobj(wbits=-15, zdict=_USUAL)
-        value = deflate.compress(value) + deflate.flush()
+        """Key id, nonce and the ciphertext of the value deflated."""
+        value = _deflated(value)
         nonce = os.urandom(_NONCE_BYTES)
         return b"%b %b%b" % (self._key_id.encode(), nonce, self._ciphers[self._key_id].encrypt(nonce, value, key.encode()))
 
@@ -87,11 +94,24 @@ class SecretSeal:
         if cipher is None:
             return None
         try:
-            inflate = zlib.decompressobj(wbits=-15, zdict=_USUAL)
-            value = inflate.decompress(cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], key.encode()), _LARGEST)
-        except (InvalidTag, ValueError, zlib.error):
+            return _inflated(cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], key.encode()))
+        except (InvalidTag, ValueError):
             return None
-        return value if inflate.eof else None
+
+
+def _deflated(value: bytes) -> bytes:
+    deflate = zlib.compressobj(wbits=-15, zdict=_USUAL)
+    return deflate.compress(value) + deflate.flush()
+
+
+def _inflated(value: bytes) -> bytes | None:
+    """The whole of what was deflated, and no more than we would have written."""
+    inflate = zlib.decompressobj(wbits=-15, zdict=_USUAL)
+    try:
+        whole = inflate.decompress(value, _LARGEST)
+    except zlib.error:
+        return None
+    return whole if inflate.eof and not inflate.unused_data else None
 
 
 def _digest(parts: Sequence[str], *, key: bytes) -> str:

@@ -6,6 +6,12 @@ import socket
 import time
 
 from bff import embedded
+from bff.sealing import PlainSeal
+
+
+def legible(key, value):
+    """What is stored, as somebody reads it who knows how: without a secret long values are deflated, which hides nothing."""
+    return PlainSeal().open(key.decode(), value) or value
 
 
 def free_port():

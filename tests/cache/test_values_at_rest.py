@@ -5,6 +5,7 @@ import os
 import pickle
 import random
 import time
+import tracemalloc
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from bff.cache import Entry, Recollection
 from bff.sealing import PlainSeal, SecretSeal
 from tests.cache.conftest import accounts, session
+from tests.valkey import legible
 
 OLD, NEW = ("2025", b"o" * 32), ("2026", b"n" * 32)
 MEI, OMAR = session("mei", "token-of-mei"), session("omar", "token-of-omar")
@@ -76,8 +78,9 @@ def test_no_two_people_share_a_name(seal):
 def test_keys_and_values_hold_no_token_and_no_user_id(cache, clock, stored):
     cache.remember(MEI, accounts("a"), clock())
     with cache.asking(MEI):
-        held = [part for key in stored.keys("*") for part in (key, stored.get(key))]
+        held = [part for key in stored.keys("*") for part in (key, legible(key, stored.get(key)))]
 
+    assert isinstance(cache._seal, SecretSeal) or any("小明".encode() in part for part in held)
     for secret in (MEI.token, MEI.digest, MEI.digest[:16], MEI.user_id):
         assert not any(secret.encode() in part for part in held)
 
@@ -209,6 +212,36 @@ def test_no_bytes_at_all_raise(cache, seal, value, what):
     for stored in (value, seal.seal(keys[what], value), seal.seal(keys[what], b"[1800000000.0," + value)):
         values[what] = stored
         assert isinstance(cache._recollection(keys, values), Recollection)
+
+
+# Without CACHE_SECRET ----------------------------------------------------------------------------------
+
+
+def test_what_is_long_is_stored_short_and_what_is_short_can_be_read():
+    seal, short, long = PlainSeal(), b"[1800000000.0]", b'[1800000000.0,["githubber",null,["openid"]]]' * 20
+
+    assert seal.seal("key", short) == b"key " + short
+    assert len(seal.seal("key", long)) < len(long) / 2
+    assert [seal.open("key", seal.seal("key", value)) for value in (short, long)] == [short, long]
+    assert seal.open("key", b"key " + long) == long  # as it was stored before
+    assert seal.open("other", seal.seal("key", long)) is None
+
+
+def test_what_is_not_the_whole_of_it_and_nothing_else_does_not_open():
+    stored = PlainSeal().seal("key", bytes(1000))
+
+    for spoilt in (stored[:-1], stored + b"x", b"key~", b"key", b"key~" + bytes(50), b"key!" + stored[4:], b""):
+        assert PlainSeal().open("key", spoilt) is None
+
+
+def test_a_little_that_would_become_very_much_does_not_open():
+    bomb = PlainSeal().seal("key", bytes(64 * 1024 * 1024))
+    tracemalloc.start()
+
+    assert PlainSeal().open("key", bomb) is None
+
+    assert tracemalloc.get_traced_memory()[1] < 16 * 1024 * 1024
+    tracemalloc.stop()
 
 
 # CACHE_SECRET ---------------------------------------------------------------------------------------

@@ -52,7 +52,7 @@ def texts(value):
 def stored(data):
     """Any bytes under a key of ours: nothing, or what can be read."""
     for seal in (PlainSeal(), SEALED):
-        for value in (data, KEY.encode() + b" " + data, b"k1 " + data):
+        for value in (data, KEY.encode() + b" " + data, KEY.encode() + b"~" + data, b"k1 " + data):
             opened = seal.open(KEY, value)
             assert opened is None or seal is not SEALED
             if opened is None:

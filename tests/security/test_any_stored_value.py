@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from bff.web.context import _KEY
 from tests.security.effort import examples, tried
+from tests.valkey import legible
 
 SOURCE = "ext_idp_id type category name name_en logo_url identifier"
 SECRET = {"CACHE_SECRET": "a passphrase of more than thirty-two characters"}
@@ -104,7 +105,7 @@ def test_any_account_in_an_entry_of_the_right_shape(warm, stored, log, fields, a
     stored.mset(kept)
     key = next(key for key in kept if key.endswith(b":accounts"))
     if not sealed(service):
-        at, fresh_until, accounts = json.loads(kept[key].partition(b" ")[2])
+        at, fresh_until, accounts = json.loads(legible(key, kept[key]))
         bent = [field if index % 2 else own for index, (own, field) in enumerate(zip(accounts[0], fields, strict=True))]
         entry = [at - age, fresh_until + ttl, [bent, *accounts[1:]]]
         stored.set(key, b"%b %b" % (key, json.dumps(entry).encode()))

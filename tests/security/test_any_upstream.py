@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from tests.security.canned import IDENTITIES, SOURCES, Canned
 from tests.security.effort import examples, tried
+from tests.valkey import legible
 
 CANARY = "canary-9f8e7d6c5b4a3f2e"
 NUMBERS = itertools.count(1_000_000)
@@ -148,7 +149,7 @@ def test_any_place_for_a_token(service, canned, somebody, stored, log, data, pla
     again = asked(service, token)
 
     tried("answers of GenAuth: tokens planted anywhere")
-    kept = b"".join(stored.get(key) or b"" for key in stored.keys("la:2:*:accounts")).decode("utf-8", "replace")
+    kept = b"".join(legible(key, stored.get(key) or b"") for key in stored.keys("la:2:*:accounts")).decode("utf-8", "replace")
     stored.flushall()
     found_nowhere(CANARY, answer.everything, again.everything, kept, log.read())
     found_nowhere(token, kept)

@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from tests.valkey import legible
+
 ASKED = "/api/v3/get-identities"
 
 
@@ -13,9 +15,8 @@ def grow_older(stored):
 
     def grow(seconds):
         for key in stored.keys("la:2:*:accounts"):
-            bound, _, value = stored.get(key).partition(b" ")
-            at, fresh_until, raw = json.loads(value)
-            stored.set(key, b"%b %b" % (bound, json.dumps([at - seconds, fresh_until - seconds, raw]).encode()), ex=60)
+            at, fresh_until, raw = json.loads(legible(key, stored.get(key)))
+            stored.set(key, b"%b %b" % (key, json.dumps([at - seconds, fresh_until - seconds, raw]).encode()), ex=60)
 
     return grow
 
