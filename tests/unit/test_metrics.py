@@ -2,6 +2,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -161,8 +162,20 @@ WORKER = """
     metrics.breaker_changed("redis", "open")
     with metrics.waiting():
         print(os.getpid(), flush=True)
-        if sys.stdin.read(1):
-            print(metrics.render().decode(), flush=True)
+        for _ in sys.stdin:
+            print(metrics.render().decode(), "over", sep="", flush=True)
+"""
+
+# What a worker does that ends at once, as granian's do: a child of multiprocessing.
+ENDING = """
+    import multiprocessing
+    from bff.metrics import Metrics
+    def work():
+        Metrics().answered("/livez", 200, "none", 0.01)
+    worker = multiprocessing.get_context("fork").Process(target=work)
+    worker.start()
+    worker.join()
+    print(Metrics().render().decode())
 """
 
 
@@ -177,16 +190,50 @@ def start_worker(folder):
     )
 
 
+def told_by(worker):
+    worker.stdin.write("?\n")
+    worker.stdin.flush()
+    return samples("".join(iter(worker.stdout.readline, "over\n")))
+
+
 def test_workers_are_added_up_and_the_dead_keep_only_what_they_did(tmp_path):
     workers = [start_worker(tmp_path) for _ in range(3)]
     pids = [worker.stdout.readline().strip() for worker in workers]
+    answers = ("answers_total", "/livez", "none", "200")
+    ends = time.monotonic() + 10
+    while told_by(workers[1])[answers] < 3:  # what the others did a moment ago
+        assert time.monotonic() < ends
+        time.sleep(0.02)
     workers[0].kill()
     workers[0].communicate()
 
-    told = samples(workers[1].communicate("x")[0])
-    workers[2].communicate("")
+    told = told_by(workers[1])
+    for worker in workers[1:]:
+        worker.communicate("")
 
-    assert told["answers_total", "/livez", "none", "200"] == 3
+    assert told[answers] == 3
     assert told["answer_seconds_count", "/livez", "none"] == 3
     assert (told["breaker_workers", "redis", "open"], told["waiting",]) == (2, 2)
     assert not (tmp_path / f"gauge_livesum_{pids[0]}.db").exists()
+
+
+def test_a_worker_that_ends_has_told_everything(tmp_path):
+    environ = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+
+    said = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(ENDING)], cwd=ROOT, env=environ, capture_output=True, text=True, check=True
+    )
+
+    assert samples(said.stdout)["answers_total", "/livez", "none", "200"] == 1
+
+
+def test_many_answers_are_told_as_each_of_them_would_be(metrics):
+    for seconds in (0.0005, 0.001, 0.0011, 0.3, 5.0, 60.0):
+        metrics.answered("/livez", 200, "none", seconds)
+
+    told = metrics.render().decode()
+
+    assert samples(told)["answer_seconds_count", "/livez", "none"] == 6
+    assert samples(told)["answer_seconds_sum", "/livez", "none"] == pytest.approx(65.3026)
+    bounds = ("0.001", "0.0025", "0.25", "0.5", "5.0", "+Inf")
+    assert [samples(told)["answer_seconds_bucket", bound, "/livez", "none"] for bound in bounds] == [2, 3, 3, 4, 5, 6]
