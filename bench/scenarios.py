@@ -262,7 +262,7 @@ def _growing(bench: Bench, program: Program, sizes: tuple[int, ...], sampled: in
 # As many more entries as make up the number, of the same size: Redis is as full as it would be.
 _FILL = """
 for n = ARGV[2], ARGV[3] do
-  redis.call('set', 'filler:' .. ARGV[1] .. ':' .. n .. ':accounts', string.rep('x', 690), 'EX', 3600)
+  redis.call('set', 'filler:' .. ARGV[1] .. ':' .. n .. ':accounts', string.rep('x', 288), 'EX', 3600)
   redis.call('set', 'filler:' .. ARGV[1] .. ':' .. n .. ':token', string.rep('x', 63), 'EX', 3600)
 end
 """

@@ -12,6 +12,7 @@ of what an answer from memory does. Whoever asks this worker hears of all; of an
 import os
 import threading
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing.util import Finalize
@@ -56,16 +57,13 @@ class _Answers:
         self._number = number
         self._seconds = seconds
         self._lock = threading.Lock()
-        self._untold: dict[tuple[str, str, str], _Tally] = {}
+        self._untold: defaultdict[tuple[str, int, str], _Tally] = defaultdict(_Tally)
 
-    def add(self, route: str, status: str, source: str, seconds: float) -> None:
+    def add(self, route: str, status: int, source: str, seconds: float) -> None:
         """One more, to be told in a moment."""
-        first = False
         with self._lock:
-            tally = self._untold.get((route, status, source))
-            if tally is None:
-                first = not self._untold
-                tally = self._untold[route, status, source] = _Tally()
+            first = not self._untold
+            tally = self._untold[route, status, source]
             tally.seconds += seconds
             tally.within[bisect_left(_SECONDS, seconds)] += 1
         if first:
@@ -82,9 +80,9 @@ class _Answers:
     def tell(self) -> None:
         """Tell now what is untold."""
         with self._lock:
-            untold, self._untold = self._untold, {}
+            untold, self._untold = self._untold, defaultdict(_Tally)
         for (route, status, source), tally in untold.items():
-            self._number(route, status, source).inc(sum(tally.within))
+            self._number(route, str(status), source).inc(sum(tally.within))
             histogram = self._seconds(route, source)
             # prometheus-client has no way to observe several at once.
             histogram._sum.inc(tally.seconds)  # noqa: SLF001
@@ -149,7 +147,7 @@ class Metrics:
 
     def answered(self, route: str, status: int, source: str, seconds: float) -> None:
         """An answer went out. ``route`` is the rule that matched, never the path; ``source`` is where its accounts came from."""
-        self._answers.add(route, str(status), source, seconds)
+        self._answers.add(route, status, source, seconds)
 
     def refused(self, code: str) -> None:
         """The answer was an error with this code."""

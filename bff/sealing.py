@@ -14,8 +14,6 @@ from typing import Protocol
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from bff.memo import Memo
-
 _LARGEST = 2 * 1024 * 1024  # GenAuth's answer may be 1 MiB
 # What nearly every value has in it. Part of the format: with another one, what was sealed before is a miss.
 _USUAL = (
@@ -25,7 +23,6 @@ _USUAL = (
     b'"github",null,null,["openid","primary"],[["62f2093","openid","",["62f2093"]],["62f2093","primary","",["62f2093"]]],'
     b'"wechat",null,null,["openid","unionid"],[["62f2093","openid","o",["62f2093"]],["62f2093","unionid","o",["62f2093"]]]]]'
 )
-_MODEST = 16 * 1024  # bytes; what becomes larger is not kept in memory
 _READABLE = 128  # bytes; what is no longer can be looked at, and would lose next to nothing
 _NAME_BYTES = 12  # 96 bits: that two of 10^9 names are the same has a probability of 10^-11; Redis holds each up to four times
 _NONCE_BYTES = 12  # NIST SP 800-38D 8.2: 96 bits, random
@@ -102,10 +99,6 @@ class SecretSeal:
             return None
 
 
-# The same accounts are read again and again; inflating them is a twentieth of what a warm answer costs.
-_known: Memo[bytes, bytes] = Memo(512)
-
-
 def _deflated(value: bytes) -> bytes:
     deflate = zlib.compressobj(wbits=-15, zdict=_USUAL)
     return deflate.compress(value) + deflate.flush()
@@ -113,18 +106,12 @@ def _deflated(value: bytes) -> bytes:
 
 def _inflated(value: bytes) -> bytes | None:
     """The whole of what was deflated, and no more than we would have written."""
-    if known := _known.get(value):
-        return known
     inflate = zlib.decompressobj(wbits=-15, zdict=_USUAL)
     try:
         whole = inflate.decompress(value, _LARGEST)
     except zlib.error:
         return None
-    if not inflate.eof or inflate.unused_data:
-        return None
-    if len(whole) <= _MODEST:
-        _known.put(value, whole)
-    return whole
+    return whole if inflate.eof and not inflate.unused_data else None
 
 
 def _digest(parts: Sequence[str], *, key: bytes) -> str:
