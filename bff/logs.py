@@ -10,7 +10,7 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -72,18 +72,33 @@ def configure(level: str = "info") -> None:
 
 
 def tell(event: str, **said: str | float) -> None:
-    """An info line as structlog would write it, for a quarter of the price: for the one line that every request costs.
+    """An info line as structlog would write it, for a tenth of the price: for the one line that every request costs.
 
-    It may be written a moment later, with others. What cannot be written as it is goes structlog's way.
+    It is made and written a moment later, with others.
     """
-    if not _telling:
-        return
-    line = _line({**_head("info"), "event": event, **said})
-    # Keys are in it, too, and what JSON escapes is in no hint.
-    if line is None or len(line) > _LONGEST or _is_suspicious(line.decode().lower()):
-        _log.info(event, **said)
-    else:
-        _STDOUT.write_soon(line)
+    if _telling:
+        _STDOUT.write_soon({**_head("info"), "event": event, **said})
+
+
+def _finished(told: Sequence[EventDict]) -> list[bytes]:
+    """The lines of what was told. What cannot be written as it is goes structlog's way."""
+    lines = [_line(event) for event in told]
+    # Nearly all of what several lines say, each of them says: looked through together, it is looked through once.
+    if _may_be_written(told, lines):
+        return lines
+    return [line if _may_be_written([event], [line]) else _masked(event) for event, line in zip(told, lines, strict=True)]
+
+
+def _may_be_written(told: Sequence[EventDict], lines: Sequence[bytes]) -> bool:
+    """Whether they can be, are short, and hold nothing that looks like a credential."""
+    if not all([0 < len(line) <= _LONGEST for line in lines]):  # noqa: C419 - as in `_is_suspicious`
+        return False
+    texts = {value for event in told for value in event.values() if isinstance(value, str)}
+    return not _is_suspicious("\0".join(texts.union(*told)).lower())
+
+
+def _masked(event: EventDict) -> bytes:
+    return _render(None, "info", {**_redact(None, "info", dict(event)), "timestamp": event["timestamp"]})
 
 
 def _died(event: str, error: BaseException | None) -> None:
@@ -163,11 +178,12 @@ def _render(_logger: object, _method: str, event: EventDict) -> bytes:
     return _line(event) or orjson.dumps({key: _sound(value) for key, value in event.items()}, option=_STYLE)
 
 
-def _line(event: EventDict) -> bytes | None:
+def _line(event: EventDict) -> bytes:
+    """Empty if it cannot be JSON."""
     try:
         return orjson.dumps(event, option=_STYLE)
     except TypeError:
-        return None
+        return b""
 
 
 def _sound(value: object) -> object:
@@ -200,6 +216,6 @@ def _is_literal(record: logging.LogRecord) -> bool:
     return frame is not None and record.msg in frame.f_code.co_consts
 
 
-_STDOUT = Stdout()
+_STDOUT = Stdout(_finished)
 # One list for ever: loggers remember it, and structlog's `capture_logs` empties it in place.
 _PROCESSORS: list[Processor] = [structlog.contextvars.merge_contextvars, _redact, _explain, _render]

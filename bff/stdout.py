@@ -1,70 +1,98 @@
 """Where lines go: stdout, each at once or, for the one line of every request, several at a time.
 
-A write costs more than the line in it: it gives the interpreter away, and the next thread takes it. So the line of a request may
-wait for `_LATEST_SECONDS`, and until then for a page of others; whatever else is told goes out behind those that wait, at once.
-What ends as Python programs end loses none of them; what is killed loses those of its last moment.
+Making a line and writing it cost more than whatever it tells of: a write gives the interpreter away, and the next thread takes
+it. So what a request says may wait for `_LATEST_SECONDS`, and until then for a few others; they are made lines and written
+together. Whatever else is told goes out behind those that wait, at once. What ends as Python programs end loses none of them;
+what is killed loses those of its last moment.
 """
 
+import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import BinaryIO
+from multiprocessing.util import Finalize
+from typing import BinaryIO, Generic, TypeVar
+
+T = TypeVar("T")
 
 _LATEST_SECONDS = 0.05
+_TOGETHER = 20
 # POSIX: what several processes write to one pipe stays whole up to PIPE_BUF, which is a page at the least on Linux.
 _PAGE = 4096
 _UNWRITABLE = (OSError, ValueError, AttributeError)  # broken, closed, or none at all
 
 
-class Stdout:
+class Stdout(Generic[T]):
     """Takes lines from many threads. One that cannot be written is lost: nobody's answer depends on a log."""
 
-    def __init__(self, stream: Callable[[], BinaryIO] = lambda: sys.stdout.buffer) -> None:
+    def __init__(
+        self, finish: Callable[[Sequence[T]], Iterable[bytes]], stream: Callable[[], BinaryIO] = lambda: sys.stdout.buffer
+    ) -> None:
+        """``finish`` makes lines of what was told, and raises nothing."""
+        self._finish = finish
         self._stream = stream  # asked for each time: whoever runs us may replace it
+        self._begin()
+        os.register_at_fork(after_in_child=self._begin)
+
+    def _begin(self) -> None:
         self._lock = threading.Lock()
-        self._waiting = 0  # bytes, in stdout's own buffer, which is twice a page and is emptied when the process ends
+        self._waiting: deque[T] = deque()
         self._someone_waits = threading.Event()
         self._flusher: threading.Thread | None = None
 
     def write(self, line: bytes) -> None:
         """Now, behind those that wait."""
         with self._lock:
-            self._put(line)
-            self._flush()
+            self._put([*self._drawn(), line])
 
     debug = info = warning = error = critical = write  # as structlog calls it
 
-    def write_soon(self, line: bytes) -> None:
-        """In a moment, with others."""
-        with self._lock:
-            self._put(line)
-            first = self._waiting == len(line)
-        if first:
-            if self._flusher is None or not self._flusher.is_alive():  # as after a fork
-                self._flusher = threading.Thread(target=self._flush_now_and_then, name="stdout", daemon=True)
-                self._flusher.start()
+    def write_soon(self, told: T) -> None:
+        """A line of this, in a moment, with others."""
+        self._waiting.append(told)
+        if len(self._waiting) >= _TOGETHER:
+            self._flush()
+        elif not self._someone_waits.is_set():
+            with self._lock:
+                if self._flusher is None:
+                    self._start()
             self._someone_waits.set()
 
-    def _put(self, line: bytes) -> None:
-        if self._waiting + len(line) > _PAGE:
-            self._flush()
-        self._waiting += len(line)
-        try:  # noqa: SIM105 - `suppress` costs as much as the writing
-            self._stream().write(line)
-        except _UNWRITABLE:
-            pass
-
-    def _flush(self) -> None:
-        self._waiting = 0
-        with suppress(*_UNWRITABLE):
-            self._stream().flush()
+    def _start(self) -> None:
+        self._flusher = threading.Thread(target=self._flush_now_and_then, name="stdout", daemon=True)
+        self._flusher.start()
+        # As atexit, which multiprocessing's children, a server's workers among them, end without.
+        Finalize(None, self._flush, exitpriority=0)
 
     def _flush_now_and_then(self) -> None:
         while True:
             self._someone_waits.wait()
-            self._someone_waits.clear()
             time.sleep(_LATEST_SECONDS)
-            with self._lock:
-                self._flush()
+            self._someone_waits.clear()  # first: who comes from here on sets it again
+            self._flush()
+
+    def _flush(self) -> None:
+        with self._lock:
+            self._put(self._drawn())
+
+    def _drawn(self) -> Iterable[bytes]:
+        return self._finish([self._waiting.popleft() for _ in range(len(self._waiting))])
+
+    def _put(self, lines: Iterable[bytes]) -> None:
+        page = b""
+        for line in lines:
+            if page and len(page) + len(line) > _PAGE:
+                self._write(page)
+                page = b""
+            page += line
+        if page:
+            self._write(page)
+
+    def _write(self, page: bytes) -> None:
+        with suppress(*_UNWRITABLE):
+            stream = self._stream()
+            stream.write(page)
+            stream.flush()

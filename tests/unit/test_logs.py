@@ -73,12 +73,23 @@ SAID = [
 
 @pytest.mark.parametrize("said", SAID, ids=repr)
 def test_the_short_way_to_a_line_says_what_the_long_way_says(log, lines, said):
-    log.info("request", **said)
     logs.tell("request", **said)
+    log.info("request", **said)  # takes along what waits
 
-    long, short = lines()
+    short, long = lines()
     del long["timestamp"], short["timestamp"]
     assert short == long
+
+
+def test_of_lines_that_go_out_together_one_that_looks_like_a_credential_is_masked_alone(log, lines):
+    for number, note in enumerate(["first", JWT, "x" * 600, "last"]):
+        logs.tell("request", number=number, note=note)
+    log.info("behind")
+
+    told = lines()
+    assert [each.get("number") for each in told] == [0, 1, 2, 3, None]
+    assert [each["note"][:10] for each in told[:4]] == ["first", "[redacted]", "xxxxxxxxxx", "last"]
+    assert [each["timestamp"] for each in told] == sorted(each["timestamp"] for each in told)
 
 
 def test_the_short_way_keeps_the_level(lines):

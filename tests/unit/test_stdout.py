@@ -43,7 +43,7 @@ def written(recorder):
 @pytest.fixture
 def stdout(recorder):
     stream = io.BufferedWriter(recorder)
-    return Stdout(lambda: stream)
+    return Stdout(list, lambda: stream)
 
 
 def test_a_line_that_may_wait_goes_out_by_itself(stdout, written):
@@ -83,6 +83,33 @@ def test_each_write_is_whole_lines_and_no_more_than_a_pipe_takes_at_once(stdout,
     assert len(written) < 60
 
 
+def test_lines_that_no_pipe_takes_together_are_written_one_after_the_other(stdout, written):
+    for _ in range(10):
+        stdout.write_soon(LINE * 10)
+    stdout.write(LINE)
+
+    assert b"".join(written) == LINE * 101
+    assert max(map(len, written)) <= 4096
+
+
+def test_what_waits_is_made_lines_of_when_it_is_written(recorder, written):
+    stream = io.BufferedWriter(recorder)
+    made = []
+
+    def finish(told):
+        made.append(len(told))
+        return [f"{each}\n".encode() for each in told]
+
+    stdout = Stdout(finish, lambda: stream)
+    for number in range(5):
+        stdout.write_soon(number)
+    assert made == []
+    stdout.write(b"last\n")
+
+    assert written == [b"0\n1\n2\n3\n4\nlast\n"]
+    assert made == [5]
+
+
 def test_what_is_told_at_once_makes_no_write_longer_either(stdout, written):
     for _ in range(4096 // len(LINE)):
         stdout.write_soon(LINE)
@@ -120,6 +147,12 @@ def test_many_threads_lose_none(stdout, written):
         process = multiprocessing.get_context('fork').Process(target=lambda: stdout.write_soon(b'line\\n' * 50))
         time.sleep(0.5); process.start(); process.join()
         """,
+        # What waits when a process is forked is its own to tell.
+        """
+        stdout.write_soon(b'line\\n' * 50)
+        process = multiprocessing.get_context('fork').Process(target=lambda: stdout.write_soon(b'line\\n' * 50))
+        process.start(); process.join()
+        """,
         # Killed, but not in the moment after.
         """
         stdout.write_soon(b'line\\n' * 50)
@@ -129,10 +162,10 @@ def test_many_threads_lose_none(stdout, written):
         os.wait()
         """,
     ],
-    ids=["process", "worker", "killed"],
+    ids=["process", "worker", "worker at once", "killed"],
 )
 def test_a_process_that_ends_has_told_everything(end):
-    program = f"import multiprocessing, os, time\nfrom bff.stdout import Stdout\nstdout = Stdout()\n{textwrap.dedent(end)}"
+    program = f"import multiprocessing, os, time\nfrom bff.stdout import Stdout\nstdout = Stdout(list)\n{textwrap.dedent(end)}"
 
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
 
