@@ -11,13 +11,16 @@ import re
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from types import FrameType
 
+import msgspec
 import orjson
 import structlog
+from msgspec import Struct, structs
 from structlog.typing import EventDict, Processor
 
 from bff.stdout import Stdout
@@ -34,6 +37,7 @@ _CREDENTIAL = re.compile(
 )
 # Each credential has one of these; searching for them is ten times as quick, and nearly every line has none.
 _HINTS = (*_SECRETIVE, "eyj", "bearer", "basic", "://")
+_encode_lines = msgspec.json.Encoder().encode_lines
 _STYLE = orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE
 _log = structlog.get_logger()
 _telling = True
@@ -71,34 +75,52 @@ def configure(level: str = "info") -> None:
         sys.unraisablehook = lambda unraisable: _died("error_unraisable", unraisable.exc_value)
 
 
-def tell(event: str, **said: str | float) -> None:
-    """An info line as structlog would write it, for a tenth of the price: for the one line that every request costs.
+class Answered(Struct, frozen=True, gc=False, omit_defaults=True):
+    """The line of a request that was answered. Of all this only the ``request_id`` may be of a caller's making.
+
+    ``code`` and ``note`` are those of an error, and left out when there was none.
+    """
+
+    timestamp: datetime
+    level: str
+    event: str
+    method: str
+    route: str
+    status: int
+    source: str
+    milliseconds: float
+    request_id: str
+    code: str = ""
+    note: str = ""
+
+
+def tell(line: Answered) -> None:
+    """The line as structlog would write it, for a tenth of the price: for the one line that every request costs.
 
     It is made and written a moment later, with others.
     """
     if _telling:
-        _STDOUT.write_soon({**_head("info"), "event": event, **said})
+        _STDOUT.write_soon(line)
 
 
-def _finished(told: Sequence[EventDict]) -> list[bytes]:
+def flush() -> None:
+    """Write now what waits for others."""
+    _STDOUT.flush()
+
+
+def _finished(told: Sequence[Answered]) -> list[bytes]:
     """The lines of what was told. What cannot be written as it is goes structlog's way."""
-    lines = [_line(event) for event in told]
-    # Nearly all of what several lines say, each of them says: looked through together, it is looked through once.
-    if _may_be_written(told, lines):
-        return lines
-    return [line if _may_be_written([event], [line]) else _masked(event) for event, line in zip(told, lines, strict=True)]
+    notes = [line.note for line in told if line.note]
+    offered = "\0".join([*[line.request_id for line in told], *notes])
+    if not _is_suspicious(offered.lower()) and not any(map(_is_long, notes)):
+        with suppress(UnicodeEncodeError):
+            return _encode_lines(told).splitlines(keepends=True)
+    return [_masked(line) for line in told]
 
 
-def _may_be_written(told: Sequence[EventDict], lines: Sequence[bytes]) -> bool:
-    """Whether they can be, are short, and hold nothing that looks like a credential."""
-    if not all([0 < len(line) <= _LONGEST for line in lines]):  # noqa: C419 - as in `_is_suspicious`
-        return False
-    texts = {value for event in told for value in event.values() if isinstance(value, str)}
-    return not _is_suspicious("\0".join(texts.union(*told)).lower())
-
-
-def _masked(event: EventDict) -> bytes:
-    return _render(None, "info", {**_redact(None, "info", dict(event)), "timestamp": event["timestamp"]})
+def _masked(line: Answered) -> bytes:
+    said = {name: value for name, value in structs.asdict(line).items() if value != ""}
+    return _render(None, line.level, {**_redact(None, line.level, said), "timestamp": line.timestamp})
 
 
 def _died(event: str, error: BaseException | None) -> None:
@@ -125,11 +147,15 @@ def _is_suspicious(text: str) -> bool:
 
 def _plain(value: object) -> str | int | float | bool | None:
     if isinstance(value, str):
-        return value if len(value) <= _LONGEST else value[:_LONGEST] + "…"
+        return f"{value[:_LONGEST]}…" if _is_long(value) else value
     # orjson has no numbers beyond 64 bits.
     if value is None or isinstance(value, float) or (isinstance(value, int) and -(2**63) <= value < 2**63):
         return value
     return f"[{type(value).__name__}]"
+
+
+def _is_long(value: str) -> bool:
+    return len(value) > _LONGEST
 
 
 @lru_cache(512)
@@ -174,16 +200,11 @@ def _head(method: str) -> EventDict:
 
 
 def _render(_logger: object, _method: str, event: EventDict) -> bytes:
-    # A lone surrogate, as in a path that was no UTF-8, is the one thing that a plain value can hold and JSON cannot.
-    return _line(event) or orjson.dumps({key: _sound(value) for key, value in event.items()}, option=_STYLE)
-
-
-def _line(event: EventDict) -> bytes:
-    """Empty if it cannot be JSON."""
     try:
         return orjson.dumps(event, option=_STYLE)
     except TypeError:
-        return b""
+        # A lone surrogate, as in a path that was no UTF-8, is the one thing that a plain value can hold and JSON cannot.
+        return orjson.dumps({key: _sound(value) for key, value in event.items()}, option=_STYLE)
 
 
 def _sound(value: object) -> object:

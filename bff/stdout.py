@@ -54,7 +54,7 @@ class Stdout(Generic[T]):
         """A line of this, in a moment, with others."""
         self._waiting.append(told)
         if len(self._waiting) >= _TOGETHER:
-            self._flush()
+            self.flush()
         elif not self._someone_waits.is_set():
             with self._lock:
                 if self._flusher is None:
@@ -65,16 +65,17 @@ class Stdout(Generic[T]):
         self._flusher = threading.Thread(target=self._flush_now_and_then, name="stdout", daemon=True)
         self._flusher.start()
         # As atexit, which multiprocessing's children, a server's workers among them, end without.
-        Finalize(None, self._flush, exitpriority=0)
+        Finalize(None, self.flush, exitpriority=0)
 
     def _flush_now_and_then(self) -> None:
         while True:
             self._someone_waits.wait()
             time.sleep(_LATEST_SECONDS)
             self._someone_waits.clear()  # first: who comes from here on sets it again
-            self._flush()
+            self.flush()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Write what waits."""
         with self._lock:
             self._put(self._drawn())
 
@@ -82,17 +83,19 @@ class Stdout(Generic[T]):
         return self._finish([self._waiting.popleft() for _ in range(len(self._waiting))])
 
     def _put(self, lines: Iterable[bytes]) -> None:
-        page = b""
+        page: list[bytes] = []
+        room = _PAGE
         for line in lines:
-            if page and len(page) + len(line) > _PAGE:
+            if page and len(line) > room:
                 self._write(page)
-                page = b""
-            page += line
+                page, room = [], _PAGE
+            page.append(line)
+            room -= len(line)
         if page:
             self._write(page)
 
-    def _write(self, page: bytes) -> None:
+    def _write(self, page: list[bytes]) -> None:
         with suppress(*_UNWRITABLE):
             stream = self._stream()
-            stream.write(page)
+            stream.write(b"".join(page))
             stream.flush()

@@ -3,7 +3,7 @@
 import pytest
 import redis
 
-from bff import embedded
+from bff import embedded, logs
 from bff.factory import create_app
 from bff.sandbox import Sandbox
 from bff.settings import Settings
@@ -88,3 +88,15 @@ def sign_in(genauth):
         return {"Authorization": f"Bearer {genauth.token(person, **token)}"}
 
     return headers
+
+
+@pytest.fixture
+def written(capfdbinary):
+    """Call for what went to stdout and stderr since the last call, in bytes, with the lines that waited for others."""
+
+    def read():
+        logs.flush()
+        return capfdbinary.readouterr()
+
+    read()
+    return read

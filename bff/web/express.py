@@ -16,7 +16,7 @@ from bff.microcache import KEEP
 from bff.services import Services
 from bff.web import auth, presented, problems
 from bff.web.hygiene import HSTS, VARY
-from bff.web.observing import record
+from bff.web.observing import NONE, record
 from bff.web.presenting import Said, answered, language
 from bff.web.request_id import HEADER as REQUEST_ID
 from bff.web.request_id import of_environ
@@ -48,12 +48,12 @@ class Express:
         try:
             said = self._said(environ, token, standing)
             status, headers, body = "200 OK", said.headers, said.body
-            told: dict[str, str] = {"source": said.source}
+            source, failure = said.source.value, NONE
         except Exception as exc:  # noqa: BLE001 - whatever it is, nobody sees a traceback
             error = exc if isinstance(exc, BffError) else problems.defect(exc)
             instance = "/" if presented.repeats(PATH, [token]) else PATH
             status, headers, body = problems.told(error, instance, request_id)
-            told = {"source": "none", "code": error.code, "note": error.note}
+            source, failure = "none", (error.code, error.note)
         headers += (("X-Content-Type-Options", "nosniff"), ("Vary", VARY), ("Content-Length", str(len(body))))
         headers += (*standing, (REQUEST_ID, request_id))
         if environ["wsgi.url_scheme"] == "https":
@@ -65,9 +65,10 @@ class Express:
             method=method,
             route=PATH,
             status=int(status[:3]),
+            source=source,
             seconds=time.perf_counter() - started,
             request_id=request_id,
-            **told,
+            error=failure,
         )
         return [b"" if method == "HEAD" else body]
 

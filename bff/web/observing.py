@@ -5,13 +5,15 @@ one of the known ones.
 """
 
 import time
+from datetime import UTC, datetime
 
 from flask import Flask, Response, g, request
 
-from bff.logs import tell
+from bff.logs import Answered, tell
 from bff.metrics import Metrics
 from bff.web.context import services
 
+NONE = ("", "")
 _METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
 
 
@@ -27,7 +29,6 @@ def _begin() -> None:
 
 def _end(response: Response) -> Response:
     seconds = time.perf_counter() - g.started
-    code = g.get("error_code")
     record(
         services().metrics,
         method=request.method if request.method in _METHODS else "other",
@@ -36,25 +37,25 @@ def _end(response: Response) -> Response:
         source=g.get("source", "none"),
         seconds=seconds,
         request_id=g.request_id,
-        **({"code": code, "note": g.error_note} if code else {}),
+        error=g.get("error", NONE),
     )
     return response
 
 
 def record(
-    metrics: Metrics, *, method: str, route: str, status: int, source: str, seconds: float, request_id: str, **more: str
+    metrics: Metrics,
+    *,
+    method: str,
+    route: str,
+    status: int,
+    source: str,
+    seconds: float,
+    request_id: str,
+    error: tuple[str, str] = NONE,
 ) -> None:
-    """Count a request that was answered, and tell of it. ``more`` goes into the line; a ``code`` is counted too."""
+    """Count a request that was answered, and tell of it. ``error`` is the code and the note of one."""
     metrics.answered(route, status, source, seconds)
-    if "code" in more:
-        metrics.refused(more["code"])
-    tell(
-        "request",
-        method=method,
-        route=route,
-        status=status,
-        source=source,
-        milliseconds=round(seconds * 1000, 2),
-        request_id=request_id,
-        **more,
-    )
+    if error is not NONE:
+        metrics.refused(error[0])
+    milliseconds = round(seconds * 1000, 2)
+    tell(Answered(datetime.now(UTC), "info", "request", method, route, status, source, milliseconds, request_id, *error))

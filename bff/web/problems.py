@@ -55,7 +55,7 @@ def told(error: BffError, instance: str, request_id: str, status: int | None = N
 
 def problem(error: BffError, status: int | None = None) -> Response:
     """The same as Flask's answer."""
-    g.error_code, g.error_note = error.code, error.note
+    g.error = (error.code, error.note)
     line, headers, body = told(error, _instance(), g.request_id, status)
     return Response(body, line, headers)
 

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from bff import logs
 from bff.factory import create_app
 from bff.settings import Settings
 from tests.security import effort
@@ -59,6 +60,7 @@ class Log:
         self._capture = capture
 
     def read(self):
+        logs.flush()
         out, err = self._capture.readouterr()
         return (out + err).decode("utf-8", "replace")
 
@@ -70,4 +72,5 @@ class Log:
 @pytest.fixture
 def log(capsysbinary):
     """Everything on stdout and stderr, at LOG_LEVEL=debug."""
+    logs.flush()
     return Log(capsysbinary)

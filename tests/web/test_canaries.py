@@ -20,7 +20,7 @@ def client(client_with):
 
 
 @pytest.fixture
-def everything(client, stored, capfdbinary):
+def everything(client, stored, written):
     """Whatever anybody could read after the requests: answers, what Redis holds, the log, the metrics."""
     answers = []
 
@@ -34,7 +34,7 @@ def everything(client, stored, capfdbinary):
         assert values
         assert all(value.startswith(b"[") for key, value in values.items() if key.endswith(b":accounts")), "nobody can read them"
         kept = [f"{key!r} {stored.dump(key)!r} {value!r}" for key, value in values.items()]
-        out, err = capfdbinary.readouterr()
+        out, err = written()
         metrics = client.get("/metrics", headers={"Authorization": "Bearer watching"}).text
         return "\n".join([*answers, *kept, repr(out), repr(err), metrics])
 
@@ -145,7 +145,7 @@ def test_a_session_token_that_genauth_sends_back_is_not_shown_to_anybody(genauth
 
 
 @pytest.mark.parametrize("way", [{}, {"If-None-Match": "x"}], ids=["plain", "conditional"])
-def test_a_defect_tells_no_token(client, app_with, genauth, capfdbinary, monkeypatch, way):
+def test_a_defect_tells_no_token(client, app_with, genauth, written, monkeypatch, way):
     token = genauth.token("mei")
     app = app_with(LOG_LEVEL="debug")
 
@@ -156,4 +156,4 @@ def test_a_defect_tells_no_token(client, app_with, genauth, capfdbinary, monkeyp
     response = app.test_client().get(PATH, headers={"Authorization": f"Bearer {token}"} | way)
 
     assert response.status_code == 500
-    assert token not in response.text + str(response.headers) + capfdbinary.readouterr().out.decode()
+    assert token not in response.text + str(response.headers) + written().out.decode()

@@ -135,7 +135,7 @@ def test_head_has_the_same_status_and_challenge_without_a_body(client, headers):
     assert head.mimetype == "application/problem+json"
 
 
-def test_a_request_id_that_is_the_token_is_not_repeated(client_with, genauth, capfdbinary):
+def test_a_request_id_that_is_the_token_is_not_repeated(client_with, genauth, written):
     token = genauth.token("mei", kind="opaque")
     client = client_with(TOKEN_VERIFICATION="introspection")
 
@@ -143,4 +143,4 @@ def test_a_request_id_that_is_the_token_is_not_repeated(client_with, genauth, ca
         response = client.get("/livez", headers={"Authorization": f"Bearer {token}", "X-Request-Id": offered})
         assert response.headers["X-Request-Id"] != offered
         assert token[:20] not in response.headers["X-Request-Id"]
-    assert token[:20].encode() not in capfdbinary.readouterr().out
+    assert token[:20].encode() not in written().out

@@ -174,7 +174,7 @@ BOTH_WAYS = pytest.mark.parametrize("way", [{}, {"If-None-Match": "x"}], ids=["p
 
 
 @BOTH_WAYS
-def test_a_defect_of_ours_is_told_without_its_trace(client, sign_in, capfdbinary, monkeypatch, way):
+def test_a_defect_of_ours_is_told_without_its_trace(client, sign_in, written, monkeypatch, way):
     def broken(*_, **__):
         raise RuntimeError("token is eyJhbGciOiJSUzI1NiJ9.canary")
 
@@ -183,7 +183,7 @@ def test_a_defect_of_ours_is_told_without_its_trace(client, sign_in, capfdbinary
 
     assert told(response) == (500, "internal_error")
     assert response.json.keys() == {"type", "title", "status", "code", "instance", "requestId"}
-    logged = capfdbinary.readouterr().out
+    logged = written().out
     assert b'"event":"defect"' in logged
     assert response.json["requestId"].encode() in logged
     assert b"RuntimeError" in logged

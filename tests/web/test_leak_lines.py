@@ -10,15 +10,15 @@ def told(output):
     return [line["field"] for line in lines if line["event"] == "leak_stopped"]
 
 
-def test_a_providers_token_is_told_by_the_field_it_was_in(client, genauth, sign_in, capfdbinary):
+def test_a_providers_token_is_told_by_the_field_it_was_in(client, genauth, sign_in, written):
     client.get(PATH, headers=sign_in("ivy"))
 
-    output = capfdbinary.readouterr().out
+    output = written().out
     assert told(output) == ["[].avatar_url"]
     assert not any(canary.encode() in output for canary in genauth.canaries("ivy"))
 
 
-def test_the_callers_own_token_in_an_answer_of_genauths_is_told_too(client, genauth, sign_in, capfdbinary):
+def test_the_callers_own_token_in_an_answer_of_genauths_is_told_too(client, genauth, sign_in, written):
     late = genauth.token("omar")
     rows = [
         {"identityId": "i", "extIdpId": "s", "provider": "github", "userInfoInIdp": {"photo": f"https://x.example/?t={late}"}}
@@ -29,4 +29,4 @@ def test_the_callers_own_token_in_an_answer_of_genauths_is_told_too(client, gena
     response = client.get(PATH, headers={"Authorization": f"Bearer {late}"})
 
     assert late not in response.text
-    assert told(capfdbinary.readouterr().out) == ["[].avatar_url"]
+    assert told(written().out) == ["[].avatar_url"]

@@ -17,11 +17,11 @@ def client(client_with):
 
 
 @pytest.fixture
-def lines(capfdbinary):
+def lines(written):
     """The log's lines of requests, but for those by which `contract` reads the document."""
 
     def read():
-        found = [json.loads(line) for line in capfdbinary.readouterr().out.splitlines()]
+        found = [json.loads(line) for line in written().out.splitlines()]
         return [line for line in found if line["event"] == "request" and line["route"] != "/openapi.json"]
 
     return read
