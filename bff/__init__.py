@@ -3,7 +3,7 @@
 The path of a request for ``GET /me/linked-accounts``:
 
     web.repeats ─ microcache            asked a moment ago: said again, before anything else
-    gate                                few compute at a time, those who wait for GenAuth step aside
+    gate ─ permits                      few compute at a time; who waits for GenAuth steps aside, who asks Redis waits for company
     web.express                         plain questions go on from here, all others by way of Flask (`web.me`)
     web.request_id · web.observing      an id, and in the end one log line (`logs`, `stdout`) and one metric
     web.auth                            the session token, from header or cookie

@@ -35,7 +35,7 @@ log = structlog.get_logger()
 
 _LARGEST_BODY = 64 * 1024
 # How many threads of a worker compute at a time; see docs/performance.md for what others cost.
-PERMITS = 2
+PERMITS = 4
 # Who is answered from memory gets the interpreter from who computes after this many seconds instead of five times as many.
 _SWITCH_SECONDS = 0.001
 

@@ -2,20 +2,27 @@
 
 Waiting for GenAuth needs many threads. When as many of them compute at once they fight for the interpreter lock, until an answer
 of Redis that is there is read too late. Hence many threads and few permits.
+
+Redis answers sooner than a thread falls asleep and wakes, and talking to it costs as much as all that is computed for an answer.
+So those who are about to ask it do so together, and one of them goes for all.
 """
 
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
+
+from bff.permits import Errand, Permits
+
+W = TypeVar("W")
+R = TypeVar("R")
 
 # When the request came, in monotonic seconds: waiting for a permit is part of its time.
 ARRIVED = "linked_accounts.arrived"
 # That it was answered from memory a moment ago, and most likely will be.
 BRIEF = "linked_accounts.brief"
-_BRIEF_TURNS = 4  # of five go to those who are brief, as long as there are any
+_COMPANY = 16  # who may wait for as many others is kept by them for a millisecond at most
 
 _held = threading.local()
 
@@ -29,8 +36,8 @@ class Gate:
 
     def __init__(self, application: Callable[..., Iterable[bytes]], permits: int) -> None:
         self._application = application
-        self._permits = _Permits(permits)
-        self._returning = _Permits(1)
+        self._permits = Permits(permits, company=_COMPANY)
+        self._returning = Permits(1)
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """The application's whole answer as a list, which granian sends as it is, as a WSGI application."""
@@ -44,53 +51,15 @@ class Gate:
                 close()
             return body
         finally:
-            permit: _Permits = _held.permit
+            permit: Permits = _held.permit
             _held.permit = _held.next = None
             permit.put()
-
-
-class _Permits:
-    """A semaphore that serves who came first, and of two lines mostly the brief one.
-
-    With one that serves whoever is quickest, a thread that has just answered takes the next request before those that sleep can
-    wake, and some of them wait for fifty others (docs/adr/0008).
-    """
-
-    def __init__(self, permits: int) -> None:
-        self._free = permits
-        self._lock = threading.Lock()
-        self._brief: deque[threading.Lock] = deque()
-        self._others: deque[threading.Lock] = deque()
-        self._turns = 0
-
-    def get(self, *, brief: bool = False) -> None:
-        """A permit, in turn."""
-        with self._lock:
-            if self._free:
-                self._free -= 1
-                return
-            turn = threading.Lock()
-            turn.acquire()
-            (self._brief if brief else self._others).append(turn)
-        turn.acquire()
-
-    def put(self) -> None:
-        """Hand the permit on, or leave it for whoever comes."""
-        with self._lock:
-            self._turns += 1
-            first, then = self._brief, self._others
-            if self._turns % (_BRIEF_TURNS + 1) == 0:
-                first, then = then, first
-            if line := first or then:
-                line.popleft().release()
-            else:
-                self._free += 1
 
 
 @contextmanager
 def waiting() -> Iterator[None]:
     """Let another thread compute while this one waits for somebody else's server."""
-    permit: _Permits | None = getattr(_held, "permit", None)
+    permit: Permits | None = getattr(_held, "permit", None)
     if permit is None:
         yield
         return
@@ -101,3 +70,26 @@ def waiting() -> Iterator[None]:
     finally:
         _held.next.get()
         _held.permit = _held.next
+
+
+def together(what: W, do: Callable[[Sequence[W]], Sequence[R]]) -> R:
+    """What ``do`` makes of ``what``, along with what other threads bring for it: outcomes in the order of what was brought.
+
+    If somebody else does it and raises, this raises ConnectionError.
+    """
+    permits: Permits | None = getattr(_held, "permit", None)
+    if permits is None:
+        return do([what])[0]
+    errand = Errand(what, do)
+    if permits.put_off(errand):
+        if errand.outcome is None:
+            raise ConnectionError("who went for all did not come back")
+        return errand.outcome
+    company = permits.company_of(errand)
+    try:
+        ours, *theirs = do([what, *(other.what for other in company)])
+        for other, outcome in zip(company, theirs, strict=True):
+            other.outcome = outcome
+    finally:
+        permits.go_on(company)
+    return ours

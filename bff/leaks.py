@@ -137,7 +137,10 @@ def _base64_of(secret: str) -> Iterator[str]:
 
 
 def _shows(body: bytes, secret: str) -> bool:
-    return _bytes(secret) in body or _bytes(quote(secret, safe="", errors="surrogatepass")) in body
+    if _bytes(secret) in body:
+        return True
+    # Nothing in a JWT's first characters is percent-encoded, and `quote` takes as long as the search.
+    return not (secret.isascii() and secret.isalnum()) and _bytes(quote(secret, safe="", errors="surrogatepass")) in body
 
 
 def _bytes(text: str) -> bytes:

@@ -1,9 +1,10 @@
 """Commands to Redis and their answers, in one round trip, without redis-py's retries, events and telemetry around them.
 
-Those cost more than Redis does. Connections are still redis-py's: its pool makes them, its sentinels say where to, and a
-cluster's client, which finds the node for a key, is left to do it all.
+Those cost more than Redis does. Threads that are about to ask do so together (`gate.together`). Connections are still redis-py's:
+its pool makes them, its sentinels say where to, and a cluster's client, which finds the node for a key, is left to do it all.
 """
 
+import copy
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -12,6 +13,8 @@ from typing import Any
 from redis import Redis
 from redis.connection import ConnectionPool
 from redis.exceptions import RedisError, ResponseError
+
+from bff.gate import together
 
 Command = tuple[str | bytes | int, ...]
 # What Redis says to each of the commands, which share a slot. If it refuses some, raises the first refusal.
@@ -46,23 +49,37 @@ class Prompt:
 
     def ask(self, *commands: Command) -> Sequence[Any]:
         """What Redis says to each of the ``commands``. If it refuses some, raises the first refusal."""
-        connection = self._borrowed()
+        said = together(commands, self._put)
+        if isinstance(said, Exception):
+            raise said
+        for answer in said:
+            if isinstance(answer, ResponseError):
+                raise answer
+        return said
+
+    def _put(self, questions: Sequence[Sequence[Command]]) -> Sequence[Sequence[Any] | Exception]:
+        """The answers to each of the questions, which different threads may ask, or why there are none. One round trip."""
+        said: list[Sequence[Any] | Exception] = []
+        connection = None
         try:
-            connection.send_packed_command([b"".join(map(_packed, commands))])
-            answers = [_answer(connection) for _ in commands]
-        except BaseException:
-            # What was asked for may still arrive: it must not become the next caller's answer.
-            connection.disconnect()
-            self._pool.release(connection)
-            raise
+            connection = self._borrowed()
+            connection.send_packed_command([b"".join([_packed(command) for commands in questions for command in commands])])
+            for commands in questions:
+                said.append([_answer(connection) for _ in commands])  # noqa: PERF401 - those that came before a failure count
+        except BaseException as exc:
+            if connection is not None:
+                # What was asked for may still arrive: it must not become the next caller's answer.
+                connection.disconnect()
+                self._pool.release(connection)
+            if not isinstance(exc, Exception):
+                raise
+            # An object of its own for each: raised in many threads, one would gather all their tracebacks.
+            return said + [copy.copy(exc) for _ in questions[len(said) :]]
         if self._keeps:
             self._kept.append(connection)
         else:
             self._pool.release(connection)
-        for answer in answers:
-            if isinstance(answer, ResponseError):
-                raise answer
-        return answers
+        return said
 
     def _borrowed(self) -> Any:  # noqa: ANN401 - redis-py's connections share no type
         with suppress(IndexError):

@@ -2,12 +2,15 @@
 
 import os
 import threading
+import time
 
 import pytest
 import redis
 from redis.exceptions import ResponseError
 
+from bff.gate import Gate
 from bff.roundtrip import way_to
+from tests.cache.proxy import Proxy
 
 
 @pytest.fixture
@@ -100,3 +103,90 @@ def test_many_threads_get_their_own_answers(prompt):
 
     assert not wrong
     assert len(prompt._kept) <= 8
+
+
+def all_at_once(questions):
+    """What each of them came to, asked by a thread each that are before the same gate at the same time."""
+    said, before = {}, threading.Event()
+
+    def application(environ, _start_response):
+        before.wait(10)
+        try:
+            said[environ["name"]] = questions[environ["name"]]()
+        except (redis.exceptions.RedisError, OSError) as error:
+            said[environ["name"]] = error
+        return [b""]
+
+    gate = Gate(application, 1)
+    threads = [threading.Thread(target=gate, args=({"name": name}, None)) for name in questions]
+    for thread in threads:
+        thread.start()
+        time.sleep(0.005)
+    before.set()
+    for thread in threads:
+        thread.join(10)
+    return said
+
+
+def test_threads_that_ask_together_each_get_their_own_answer(prompt, stored):
+    stored.mset({f"key-{number}": f"value of {number}" for number in range(12)})
+    prompt.ask(("PING",))
+    before = stored.info("stats")["total_reads_processed"]
+
+    said = all_at_once(
+        {number: lambda number=number: prompt.ask(("GET", f"key-{number}"), ("ECHO", str(number))) for number in range(12)}
+    )
+
+    assert said == {number: [f"value of {number}".encode(), str(number).encode()] for number in range(12)}
+    assert stored.info("stats")["total_reads_processed"] - before <= 2, "in one round trip, and the look at the figures"
+
+
+def test_of_those_that_ask_together_a_refusal_is_heard_by_who_asked_for_it(prompt, stored):
+    stored.rpush("list", "x")
+    stored.set("a", "one")
+
+    said = all_at_once({number: lambda number=number: prompt.ask(("GET", "a" if number % 3 else "list")) for number in range(9)})
+
+    assert [said[number] for number in range(9) if number % 3] == [[b"one"]] * 6
+    assert {type(said[number]) for number in (0, 3, 6)} == {ResponseError}
+    assert len({id(said[number]) for number in (0, 3, 6)}) == 3
+
+
+def test_when_the_line_breaks_everybody_who_asked_together_hears_of_it_in_their_own_error(valkey):
+    with (
+        Proxy(valkey.address) as wire,
+        redis.Redis.from_url(wire.url, protocol=2, driver_info=None, socket_timeout=0.25) as client,
+    ):
+        prompt = way_to(client).__self__
+        prompt.ask(("SET", "a", "one"))
+        wire.hold()
+
+        said = all_at_once({number: lambda: prompt.ask(("GET", "a")) for number in range(8)})
+
+        assert {type(each) for each in said.values()} == {redis.exceptions.TimeoutError}
+        assert len({id(each) for each in said.values()}) == 8
+        later = threading.Timer(0.1, wire.release)
+        later.start()
+        assert prompt.ask(("ECHO", "mine")) == [b"mine"], "what was on its way is not the next caller's answer"
+        later.join()
+
+
+def test_what_was_answered_before_the_line_broke_counts(prompt, stored, monkeypatch):
+    stored.mset({f"key-{number}": str(number) for number in range(6)})
+    prompt.ask(("PING",))
+    (connection,) = prompt._kept
+    read, answers = connection.read_response, []
+
+    def read_three():
+        if len(answers) == 3:
+            raise redis.exceptions.ConnectionError
+        answers.append(read())
+        return answers[-1]
+
+    monkeypatch.setattr(connection, "read_response", read_three)
+    said = all_at_once({number: lambda number=number: prompt.ask(("GET", f"key-{number}")) for number in range(6)})
+
+    good = {number: answer for number, answer in said.items() if not isinstance(answer, Exception)}
+    assert len(good) == 3
+    assert all(answer == [str(number).encode()] for number, answer in good.items())
+    assert {type(answer) for answer in said.values() if isinstance(answer, Exception)} == {redis.exceptions.ConnectionError}
