@@ -122,11 +122,14 @@ def mixed(bench: Bench) -> Values:
             bench.ask_each(running, crowd, _CALLERS)
             hits = Load(_mixture(bench, crowd), _MIXED_CALLERS, seconds)
             apply(replace(hits, seconds=2), running.url, machine.OTHER_CORE)
-            alone = apply(hits, running.url, machine.OTHER_CORE)
+            calm = [apply(hits, running.url, machine.OTHER_CORE)]
             bench.genauth.takes(MIXED_GENAUTH_SECONDS)
             # A closed loop of n callers asks n/0.2 times a second: as many callers as make one miss in a hundred.
-            callers = max(1, round(alone.per_second / 99 * MIXED_GENAUTH_SECONDS))
+            callers = max(1, round(calm[0].per_second / 99 * MIXED_GENAUTH_SECONDS))
             together, misses = _at_once(hits, Load(file, callers, seconds, once=True, first=crowd), running.url)
+            # Once more: somebody else at work while the hits are alone would make the bar an easy one.
+            calm.append(apply(hits, running.url, machine.OTHER_CORE))
+            alone = min(calm, key=lambda figures: figures.milliseconds["99"])
             rounds.append({
                 "alone": alone.milliseconds, "together": together.milliseconds,
                 "per_second": together.per_second, "missed_per_second": misses.per_second,
