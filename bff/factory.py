@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _LARGEST_BODY = 64 * 1024
-# How many threads of a worker compute at a time; see docs/performance.md for what others cost.
+# How many threads of a worker compute at a time; docs/adr/0011 says what others cost.
 PERMITS = 4
 # Who is answered from memory gets the interpreter from who computes after this many seconds instead of five times as many.
 _SWITCH_SECONDS = 0.001
