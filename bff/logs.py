@@ -78,7 +78,7 @@ def configure(level: str = "info") -> None:
 class Answered(Struct, frozen=True, gc=False, omit_defaults=True):
     """The line of a request that was answered. Of all this only the ``request_id`` may be of a caller's making.
 
-    ``code`` and ``note`` are those of an error, and left out when there was none.
+    ``code`` and ``note`` are those of an error; what of them is empty is left out.
     """
 
     timestamp: datetime
@@ -95,7 +95,7 @@ class Answered(Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 def tell(line: Answered) -> None:
-    """The line as structlog would write it, for a tenth of the price: for the one line that every request costs.
+    """The line as structlog would write it, for a fraction of the price: for the one line that every request costs.
 
     It is made and written a moment later, with others.
     """

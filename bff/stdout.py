@@ -56,16 +56,20 @@ class Stdout(Generic[T]):
         if len(self._waiting) >= _TOGETHER:
             self.flush()
         elif not self._someone_waits.is_set():
-            with self._lock:
-                if self._flusher is None:
-                    self._start()
-            self._someone_waits.set()
+            try:
+                self._wake_flusher()
+            except RuntimeError:  # no more threads to be had
+                self.flush()
 
-    def _start(self) -> None:
-        self._flusher = threading.Thread(target=self._flush_now_and_then, name="stdout", daemon=True)
-        self._flusher.start()
-        # As atexit, which multiprocessing's children, a server's workers among them, end without.
-        Finalize(None, self.flush, exitpriority=0)
+    def _wake_flusher(self) -> None:
+        with self._lock:
+            if self._flusher is None:
+                flusher = threading.Thread(target=self._flush_now_and_then, name="stdout", daemon=True)
+                flusher.start()
+                self._flusher = flusher
+                # As atexit, which multiprocessing's children, a server's workers among them, end without.
+                Finalize(None, self.flush, exitpriority=0)
+        self._someone_waits.set()
 
     def _flush_now_and_then(self) -> None:
         while True:

@@ -16,7 +16,7 @@ from bff.microcache import KEEP
 from bff.services import Services
 from bff.web import auth, presented, problems
 from bff.web.hygiene import HSTS, VARY
-from bff.web.observing import NONE, record
+from bff.web.observing import NO_ERROR, record
 from bff.web.presenting import Said, answered, language
 from bff.web.request_id import HEADER as REQUEST_ID
 from bff.web.request_id import of_environ
@@ -48,7 +48,7 @@ class Express:
         try:
             said = self._said(environ, token, standing)
             status, headers, body = "200 OK", said.headers, said.body
-            source, failure = said.source.value, NONE
+            source, failure = said.source.value, NO_ERROR
         except Exception as exc:  # noqa: BLE001 - whatever it is, nobody sees a traceback
             error = exc if isinstance(exc, BffError) else problems.defect(exc)
             instance = "/" if presented.repeats(PATH, [token]) else PATH

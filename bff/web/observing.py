@@ -13,7 +13,7 @@ from bff.logs import Answered, tell
 from bff.metrics import Metrics
 from bff.web.context import services
 
-NONE = ("", "")
+NO_ERROR = ("", "")
 _METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
 
 
@@ -37,7 +37,7 @@ def _end(response: Response) -> Response:
         source=g.get("source", "none"),
         seconds=seconds,
         request_id=g.request_id,
-        error=g.get("error", NONE),
+        error=g.get("error", NO_ERROR),
     )
     return response
 
@@ -51,11 +51,12 @@ def record(
     source: str,
     seconds: float,
     request_id: str,
-    error: tuple[str, str] = NONE,
+    error: tuple[str, str] = NO_ERROR,
 ) -> None:
     """Count a request that was answered, and tell of it. ``error`` is the code and the note of one."""
     metrics.answered(route, status, source, seconds)
-    if error is not NONE:
-        metrics.refused(error[0])
+    code, note = error
+    if code:
+        metrics.refused(code)
     milliseconds = round(seconds * 1000, 2)
-    tell(Answered(datetime.now(UTC), "info", "request", method, route, status, source, milliseconds, request_id, *error))
+    tell(Answered(datetime.now(UTC), "info", "request", method, route, status, source, milliseconds, request_id, code, note))

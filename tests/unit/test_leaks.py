@@ -102,6 +102,7 @@ def test_a_finished_answer_is_searched_for_the_callers_token():
 
     assert guard.contains(f'{{"avatarUrl": "https://img.example/?t={SECRET}"}}'.encode())
     assert guard.contains(f"https://img.example/?t={quote(SECRET, safe='')}")
+    assert LeakGuard(["пароль小明"]).contains(quote("пароль小明"))
     assert not guard.contains(b'{"avatarUrl": "https://img.example/\xff"}')
     assert not LeakGuard(["short"]).contains("short")
 

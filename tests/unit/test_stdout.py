@@ -119,6 +119,19 @@ def test_what_is_told_at_once_makes_no_write_longer_either(stdout, written):
     assert max(map(len, written)) <= 4096
 
 
+def test_without_a_thread_to_be_had_a_line_is_written_at_once(stdout, written, monkeypatch):
+    def refused(_thread):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as crowded:
+        crowded.setattr(threading.Thread, "start", refused)
+        stdout.write_soon(LINE)
+        assert written == [LINE]
+
+    stdout.write_soon(LINE)
+    assert eventually(lambda: len(written) == 2, within=2), "and waits again when there is one"
+
+
 def test_many_threads_lose_none(stdout, written):
     told = [[f"{thread} {line}\n".encode() for line in range(500)] for thread in range(8)]
 
