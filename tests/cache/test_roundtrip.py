@@ -2,15 +2,14 @@
 
 import os
 import threading
-import time
 
 import pytest
 import redis
 from redis.exceptions import ResponseError
 
-from bff.gate import Gate
 from bff.roundtrip import way_to
 from tests.cache.proxy import Proxy
+from tests.crowd import Crowd
 
 
 @pytest.fixture
@@ -107,25 +106,16 @@ def test_many_threads_get_their_own_answers(prompt):
 
 def all_at_once(questions):
     """What each of them came to, asked by a thread each that are before the same gate at the same time."""
-    said, before = {}, threading.Event()
 
-    def application(environ, _start_response):
-        before.wait(10)
+    def inside(environ):
         try:
-            said[environ["name"]] = questions[environ["name"]]()
+            return questions[environ["name"]]()
         except (redis.exceptions.RedisError, OSError) as error:
-            said[environ["name"]] = error
-        return [b""]
+            return error
 
-    gate = Gate(application, 1)
-    threads = [threading.Thread(target=gate, args=({"name": name}, None)) for name in questions]
-    for thread in threads:
-        thread.start()
-        time.sleep(0.005)
-    before.set()
-    for thread in threads:
-        thread.join(10)
-    return said
+    crowd = Crowd(inside)
+    crowd.come(questions)
+    return crowd.let_go()
 
 
 def test_threads_that_ask_together_each_get_their_own_answer(prompt, stored):
