@@ -9,7 +9,7 @@ import json
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from bff.deadline import Deadline
@@ -32,7 +32,10 @@ _ID_TOKEN_CLAIMS = frozenset({"nonce", "at_hash", "c_hash"})
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a token says of itself; nobody has vouched for it yet."""
+    """What a token says of itself; nobody has vouched for it yet.
+
+    ``signed`` is the text that the ``signature`` is for (the JWS Signing Input, RFC 7515 2).
+    """
 
     algorithm: str
     kid: str | None
@@ -40,6 +43,8 @@ class Claims:
     user_id: str
     issued_at: float
     expires_at: float
+    signed: bytes = field(repr=False)
+    signature: bytes = field(repr=False)
 
 
 class AccessTokens:
@@ -76,22 +81,22 @@ class AccessTokens:
             raise TokenInvalid(note="issuer")
         key, held = self._keys.find(said.kid, said.issued_at, deadline)
         try:
-            _vouch(key, held, said, token)
+            _vouch(key, held, said)
         except TokenInvalid:
             if not held.shelved:
                 raise
             # Shelved keys may say yes, never no: whatever they are too old for would be signed out by an outage.
             key, held = self._keys.find(said.kid, said.issued_at, deadline, shelved=False)
-            _vouch(key, held, said, token)
+            _vouch(key, held, said)
         return Acceptance(said.user_id, said.expires_at, self._monotonic() + VERIFIED_SECONDS, held.version)
 
 
-def _vouch(key: Key, held: Keys, said: Claims, token: str) -> None:
+def _vouch(key: Key, held: Keys, said: Claims) -> None:
     if said.issuer != held.issuer:
         raise TokenInvalid(note="issuer")
     if said.algorithm != key.algorithm:
         raise TokenInvalid(note="algorithm of another key type")
-    if not key.signed(token):
+    if not key.signed(said.signed, said.signature):
         raise TokenInvalid(note="signature")
 
 
@@ -100,7 +105,7 @@ def claims(token: str, audience: str, now: float) -> Claims:
 
     An ``exp`` that has passed is no reason here.
     """
-    header, payload = form(token)
+    header, payload, signature = form(token)
     _demand(header.get("alg") in ALGORITHMS, "algorithm")
     # RFC 7515 4.1.11: extensions that must be understood, and we understand none. b64 (RFC 7797) changes what is signed.
     _demand("crit" not in header and "b64" not in header, "crit")
@@ -123,21 +128,25 @@ def claims(token: str, audience: str, now: float) -> Claims:
         user_id=user_id,
         issued_at=float(payload["iat"]),
         expires_at=float(payload["exp"]),
+        signed=token.rpartition(".")[0].encode(),
+        signature=signature,
     )
 
 
-def form(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Header and payload of a compact JWS, in its one canonical spelling, each a JSON object without doubled names."""
+def form(token: str) -> tuple[dict[str, Any], dict[str, Any], bytes]:
+    """Header, payload and signature of a compact JWS in its one canonical spelling; the first two are JSON objects.
+
+    TokenInvalid for any other text, and for an object with doubled names.
+    """
     parts = _COMPACT.fullmatch(token)
     if parts is None:
         raise TokenInvalid(note="form")
     try:
-        header, payload, _ = (_canonical(part) for part in parts.groups())
-        objects = _object(header), _object(payload)
+        header, payload, signature = map(_canonical, parts.groups())
+        return _object(header), _object(payload), signature
     except (ValueError, RecursionError):
         # Without its cause: the text of a decoder's exception holds a piece of the token.
         raise TokenInvalid(note="form") from None
-    return objects
 
 
 def _canonical(part: str) -> bytes:

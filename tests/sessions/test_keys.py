@@ -131,12 +131,28 @@ def test_what_is_no_key_set_has_no_keys(document):
 
 def test_a_signature_counts_only_under_the_keys_own_algorithm():
     rsa, p256 = usable_keys({"keys": [RSA, EC | {"kid": "k2"}]})
+    signer, curve = Signer("k1"), Signer("k1", "ES256")
 
-    assert rsa.signed(Signer("k1").token())
-    assert p256.signed(Signer("k1", "ES256").token())
-    for header in ("ES256", "RS512", "PS256", "HS256", "none"):
-        assert not rsa.signed(Signer("k1").token(headers={"alg": header}, alg="RS256"))
-    assert not p256.signed(Signer("k1", "ES256").token(headers={"alg": "RS256"}, alg="ES256"))
+    assert rsa.signed(b"text", signer.sign("text"))
+    assert p256.signed(b"text", curve.sign("text"))
+    for other in ("RS384", "RS512", "PS256"):
+        assert not rsa.signed(b"text", signer.sign("text", other))
+    assert not p256.signed(b"text", curve.sign("text", "ES384"))
+    assert not rsa.signed(b"text", curve.sign("text"))
+    assert not p256.signed(b"text", signer.sign("text"))
+
+
+@pytest.mark.parametrize("signature", [b"", b"\0", b"\0" * 64, b"\xff" * 64, b"\0" * 256, b"\xff" * 256, b"\0" * 100_000])
+def test_what_is_no_signature_is_none(signature):
+    for key in usable_keys({"keys": [RSA, EC | {"kid": "k2"}]}):
+        assert key.signed(b"text", signature) is False
+
+
+@pytest.mark.parametrize("alg", ["RS256", "ES256"])
+def test_a_signature_is_for_one_text(alg):
+    [key] = usable_keys({"keys": [Signer("k1", alg).jwk()]})
+
+    assert not key.signed(b"another text", Signer("k1", alg).sign("text"))
 
 
 def test_equal_keys_are_equal_and_others_are_not():
