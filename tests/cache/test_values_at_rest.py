@@ -6,6 +6,7 @@ import pickle
 import random
 import time
 import tracemalloc
+import zlib
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -225,6 +226,15 @@ def test_what_is_long_is_stored_short_and_what_is_short_can_be_read():
     assert [seal.open("key", seal.seal("key", value)) for value in (short, long)] == [short, long]
     assert seal.open("key", b"key " + long) == long  # as it was stored before
     assert seal.open("other", seal.seal("key", long)) is None
+
+
+def test_what_was_deflated_over_a_larger_window_opens():
+    value = random.Random(1).randbytes(20_000) * 2
+    deflate = zlib.compressobj(wbits=-15)
+    stored = deflate.compress(value) + deflate.flush()
+
+    assert len(stored) < 30_000  # the second half refers to the first
+    assert PlainSeal().open("key", b"key~" + stored) == value
 
 
 def test_what_is_not_the_whole_of_it_and_nothing_else_does_not_open():
