@@ -6,10 +6,11 @@ read is None, and only the caller knows which of them it cannot do without.
 
 import json
 import re
-from collections.abc import Mapping
-from typing import Any, cast
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Any
 
-from marshmallow import EXCLUDE, Schema, fields, pre_load
+from marshmallow import EXCLUDE, Schema, fields, missing, pre_load
 
 LONGEST_NAME = 256
 LONGEST_ID = 256
@@ -139,6 +140,17 @@ class AllowList(Schema):
 
         unknown = EXCLUDE
 
+    def read(self, raw: Mapping[str, Any]) -> dict[str, Any]:
+        """What `load` makes of an object, at a third of its price: no errors are gathered, no hooks run.
+
+        For schemas of fields that read whatever there is and raise nothing, as all do that are defined here.
+        """
+        return {name: read(raw.get(key, missing), key, raw) for name, key, read in self._readers}
+
+    @cached_property
+    def _readers(self) -> tuple[tuple[str, str, Callable[..., Any]], ...]:
+        return tuple((name, field.data_key or name, field.deserialize) for name, field in self.load_fields.items())
+
 
 class ProfileSchema(AllowList):
     """What a provider says of the person; its tokens end here (genauth-api.md 2.3). The fallbacks are those of 2.4."""
@@ -157,7 +169,7 @@ class ProfileField(fields.Field[dict[str, Any]]):
         """Never an error: accounts that were merged have no profile at all (genauth-api.md 2.4)."""
         if isinstance(value, str):
             value = json_value(value)
-        return cast("dict[str, Any]", _PROFILE.load(value)) if isinstance(value, dict) else {}
+        return _PROFILE.read(value) if isinstance(value, dict) else {}
 
 
 class IdentitySchema(AllowList):

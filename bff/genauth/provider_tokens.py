@@ -5,13 +5,14 @@ What we serve is an allow-list already; this is for the token that sits where no
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable
 from itertools import repeat
 
 from schemas.genauth import clean, json_value
 
 SHORTEST_SECRET = 8  # shorter ones would match by chance, and are none
 _DEEPEST_TEXT = 3  # JSON in a string in a string: a profile string that holds the provider's raw answer
+_OPENING = frozenset("{[")
 _PUNCTUATION = re.compile("[^a-z0-9]")
 
 _TOKENS = frozenset({"accesstoken", "refreshtoken", "idtoken"})
@@ -33,29 +34,39 @@ def secrets_in(raw: object) -> frozenset[str]:
 
     Under a key like ``accessToken``, ``refresh_token``, ``idToken``: all strings below. Under ``oauth``: all but the profile.
     """
-    found = {secret for secret in _search(raw, "elsewhere", 0) if len(secret) >= SHORTEST_SECRET}
+    found = _search(raw)
     # As served, too: output is cleaned of controls, and a guard that looks for the original would not find it.
     return frozenset(found | {text for secret in found if (text := clean(secret)) and len(text) >= SHORTEST_SECRET})
 
 
-def _search(raw: object, where: str, texts: int) -> Iterator[str]:
-    """``where`` is elsewhere, token or oauth; ``texts`` counts the strings that had to be opened to get here."""
-    stack = [(raw, where, texts)]  # not recursion: depth is the sender's choice
+def _search(raw: object) -> set[str]:
+    found: set[str] = set()
+    # Where we are (elsewhere, in a token, in oauth), and how many strings had to be opened to get there. A stack, not recursion:
+    # depth is the sender's choice.
+    stack: list[tuple[object, str, int]] = [([raw], "elsewhere", 0)]
     while stack:
-        value, where, texts = stack.pop()
-        if isinstance(value, str):
-            if where != "elsewhere":
-                yield value
-            if texts < _DEEPEST_TEXT and value.lstrip()[:1] in {"{", "["}:
-                stack.append((json_value(value), where, texts + 1))
-        elif isinstance(value, dict):
-            for key, below in value.items():
-                stack.append((below, _under(key, where), texts))
-        elif isinstance(value, list):
-            stack.extend(zip(value, repeat(where), repeat(texts), strict=False))
+        around, where, texts = stack.pop()
+        for key, value in _members(around):
+            if isinstance(value, str) and len(value) >= SHORTEST_SECRET:  # what is shorter has no room for one either
+                place = _under(key, where)
+                if place != "elsewhere":
+                    found.add(value)
+                if texts < _DEEPEST_TEXT and value.lstrip()[:1] in _OPENING:
+                    stack.append((json_value(value), place, texts + 1))
+            elif isinstance(value, dict | list):
+                stack.append((value, _under(key, where), texts))
+    return found
 
 
-def _under(key: str, where: str) -> str:
+def _members(value: object) -> Iterable[tuple[str | None, object]]:
+    if isinstance(value, dict):
+        return value.items()
+    return zip(repeat(None), value, strict=False) if isinstance(value, list) else ()
+
+
+def _under(key: str | None, where: str) -> str:
+    if key is None:
+        return where
     name = key.lower()
     if not (name.isascii() and name.isalnum()):  # most are, and need no cleaning
         name = _PUNCTUATION.sub("", name)

@@ -5,9 +5,7 @@
 
 import re
 from dataclasses import dataclass, field
-from typing import Any, cast
-
-from marshmallow import Schema
+from typing import Any
 
 from bff.accounts import Identity, Profile, safe_avatar
 from bff.errors import TokenInvalid
@@ -89,7 +87,7 @@ def read_identities(answer: Answer) -> Identities:
     """The identity records of a success (genauth-api.md 2); every other answer raises the BffError that it is."""
     envelope = opened(answer)
     raw = _rows(answer, envelope.data)
-    rows = tuple(_identity(row) for row in _load(_IDENTITY, raw))
+    rows = tuple(_identity(_IDENTITY.read(row)) for row in raw)
     if any(row.account_id is None for row in rows):
         raise UnreadableData(note=note(answer, "a row without an id"))
     return Identities(rows, secrets_in(raw), envelope.request_id)
@@ -97,8 +95,7 @@ def read_identities(answer: Answer) -> Identities:
 
 def read_ext_idps(answer: Answer) -> list[ExtIdp]:
     """The identity sources of a success (genauth-api.md 3)."""
-    found = [ExtIdp(**row) for row in _load(_EXT_IDP, _rows(answer, opened(answer).data))]
-    return [_presentable(source) for source in found]
+    return [_presentable(ExtIdp(**_EXT_IDP.read(row))) for row in _rows(answer, opened(answer).data)]
 
 
 def _rows(answer: Answer, data: object) -> list[dict[str, Any]]:
@@ -107,10 +104,6 @@ def _rows(answer: Answer, data: object) -> list[dict[str, Any]]:
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise UnreadableData(note=note(answer, "data of another shape"))
     return rows
-
-
-def _load(schema: Schema, raw: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return cast("list[dict[str, Any]]", schema.load(raw, many=True))
 
 
 def _identity(row: dict[str, Any]) -> Identity:

@@ -33,7 +33,7 @@ from bff.genauth.wire import (
     read_ext_idps,
     read_identities,
 )
-from schemas.genauth import clean
+from schemas.genauth import ExtIdpSchema, IdentitySchema, ProfileSchema, clean
 
 TOKEN = "eyJhbGciOiJSUzI1NiJ9.canary-session-token.c2lnbmF0dXJl"
 
@@ -437,6 +437,16 @@ def test_any_bytes_are_identities_or_one_of_our_errors(body, status):
 @given(JSON, st.sampled_from([200, 200, 200, 201, 403, 404]))
 def test_any_json_is_identities_or_one_of_our_errors(value, status):
     read_safely(json.dumps(value).encode(), status)
+
+
+READING = [IdentitySchema(), ExtIdpSchema(), ProfileSchema()]
+READ = st.sampled_from(sorted({field.data_key or name for schema in READING for name, field in schema.fields.items()}))
+
+
+@given(st.dictionaries(READ | KEYS, JSON))
+def test_a_schema_reads_what_it_loads(row):
+    for schema in READING:
+        assert schema.read(row) == schema.load(row)
 
 
 @given(st.lists(st.dictionaries(KEYS, JSON, max_size=5), max_size=3), TOKEN_KEYS, JSON)
