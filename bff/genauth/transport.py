@@ -5,12 +5,12 @@ Sent by requests' adapter without its Session, which would share cookies between
 made of types and numbers, because a library's text may quote the token (``Invalid header value 'Bearer …'``).
 """
 
-import http.client
 import logging
+import re
 import ssl
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import certifi
@@ -26,10 +26,12 @@ from bff.errors import BffError, GenAuthMalformed, GenAuthTimeout, GenAuthUnavai
 from bff.genauth.addresses import Resolver, Unconnected
 from bff.genauth.envelope import UnreadableData
 from bff.genauth.messages import Answer, Request
-from bff.genauth.sockets import Connection, Exchange, TooMuch, exchange
+from bff.genauth.replies import Garbled, Reply, TooMuch
+from bff.genauth.sockets import Connection, Exchange, exchange
 
 BODY_AT_MOST = 1024 * 1024
 _HOSTS = 4  # GENAUTH_HOST, and what discovery names
+_SENDABLE_URL = re.compile(r"[!-~]+")
 _A_MOMENT = 0.005  # a timer may ring this much before the deadline it was set for
 
 
@@ -50,11 +52,11 @@ class _Secure(Connection, HTTPSConnection):
 
 
 class _PlainPool(HTTPConnectionPool):
-    ConnectionCls = _Plain
+    ConnectionCls = _Plain  # type: ignore[assignment]
 
 
 class _SecurePool(HTTPSConnectionPool):
-    ConnectionCls = _Secure
+    ConnectionCls = _Secure  # type: ignore[assignment]
 
 
 class _Adapter(HTTPAdapter):
@@ -89,7 +91,7 @@ class _Adapter(HTTPAdapter):
     def request_url(self, request: requests.PreparedRequest, *_: object) -> str:
         return request.path_url
 
-    def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:  # noqa: ANN401 - urllib3's
+    def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:  # noqa: ANN401 - a `Reply`
         response = requests.Response()
         response.request, response.raw, response.status_code = req, resp, resp.status
         return response
@@ -153,16 +155,17 @@ class Transport:
         except Exception as error:  # noqa: BLE001 - whatever it is, its text stays here
             return _failure(error, deadline, answered=False)
         try:
-            return _read(response)
+            return _read(cast("Reply", response.raw))
         except Exception as error:  # noqa: BLE001 - whatever it is, its text stays here
             return _failure(error, deadline, answered=True)
         finally:
-            # Read to the end, the connection is back in the pool by now; anything less closes it.
-            response.close()
+            response.close()  # which gives the connection back
 
 
 def _prepared(url: str, request: Request) -> requests.PreparedRequest:
     """The request as requests sends it, without `prepare`, which costs as much as the sending."""
+    if not _SENDABLE_URL.fullmatch(url):
+        raise InternalError(note="a URL that no request can carry")
     for name, value in request.headers.items():
         if not (value.isascii() and value.isprintable()):
             raise InternalError(note=f"a {name} that no header can carry")
@@ -175,28 +178,23 @@ def _prepared(url: str, request: Request) -> requests.PreparedRequest:
     return prepared
 
 
-def _read(response: requests.Response) -> Answer | BffError:
-    headers = {name.lower(): value for name, value in response.raw.headers.itermerged()}
-    encoding = headers.get("content-encoding", "identity").strip().lower()
+def _read(reply: Reply) -> Answer | BffError:
+    encoding = reply.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in {"", "identity"}:
-        return GenAuthMalformed(note=f"HTTP {response.status_code}, compressed though we asked for plain")
-    parts: list[bytes] = []
-    size = 0
-    while part := response.raw.read(BODY_AT_MOST + 1 - size, decode_content=False):
-        parts.append(part)
-        size += len(part)
-        if size > BODY_AT_MOST:
-            return UnreadableData(note=f"HTTP {response.status_code}, more than {BODY_AT_MOST} bytes")
-    return Answer(response.status_code, headers, b"".join(parts))
+        return GenAuthMalformed(note=f"HTTP {reply.status}, compressed though we asked for plain")
+    body = reply.body(BODY_AT_MOST)
+    if len(body) > BODY_AT_MOST:
+        return UnreadableData(note=f"HTTP {reply.status}, more than {BODY_AT_MOST} bytes")
+    return Answer(reply.status, reply.headers, body)
 
 
 # What a cause means before and after an answer has begun; the first that is found counts.
 _MEANINGS: tuple[tuple[type[BaseException], type[BffError], type[BffError]], ...] = (
     (ssl.SSLCertVerificationError, GenAuthUnavailable, GenAuthUnavailable),
     (TimeoutError, Unreached, GenAuthTimeout),  # before the deadline only the TLS handshake ends, with the connect budget
-    (ConnectionError, Unanswered, GenAuthUnavailable),  # http.client.RemoteDisconnected is one
+    (ConnectionError, Unanswered, GenAuthUnavailable),
     (TooMuch, GenAuthMalformed, UnreadableData),
-    (http.client.HTTPException, GenAuthMalformed, GenAuthMalformed),
+    (Garbled, GenAuthMalformed, GenAuthMalformed),
     (OSError, GenAuthUnavailable, GenAuthUnavailable),
     (HTTPError, GenAuthMalformed, GenAuthMalformed),
 )

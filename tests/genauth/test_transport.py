@@ -671,9 +671,20 @@ class TestPrivacy:
         caplog.set_level(logging.DEBUG)
         server = serve(f"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nnot a header {CANARY}\r\n\r\n{{}}".encode())
 
-        transport.send(f"{server.url}?id_token={CANARY}", GET, Deadline.after(1))
+        transport.send(f"{serve().url}?id_token={CANARY}", GET, Deadline.after(1))
+        error, _ = fails(transport, f"{server.url}?id_token={CANARY}")
 
+        assert type(error) is GenAuthMalformed
         assert caplog.text == ""
+
+    @pytest.mark.parametrize("url", ["a b", "a\r\nX-Evil: 1", "a\tb", "ä"])
+    def test_an_address_that_cannot_be_sent_is_our_defect_and_stays_unsaid(self, serve, transport, url):
+        server = serve()
+
+        error, _ = fails(transport, f"{server.url}{CANARY}{url}")
+
+        assert type(error) is InternalError
+        assert server.connections == 0
 
     @pytest.mark.parametrize(
         "url", ["ftp://x/", "http://", "nonsense", "http://[::1", "http://a b/", "http://x:99999/", f"http://{'a' * 300}.test/"]

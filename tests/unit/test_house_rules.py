@@ -12,6 +12,7 @@ HOUSE = [ROOT / "app.py", *sorted((ROOT / "bff").rglob("*.py")), *sorted((ROOT /
 HOMES = {
     "requests": {"bff.genauth"},
     "urllib3": {"bff.genauth"},
+    "httptools": {"bff.genauth.replies"},
     "flask": {"bff.web", "bff.factory", "bff.services", "bff.backends"},
     "flask_smorest": {"bff.web"},
     "flask_cors": {"bff.web"},
