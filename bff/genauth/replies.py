@@ -62,9 +62,6 @@ class Reply:
             self._read()
         return b"".join(self._parts)
 
-    def close(self) -> None:
-        """Nothing of its own to close."""
-
     def release_conn(self) -> None:
         """Give the connection back: to be used again only if the answer ended in order, and nothing lies behind it."""
         if not (self._ended and self._to_be_kept) or self._surplus:

@@ -91,10 +91,8 @@ class _Adapter(HTTPAdapter):
     def request_url(self, request: requests.PreparedRequest, *_: object) -> str:
         return request.path_url
 
-    def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:  # noqa: ANN401 - a `Reply`
-        response = requests.Response()
-        response.request, response.raw, response.status_code = req, resp, resp.status
-        return response
+    def build_response(self, req: requests.PreparedRequest, resp: Any) -> Any:  # noqa: ANN401, ARG002 - requests' own
+        return resp  # a `Reply`; requests' response around it would bring a cookie jar each time
 
     def close(self) -> None:
         self._pool_at.cache_clear()
@@ -151,15 +149,16 @@ class Transport:
         if left <= 0:
             return GenAuthTimeout(note="no time left to ask")
         try:
-            response = self._adapter.send(prepared, stream=True, timeout=(min(left, self._connect_seconds), left), verify=True)
+            timeout = min(left, self._connect_seconds), left
+            reply = cast("Reply", self._adapter.send(prepared, stream=True, timeout=timeout, verify=True))
         except Exception as error:  # noqa: BLE001 - whatever it is, its text stays here
             return _failure(error, deadline, answered=False)
         try:
-            return _read(cast("Reply", response.raw))
+            return _read(reply)
         except Exception as error:  # noqa: BLE001 - whatever it is, its text stays here
             return _failure(error, deadline, answered=True)
         finally:
-            response.close()  # which gives the connection back
+            reply.release_conn()
 
 
 def _prepared(url: str, request: Request) -> requests.PreparedRequest:
