@@ -58,7 +58,7 @@ def _fronted(application: "WSGIApplication", services: Services) -> "WSGIApplica
     return application
 
 
-def create_app(settings: Settings | None = None) -> Flask:
+def create_app(settings: Settings | None = None) -> Application:
     """The WSGI application. Connects to nothing.
 
     Without ``settings`` it reads the environment, and raises `ConfigurationError` if that cannot be used.
