@@ -7,9 +7,11 @@ read is None, and only the caller knows which of them it cannot do without.
 import json
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
+import msgspec
 from marshmallow import EXCLUDE, Schema, fields, missing, pre_load
 
 LONGEST_NAME = 256
@@ -17,6 +19,7 @@ LONGEST_ID = 256
 LONGEST_EMAIL = 320
 LONGEST_URL = 2048
 MOST_CONNECTIONS = 100
+_MOST_DIGITS = 25
 
 # C0, DEL and C1 controls, the line and paragraph separators, and what turns the reading direction around.
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
@@ -29,23 +32,27 @@ def _no_constant(_name: str) -> None:
 
 
 def _integer(digits: str) -> int | None:
-    # 25 digits is more than any id; Python refuses 4300 with a ValueError that quotes nothing but costs the whole answer.
-    return int(digits) if len(digits) <= 25 else None
+    # More than any id has; Python refuses 4300 with a ValueError that quotes nothing but costs the whole answer.
+    return int(digits) if len(digits) <= _MOST_DIGITS else None
 
 
-_JSON = json.JSONDecoder(parse_constant=_no_constant, parse_int=_integer)
+_PROMPT = msgspec.json.Decoder()
+_LENIENT = json.JSONDecoder(parse_constant=_no_constant, parse_int=_integer)
 
 
-def parsed(text: str) -> object:
+def parsed(text: str | bytes) -> object:
     """The value that a JSON text stands for. ValueError when it stands for none, RecursionError when it is nested too deeply.
 
-    The standard library's reader, because orjson refuses the half emoji that JavaScript servers send.
+    What msgspec refuses may still be read by the standard library's reader: half an emoji, as JavaScript servers send, a NaN, a
+    byte order mark, and broken UTF-8, which is replaced, since one name must not cost a whole answer.
     """
-    value: object = _JSON.decode(text)
+    with suppress(msgspec.MsgspecError, UnicodeError):
+        return _PROMPT.decode(text)
+    value: object = _LENIENT.decode(text if isinstance(text, str) else text.decode("utf-8-sig", errors="replace"))
     return value
 
 
-def json_value(text: str) -> object:
+def json_value(text: str | bytes) -> object:
     """The value that a JSON text stands for, None also when it stands for none. Nothing is raised."""
     try:
         return parsed(text)
@@ -57,6 +64,8 @@ def clean(value: object, longest: int | None = None) -> str | None:
     """A str without controls and half emoji, an int as its digits; None for blank, for anything else, and for the too long."""
     if not isinstance(value, str):
         if not isinstance(value, int) or isinstance(value, bool):
+            return None
+        if abs(value) >= 10**_MOST_DIGITS:
             return None
         value = str(value)
     if not value.isprintable():  # nearly everything is, and then there is none of them to look for

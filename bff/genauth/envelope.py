@@ -74,18 +74,14 @@ def at_http_level(answer: Answer) -> None:
 
 
 def json_object(answer: Answer) -> dict[str, object] | None:
-    """The body as an object; None when it is none. Broken UTF-8 is replaced: one name must not cost the whole answer."""
+    """The body as an object; None when it is none."""
     try:
-        value = parsed(_text(answer))
+        value = parsed(answer.body)
     except ValueError:
         return None
     except RecursionError:
         raise UnreadableData(note=note(answer, "nested too deeply")) from None  # as in somebody's crafted profile
     return value if isinstance(value, dict) else None
-
-
-def _text(answer: Answer) -> str:
-    return answer.body.decode("utf-8-sig", errors="replace")
 
 
 def _unreadable(answer: Answer) -> GenAuthMalformed:
@@ -98,7 +94,7 @@ def _unreadable(answer: Answer) -> GenAuthMalformed:
 
 def request_id(answer: Answer) -> str | None:
     """GenAuth's id of the request, from the body or else the header, None when there is none to be trusted."""
-    body = json_value(_text(answer))
+    body = json_value(answer.body)
     named = body.get("requestId") if isinstance(body, dict) else None
     return readable_id(named) or readable_id(answer.headers.get("x-request-id"))
 

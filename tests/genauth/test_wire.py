@@ -33,7 +33,7 @@ from bff.genauth.wire import (
     read_ext_idps,
     read_identities,
 )
-from schemas.genauth import ExtIdpSchema, IdentitySchema, ProfileSchema, clean
+from schemas.genauth import ExtIdpSchema, IdentitySchema, ProfileSchema, clean, parsed
 
 TOKEN = "eyJhbGciOiJSUzI1NiJ9.canary-session-token.c2lnbmF0dXJl"
 
@@ -437,6 +437,37 @@ def test_any_bytes_are_identities_or_one_of_our_errors(body, status):
 @given(JSON, st.sampled_from([200, 200, 200, 201, 403, 404]))
 def test_any_json_is_identities_or_one_of_our_errors(value, status):
     read_safely(json.dumps(value).encode(), status)
+
+
+WHOLE = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**24), 10**24) | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@given(WHOLE, st.booleans())
+def test_any_json_is_read_as_it_was_written(value, escaped):
+    text = json.dumps(value, ensure_ascii=escaped)
+
+    assert parsed(text) == parsed(text.encode()) == value
+
+
+@given(WHOLE, st.sampled_from([r'"\ud83d"', "NaN", "-Infinity", "1e999", "9" * 5000, '"\xff"', '"\xed\xa0\x80"']))
+def test_one_value_that_is_no_good_json_does_not_cost_the_others(value, bad):
+    body = b'{"good":%b,"bad":%b}' % (json.dumps(value).encode(), bad.encode("latin-1"))
+
+    read = parsed(body)
+
+    assert read["good"] == value
+    assert clean(read["bad"]) in {None, "\ufffd", "\ufffd" * 3}
+
+
+@pytest.mark.parametrize("digits", [1, 19, 20, 25, 26, 400, 5000])
+@pytest.mark.parametrize("sign", ["", "-"])
+def test_a_number_is_text_of_25_digits_at_most(digits, sign):
+    text = sign + "7" * digits
+
+    assert clean(parsed(text)) == (text if digits <= 25 else None)
 
 
 READING = [IdentitySchema(), ExtIdpSchema(), ProfileSchema()]
