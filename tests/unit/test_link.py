@@ -2,6 +2,7 @@
 
 import random
 from itertools import permutations
+from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import given
@@ -109,6 +110,17 @@ def test_an_email_shows_its_first_letter_and_its_domain(email, shown):
 )
 def test_an_avatar_that_a_page_should_not_load_is_left_out(url):
     assert safe_avatar(url) is None
+
+
+@given(st.from_regex(r"(https|HTTPS|http)://[a-zA-Z0-9.:@/?#\[\]é-]{0,30}", fullmatch=True))
+def test_an_avatar_is_shown_if_it_is_https_from_a_host_and_without_credentials(url):
+    try:
+        parts = urlsplit(url)
+        harmless = parts.scheme == "https" and parts.hostname and parts.username is None
+    except ValueError:
+        harmless = False
+
+    assert safe_avatar(url) == (url if harmless else None)
 
 
 texts = st.none() | st.text(max_size=40)
