@@ -1,6 +1,8 @@
 """The contract of ``GET /me/linked-accounts``: what is dumped is what `/openapi.json` documents."""
 
 from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
 
 from marshmallow import ValidationError, fields
 from marshmallow.validate import OneOf
@@ -108,6 +110,17 @@ class IdentitySchema(CamelCaseSchema):
     connection_ids = fields.List(fields.String(), required=True)
 
 
+class Seldom(fields.Nested):
+    """A nested object of which there are few different ones, each hashable: dumped once."""
+
+    def __init__(self, nested: type[CamelCaseSchema], *, required: bool) -> None:
+        super().__init__(nested, required=required)
+        self._dumped = lru_cache(maxsize=256)(self.schema.dump)
+
+    def _serialize(self, nested_obj: Any, attr: str | None, obj: object, **kwargs: object) -> Any:  # type: ignore[override]  # noqa: ANN401, ARG002
+        return self._dumped(nested_obj)
+
+
 class LinkedAccountSchema(CamelCaseSchema):
     """One outside account. Missing is null, never an empty string."""
 
@@ -118,7 +131,7 @@ class LinkedAccountSchema(CamelCaseSchema):
             "description": "The identity source's id (extIdpId), which unlink takes; null only where the leak guard struck."
         },
     )
-    provider = fields.Nested(ProviderSchema, required=True)
+    provider = Seldom(ProviderSchema, required=True)
     display_name = fields.String(required=True, allow_none=True)
     email = fields.String(required=True, allow_none=True, metadata={"description": "Masked.", "example": "n•••@example.com"})
     avatar_url = fields.String(required=True, allow_none=True, metadata={"description": "Always https."})

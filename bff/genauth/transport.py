@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import certifi
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, Retry
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, Retry, Timeout
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import ConnectionPool
 from urllib3.exceptions import HTTPError
@@ -31,6 +31,7 @@ from bff.genauth.sockets import Connection, Exchange, exchange
 
 BODY_AT_MOST = 1024 * 1024
 _HOSTS = 4  # GENAUTH_HOST, and what discovery names
+_BY_DEADLINE: Any = Timeout(connect=None, read=None)  # none of urllib3's: `sockets` has the deadline
 _SENDABLE_URL = re.compile(r"[!-~]+")
 _A_MOMENT = 0.005  # a timer may ring this much before the deadline it was set for
 
@@ -145,12 +146,10 @@ class Transport:
         self._adapter.close()
 
     def _sent(self, prepared: requests.PreparedRequest, deadline: Deadline) -> Answer | BffError:
-        left = deadline.remaining()
-        if left <= 0:
+        if deadline.passed:
             return GenAuthTimeout(note="no time left to ask")
         try:
-            timeout = min(left, self._connect_seconds), left
-            reply = cast("Reply", self._adapter.send(prepared, stream=True, timeout=timeout, verify=True))
+            reply = cast("Reply", self._adapter.send(prepared, stream=True, timeout=_BY_DEADLINE, verify=True))
         except Exception as error:  # noqa: BLE001 - whatever it is, its text stays here
             return _failure(error, deadline, answered=False)
         try:
