@@ -33,7 +33,7 @@ def _no_constant(_name: str) -> None:
 
 def _integer(digits: str) -> int | None:
     # More than any id has; Python refuses 4300 with a ValueError that quotes nothing but costs the whole answer.
-    return int(digits) if len(digits) <= _MOST_DIGITS else None
+    return int(digits) if len(digits.removeprefix("-")) <= _MOST_DIGITS else None
 
 
 _PROMPT = msgspec.json.Decoder()
