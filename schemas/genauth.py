@@ -19,7 +19,7 @@ LONGEST_ID = 256
 LONGEST_EMAIL = 320
 LONGEST_URL = 2048
 MOST_CONNECTIONS = 100
-_MOST_DIGITS = 25
+_TOO_LARGE = 10**25  # no id has more than 25 digits
 
 # C0, DEL and C1 controls, the line and paragraph separators, and what turns the reading direction around.
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
@@ -32,8 +32,10 @@ def _no_constant(_name: str) -> None:
 
 
 def _integer(digits: str) -> int | None:
-    # More than any id has; Python refuses 4300 with a ValueError that quotes nothing but costs the whole answer.
-    return int(digits) if len(digits.removeprefix("-")) <= _MOST_DIGITS else None
+    try:
+        return int(digits)
+    except ValueError:  # Python reads 4300 of them at most; one number must not cost the whole answer
+        return None
 
 
 _PROMPT = msgspec.json.Decoder()
@@ -65,7 +67,7 @@ def clean(value: object, longest: int | None = None) -> str | None:
     if not isinstance(value, str):
         if not isinstance(value, int) or isinstance(value, bool):
             return None
-        if abs(value) >= 10**_MOST_DIGITS:
+        if abs(value) >= _TOO_LARGE:
             return None
         value = str(value)
     if not value.isprintable():  # nearly everything is, and then there is none of them to look for
@@ -149,11 +151,12 @@ class AllowList(Schema):
 
         unknown = EXCLUDE
 
-    def read(self, raw: Mapping[str, Any]) -> dict[str, Any]:
-        """What `load` makes of an object, at a third of its price: no errors are gathered, no hooks run.
 
-        For schemas of fields that read whatever there is and raise nothing, as all do that are defined here.
-        """
+class Lenient(AllowList):
+    """An allow-list of fields that read whatever there is and raise nothing, without hooks."""
+
+    def read(self, raw: Mapping[str, Any]) -> dict[str, Any]:
+        """What `load` makes of an object, at a third of its price: there are no errors to gather and no hooks to run."""
         return {name: read(raw.get(key, missing), key, raw) for name, key, read in self._readers}
 
     @cached_property
@@ -161,7 +164,7 @@ class AllowList(Schema):
         return tuple((name, field.data_key or name, field.deserialize) for name, field in self.load_fields.items())
 
 
-class ProfileSchema(AllowList):
+class ProfileSchema(Lenient):
     """What a provider says of the person; its tokens end here (genauth-api.md 2.3). The fallbacks are those of 2.4."""
 
     nickname = Text(LONGEST_NAME, cut=True)
@@ -181,7 +184,7 @@ class ProfileField(fields.Field[dict[str, Any]]):
         return _PROFILE.read(value) if isinstance(value, dict) else {}
 
 
-class IdentitySchema(AllowList):
+class IdentitySchema(Lenient):
     """What we keep of an identity; its accessToken and refreshToken end here."""
 
     identity_id = Text(LONGEST_ID, data_key="identityId")
@@ -193,7 +196,7 @@ class IdentitySchema(AllowList):
     profile = ProfileField(data_key="userInfoInIdp")
 
 
-class ExtIdpSchema(AllowList):
+class ExtIdpSchema(Lenient):
     """What we keep of an identity source that the application offers (genauth-api.md 3, ExtIdpInfoDto)."""
 
     identifier = Text(LONGEST_ID)

@@ -94,7 +94,7 @@ class Reply:
             raise ConnectionAbortedError
         if not self._in_body or "content-length" in self.headers or "transfer-encoding" in self.headers:
             raise Garbled
-        self._to_be_kept, self._ended = False, True  # its end was to be the connection's (RFC 9112 6.3, 8)
+        self._ended = True  # its end was to be the connection's (RFC 9112 6.3, 8), which the parser says is not to be kept
 
     # What the parser calls.
 

@@ -33,7 +33,7 @@ from bff.genauth.wire import (
     read_ext_idps,
     read_identities,
 )
-from schemas.genauth import ExtIdpSchema, IdentitySchema, ProfileSchema, clean, parsed
+from schemas.genauth import ExtIdpSchema, IdentitySchema, IntrospectionSchema, ProfileSchema, clean, parsed
 
 TOKEN = "eyJhbGciOiJSUzI1NiJ9.canary-session-token.c2lnbmF0dXJl"
 
@@ -473,6 +473,10 @@ def test_a_number_is_text_of_25_digits_at_most(digits, sign):
 
 READING = [IdentitySchema(), ExtIdpSchema(), ProfileSchema()]
 READ = st.sampled_from(sorted({field.data_key or name for schema in READING for name, field in schema.fields.items()}))
+
+
+def test_a_schema_that_may_refuse_is_loaded_and_never_just_read():
+    assert not hasattr(IntrospectionSchema(), "read")
 
 
 @given(st.dictionaries(READ | KEYS, JSON))
