@@ -148,7 +148,7 @@ def _inputs(costs: Costs) -> Iterator[tuple[str, str, str]]:
     yield "Redis for a user with two accounts and one session", f"{costs.bytes_per_user:.0f} bytes", "measured"
     yield (
         "round trips to Redis",
-        f"{ROUND_TRIPS['warm']} warm, {ROUND_TRIPS['miss']} for a miss",
+        f"{ROUND_TRIPS['warm']} warm, at most {ROUND_TRIPS['miss']} for a miss",
         "counted in the code; the rate limit adds one",
     )
     yield "users who are active on a day", f"{ACTIVE_SHARE:.0%}", "assumed"

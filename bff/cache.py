@@ -109,6 +109,9 @@ class Keys(NamedTuple):
     changed: str
 
 
+_ENOUGH = 2  # of these, for an answer: the first two
+
+
 @dataclass(frozen=True, slots=True)
 class Lifetimes:
     """In seconds: what is remembered is believed for so long, and no longer.
@@ -241,13 +244,15 @@ class AccountsCache:
         self._store.forget(f"{person}:accounts", leaving=dict([self._sealed(changed, Change(now))]), lifetime=_CHANGED_SECONDS)
 
     @contextmanager
-    def asking(self, session: Session, awaited: str = "") -> Iterator[Asking]:
-        """A turn at asking GenAuth about the session, and another look. One round trip.
+    def asking(self, session: Session, awaited: str = "", *, unless_known: bool = False) -> Iterator[Asking]:
+        """A turn at asking GenAuth about the session, and a look at what is known. One round trip.
 
-        ``awaited`` is what the last turn said of whom to wait for.
+        ``awaited`` is what the last turn said of whom to wait for. ``unless_known``: it is nobody's turn, and there is nobody to
+        wait for, if the user and the token are known, however well.
         """
         keys = self._keys(session)
-        with self._leases.take(keys.token.replace(":token:", ":lease:"), *keys, awaited=awaited) as turn:
+        lease, enough = keys.token.replace(":token:", ":lease:"), _ENOUGH if unless_known else 0
+        with self._leases.take(lease, *keys, awaited=awaited, enough=enough) as turn:
             seen = self._from_copies(keys) if turn.values is None else self._recollection(keys, turn.values)
             yield Asking(turn, seen)
 

@@ -45,15 +45,15 @@ class Leases:
         self._keeper: threading.Thread | None = None
 
     @contextmanager
-    def take(self, name: str, *keys: str, awaited: str = "") -> Iterator[Turn]:
+    def take(self, name: str, *keys: str, awaited: str = "", enough: int = 0) -> Iterator[Turn]:
         """A turn, and the values under ``keys``, read in the same round trip.
 
         ``awaited`` is what the last turn said; if that holder failed, the turn carries its trouble. A trouble that ends the
-        block is told to whoever waits for us.
+        block is told to whoever waits for us. If the first ``enough`` keys have values it is nobody's turn, and none is awaited.
         """
         lease = self._store.lease(name)
         try:
-            taken = self._store.take(lease, self._lifetime, awaited, *keys)
+            taken = self._store.take(lease, self._lifetime, awaited, *keys, enough=enough)
         except StoreAway:
             yield Turn(go=True)
             return

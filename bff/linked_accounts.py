@@ -1,7 +1,7 @@
 """The use case: which outside accounts has this person linked? Fresh from memory, else from GenAuth, else the last good answer.
 
 recall ── fresh, and GenAuth accepted this token lately ──▶ hit
-   │
+   │      (with a new token there is hardly anything: straight on, with a look on the way)
    └─ one caller per token asks GenAuth, the others wait for what it brings
           ├─ answered ─▶ link, guard, remember ──▶ miss
           ├─ refused the token, or the user is blocked ─▶ remember that; never from memory
@@ -71,15 +71,20 @@ class Answer(Struct, frozen=True):
 
 
 class Found(Struct, frozen=True):
-    """An entry, where it came from, and when GenAuth accepted the token that asks."""
+    """An entry, where it came from, when GenAuth accepted the token that asks, and why GenAuth was asked if it was."""
 
     entry: Entry
     source: Source
     accepted_at: float
+    forward: Forward | None = None
 
 
 class GenAuth(Protocol):
     """Who knows: `bff.genauth.client.GenAuthClient`."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether `identities` would ask right now."""
 
     def heed(self) -> None:
         """Raise the GenAuthTrouble with which `identities` would refuse to ask right now."""
@@ -132,17 +137,18 @@ class LinkedAccounts:
 
         Raises TokenRefused, UserBlocked, or a GenAuthTrouble when nothing may stand in.
         """
-        seen = self._recall(session)
         asked_since = self._clock() - _REFRESHABLE_SECONDS if refresh else float("-inf")
-        if found := self._fresh(session, seen, asked_since, Source.CACHE):
+        # With a new token there is most likely nothing to recall: looking and taking a turn are one round trip.
+        straight = session.new and self._genauth.ready
+        if not straight and (found := self._fresh(session, self._recall(session), asked_since, Source.CACHE)):
             return self._answer(found)
         try:
-            found = self._find(session, deadline, asked_since)
+            found = self._find(session, deadline, asked_since, straight=straight)
         except GenAuthTrouble as trouble:
             return self._stand_in(session, trouble)
         if refresh:
             self._changed(session.user_id)
-        return self._answer(found, self._forward(seen, refresh=refresh))
+        return self._answer(found)
 
     def _recall(self, session: Session) -> Recollection:
         """What is known of the session's user and token. One round trip; raises TokenRefused or UserBlocked."""
@@ -151,14 +157,14 @@ class LinkedAccounts:
         seen.heed()
         return seen
 
-    def _find(self, session: Session, deadline: Deadline, asked_since: float) -> Found:
+    def _find(self, session: Session, deadline: Deadline, asked_since: float, *, straight: bool) -> Found:
         """What GenAuth says, asked by one caller for all. Raises GenAuthTrouble, waiting in vain included."""
         while True:
             try:
                 found, shared = self._flights.do(
                     # By token, not by user: GenAuth has to accept every single one of them.
                     session.digest,
-                    lambda: self._ask_in_turn(session, deadline, asked_since),
+                    lambda: self._ask_in_turn(session, deadline, asked_since, straight=straight),
                     deadline,
                 )
             except TimeoutError:
@@ -168,26 +174,35 @@ class LinkedAccounts:
             if not shared:
                 return found
             if found.entry.at > asked_since:
-                return structs.replace(found, source=Source.COLLAPSED)
+                return found if found.source is Source.CACHE else structs.replace(found, source=Source.COLLAPSED)
             # That question was put before the caller wished for a fresh answer: once more.
 
-    def _ask_in_turn(self, session: Session, deadline: Deadline, asked_since: float) -> Found:
-        """Ask GenAuth, or wait for another process that is asking on behalf of the same token."""
+    def _ask_in_turn(self, session: Session, deadline: Deadline, asked_since: float, *, straight: bool) -> Found:
+        """Ask GenAuth, or wait for another process that is asking on behalf of the same token.
+
+        ``straight``: without having looked, so that it takes no turn before it did.
+        """
         self._genauth.heed()  # before any turn is taken that would lead to nothing
+        self._refusals.check(session.digest)
         awaited = ""
+        forward: Forward | None = None
         with ExitStack() as waiting:
             free_until = time.monotonic() + self._room.free_seconds
             while True:
-                with self._cache.asking(session, awaited) as asking:
+                with self._cache.asking(session, awaited, unless_known=straight) as asking:
                     asking.seen.heed()
                     if found := self._fresh(session, asking.seen, asked_since, Source.COLLAPSED if awaited else Source.CACHE):
-                        return found
+                        return structs.replace(found, forward=forward)
                     if asking.trouble:
                         raise asking.trouble
+                    forward = forward or self._forward(asking.seen, asked_since)
                     if asking.go:
                         waiting.close()
                         entry = self._ask(session, deadline, asking)
-                        return Found(entry, Source.GENAUTH, entry.at)
+                        return Found(entry, Source.GENAUTH, entry.at, forward)
+                if straight and not asking.awaiting:
+                    straight = False  # there was something, but nothing that would do
+                    continue
                 if deadline.passed:
                     raise GenAuthTimeout(note="waited for another process's question")
                 if not awaited:
@@ -235,13 +250,14 @@ class LinkedAccounts:
         at = seen.accepted_at
         return at if at is not None and at > self._refusals.last(session.digest) else float("-inf")
 
-    def _answer(self, found: Found, forward: Forward | None = None) -> Answer:
+    def _answer(self, found: Found) -> Answer:
         now = self._clock()
         entry, accepted_until = found.entry, found.accepted_at + self._lifetimes.accepted
         good_until = min(entry.fresh_until, accepted_until) if found.accepted_at else 0.0
-        return Answer(entry, found.source, entry.fresh_until - now, entry.age(now), good_until, forward)
+        return Answer(entry, found.source, entry.fresh_until - now, entry.age(now), good_until, found.forward)
 
-    def _forward(self, seen: Recollection, *, refresh: bool) -> Forward:
+    def _forward(self, seen: Recollection, asked_since: float) -> Forward:
         if seen.entry is None or seen.accepted_at is None:
             return Forward.MISS
-        return Forward.REQUEST if refresh and self._clock() < seen.entry.fresh_until else Forward.STALE
+        too_old = seen.entry.at <= asked_since and self._clock() < seen.entry.fresh_until
+        return Forward.REQUEST if too_old else Forward.STALE

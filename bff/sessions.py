@@ -29,12 +29,14 @@ class Session(Struct, frozen=True):
     """A verified session.
 
     ``expires_at`` is in epoch seconds; ``digest`` (SHA-256, hex) stands for the token wherever the token may not be kept.
+    ``new``: this process did not know the token, or has forgotten it.
     """
 
     user_id: str
     expires_at: float
     token: str
     digest: str
+    new: bool = False
 
     def __repr__(self) -> str:
         """Without the token."""
@@ -100,6 +102,7 @@ class Sessions:
         name = _name(token)
         digest = name.digest()
         acceptance = self._recall(digest)
+        new = acceptance is None
         if acceptance is None:
             if not _B64TOKEN.fullmatch(token):
                 raise TokenInvalid(note="charset")
@@ -109,7 +112,7 @@ class Sessions:
             expires_at = self._clock() + acceptance.believed_until - self._monotonic()
         elif expires_at <= self._clock():
             raise SessionExpired(note="expired")
-        return Session(acceptance.user_id, expires_at, token, name.hexdigest())
+        return Session(acceptance.user_id, expires_at, token, name.hexdigest(), new)
 
     def recognises(self, token: str) -> bool:
         """Whether the token was genuine when it was last here, however long ago that is; asks nobody."""

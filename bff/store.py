@@ -39,6 +39,10 @@ return {counted, redis.call('pttl', KEYS[1])}
 # What a holder that failed leaves behind, "!receipt word", is for those who waited for it; anybody else may try anew.
 # A lease that never ends, or not soon, is none of ours: nobody waits for it.
 _TAKE = """
+local values = redis.call('mget', unpack(KEYS, 2))
+local known, enough = 0, tonumber(ARGV[4])
+while values[known + 1] do known = known + 1 end
+if enough > 0 and known >= enough then return {'', values} end
 local holder = redis.call('get', KEYS[1])
 local failed = holder and string.match(holder, '^!(%x+)')
 local left = redis.call('pttl', KEYS[1])
@@ -46,7 +50,7 @@ if not holder or (failed and failed ~= ARGV[3]) or left < 0 or left > tonumber(A
   holder = ARGV[1]
   redis.call('set', KEYS[1], holder, 'px', ARGV[2])
 end
-return {holder, redis.call('mget', unpack(KEYS, 2))}
+return {holder, values}
 """
 # Compare and act in one step: a lease that ran out may be somebody else's by now.
 _EXTEND = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('pexpire', KEYS[1], ARGV[2]) end return 0"
@@ -123,13 +127,14 @@ class Store:
         """Delete ``keys`` and leave notes for ``lifetime`` seconds, or raise `StoreAway`: what stays would be served."""
         self._ask("forget", *_kept(leaving or {}, lifetime), ("UNLINK", *keys))
 
-    def take(self, lease: Lease, lifetime: float, awaited: str, *keys: str) -> Taken:
+    def take(self, lease: Lease, lifetime: float, awaited: str, *keys: str, enough: int = 0) -> Taken:
         """Try to take ``lease`` for ``lifetime`` seconds and read ``keys``. One round trip; raises `StoreAway`.
 
-        ``awaited`` is the receipt of the holder that the caller was waiting for, if any: how that one failed is told.
+        ``awaited`` is the receipt of the holder that the caller was waiting for, if any: how that one failed is told. If each of
+        the first ``enough`` keys has a value, the lease is left alone and has no ``holder``.
         """
         names = (lease.name, *keys)
-        take: Command = ("EVAL", _TAKE, len(names), *names, lease.receipt, round(lifetime * 1000), awaited)
+        take: Command = ("EVAL", _TAKE, len(names), *names, lease.receipt, round(lifetime * 1000), awaited, enough)
         holder, values = self._ask("lease", take)[0]
         receipt, _, failed = holder.decode("ascii", "replace").partition(" ")
         return Taken(receipt.removeprefix("!"), failed, values)

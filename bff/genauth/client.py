@@ -69,6 +69,11 @@ class GenAuthClient:
             upstream_seconds=settings.upstream_deadline_seconds,
         )
 
+    @property
+    def ready(self) -> bool:
+        """Whether `identities` would ask right now."""
+        return self.identities_lane.ready
+
     def heed(self) -> None:
         """Raise GenAuthUnavailable when `identities` would, without asking GenAuth: the breaker is open or the bulkhead full."""
         self._asker.heed(self.identities_lane, "identities")

@@ -60,6 +60,11 @@ class Lane:
             f"genauth-{name}", places, wait_seconds=0.25, line=max(1, places // 2), on_use=metrics.bulkhead_used
         )
 
+    @property
+    def ready(self) -> bool:
+        """Whether `heed` would raise nothing."""
+        return not self.breaker.rest and not self.bulkhead.full
+
     def heed(self) -> None:
         """Raise LeftAlone or NoPlace if `attempt` would, without waiting; for whoever would do something costly first."""
         if rest := self.breaker.rest:

@@ -69,6 +69,19 @@ def test_a_lease_is_given_to_one_and_only_its_holder_gives_it_back(store, stored
     assert store.take(other, 10, "", "a").holder == other.receipt
 
 
+def test_a_lease_is_left_alone_where_enough_is_known(store, stored):
+    lease = store.lease("lease")
+    store.write({"a": b"one", "b": b"two"}, 10)
+
+    assert store.take(lease, 10, "", "a", "b", "c", enough=2) == ("", "", [b"one", b"two", None])
+    assert not stored.exists("lease")
+    assert store.take(lease, 10, "", "a", "c", "b", enough=2).holder == lease.receipt, "it is the first ones that count"
+    store.release(lease)
+    assert store.take(lease, 10, "", "a", "b", "c", enough=3).holder == lease.receipt
+    assert store.take(store.lease("lease"), 10, "", "a", "b", enough=2).holder == "", "nor is anybody awaited"
+    assert store.take(store.lease("lease"), 10, "", "a", "b").holder == lease.receipt
+
+
 def test_a_lease_that_ran_out_is_not_taken_from_the_next_holder(store, stored):
     slow, next_ = store.lease("lease"), store.lease("lease")
     store.take(slow, 0.02, "", "a")

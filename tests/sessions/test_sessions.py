@@ -3,6 +3,7 @@
 import gc
 
 import pytest
+from msgspec import structs
 
 from bff.deadline import Deadline
 from bff.errors import InvalidRequest, SessionExpired, TokenInvalid
@@ -55,8 +56,11 @@ def test_a_session_does_not_show_its_token(house, signer):
     assert token not in repr(session)
 
 
-def test_a_token_is_verified_once(sessions, verifier):
-    assert of(sessions) == of(sessions)
+def test_a_token_is_verified_once_and_new_that_time(sessions, verifier):
+    first, second = of(sessions), of(sessions)
+
+    assert (first.new, second.new) == (True, False)
+    assert structs.replace(first, new=False) == second
     assert verifier.verified == 1
 
 
