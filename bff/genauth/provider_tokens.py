@@ -6,13 +6,15 @@ What we serve is an allow-list already; this is for the token that sits where no
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from itertools import repeat
 
 from schemas.genauth import clean, json_value
 
 SHORTEST_SECRET = 8  # shorter ones would match by chance, and are none
 _DEEPEST_TEXT = 3  # JSON in a string in a string: a profile string that holds the provider's raw answer
-_OPENING = frozenset("{[")
+_LONGEST_USUAL = 40
+_OPENING = frozenset("{[ \t\r\n")  # or what may come before
 _PUNCTUATION = re.compile("[^a-z0-9]")
 
 _TOKENS = frozenset({"accesstoken", "refreshtoken", "idtoken"})
@@ -47,14 +49,16 @@ def _search(raw: object) -> set[str]:
     while stack:
         around, where, texts = stack.pop()
         for key, value in _members(around):
-            if isinstance(value, str) and len(value) >= SHORTEST_SECRET:  # what is shorter has no room for one either
-                place = _under(key, where)
+            if isinstance(value, str):
+                if len(value) < SHORTEST_SECRET:
+                    continue  # no secret, and no room for one either
+                place = _place(key, where)
                 if place != "elsewhere":
                     found.add(value)
-                if texts < _DEEPEST_TEXT and value.lstrip()[:1] in _OPENING:
+                if texts < _DEEPEST_TEXT and value[0] in _OPENING:
                     stack.append((json_value(value), place, texts + 1))
-            elif isinstance(value, dict | list):
-                stack.append((value, _under(key, where), texts))
+            elif isinstance(value, (dict, list)):  # a union would be made anew each time
+                stack.append((value, _place(key, where), texts))
     return found
 
 
@@ -64,9 +68,15 @@ def _members(value: object) -> Iterable[tuple[str | None, object]]:
     return zip(repeat(None), value, strict=False) if isinstance(value, list) else ()
 
 
-def _under(key: str | None, where: str) -> str:
+def _place(key: str | None, where: str) -> str:
     if key is None:
         return where
+    # The same few keys come in every answer; a long one may be anything.
+    return _under(key, where) if len(key) <= _LONGEST_USUAL else _under.__wrapped__(key, where)
+
+
+@lru_cache(maxsize=2048)
+def _under(key: str, where: str) -> str:
     name = key.lower()
     if not (name.isascii() and name.isalnum()):  # most are, and need no cleaning
         name = _PUNCTUATION.sub("", name)
