@@ -31,7 +31,10 @@ def tell(stopped: Iterable[str], observer: Observer) -> None:
 def guarded(accounts: Iterable[LinkedAccount], secrets: Iterable[str]) -> tuple[list[LinkedAccount], Sequence[str]]:
     """The accounts with every field that holds one of ``secrets`` made None, and the names of those fields."""
     looked_at = list(accounts)
-    cleaned, stopped = LeakGuard(secrets).clean([_named(account) for account in looked_at], ours=_NAMES)
+    guard = LeakGuard(secrets)
+    if guard.clears(msgspec.json.encode(looked_at).decode()):  # nearly always
+        return looked_at, ()
+    cleaned, stopped = guard.clean([_named(account) for account in looked_at], ours=_NAMES)
     return [_account(fields) for fields in cleaned] if stopped else looked_at, stopped
 
 

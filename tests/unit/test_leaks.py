@@ -3,6 +3,7 @@ import json
 import re
 from urllib.parse import quote
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -44,6 +45,19 @@ def test_an_avatar_url_with_a_token_in_it_is_emptied_and_the_rest_is_served(form
 
     assert cleaned == {"linkedAccounts": [{"id": "62f2", "avatarUrl": None, "displayName": "Mei"}]}
     assert stopped == ("linkedAccounts[].avatarUrl",)
+
+
+@in_every_form
+def test_a_json_text_that_holds_one_is_not_cleared(form):
+    value = [["62f2", f"https://img.example/1?access_token={form(SECRET)}&s=64", 'Mei "M" \\ 小明', ["openid"]]]
+
+    assert not LeakGuard([SECRET]).clears(msgspec.json.encode(value).decode())
+
+
+def test_a_json_text_without_any_is_cleared_unless_something_in_it_is_escaped():
+    assert LeakGuard([SECRET]).clears('[["62f2","小明","https://img.example/1?s=64%20x"]]')
+    assert LeakGuard([]).clears('["anything"]')
+    assert not LeakGuard([SECRET]).clears(r'["Mei \"M\""]')
 
 
 def test_a_field_is_told_once_however_many_accounts_have_it():
