@@ -5,8 +5,9 @@ worker then writes files of its own in that folder, and whichever is asked adds 
 
 A label takes its values from a fixed set and calls the rest "other", so no series grows with users (`metric_labels`).
 
-Answers are added up in memory and told to prometheus-client some times a second: its writes into those files would cost a sixth
-of what an answer from memory does. Whoever asks this worker hears of all; of another's, of those older than that.
+What happens with every request is added up in memory and told to prometheus-client some times a second: its writes into those
+files would cost a sixth of what an answer from memory does. Whoever asks this worker hears of all; of another's, of what is older
+than that.
 """
 
 import os
@@ -50,26 +51,33 @@ class _Family(Generic[M]):
         return child
 
 
-class _Answers:
-    """How many answers there were, and how long they took. For many threads."""
+class _Untold:
+    """What happens with every request, until it is told. For many threads."""
 
-    def __init__(self, number: _Family[Counter], seconds: _Family[Histogram]) -> None:
-        self._number = number
-        self._seconds = seconds
+    def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._untold: defaultdict[tuple[str, int, str], _Tally] = defaultdict(_Tally)
+        self._tallies: defaultdict[tuple[_Timed, tuple[str, ...]], _Tally] = defaultdict(_Tally)
+        self._levels: dict[tuple[_Family[Gauge], str], float] = {}
+        self._soon = False
 
-    def add(self, route: str, status: int, source: str, seconds: float) -> None:
-        """One more, to be told in a moment."""
+    def took(self, seconds: float, timed: "_Timed", *values: str) -> None:
+        """One more, which took so long."""
         with self._lock:
-            first = not self._untold
-            tally = self._untold[route, status, source]
+            tally = self._tallies[timed, values]
             tally.seconds += seconds
             tally.within[bisect_left(_SECONDS, seconds)] += 1
-        if first:
-            self._tell_later()
+        self._tell_soon()
 
-    def _tell_later(self) -> None:
+    def stands_at(self, level: float, gauge: _Family[Gauge], value: str) -> None:
+        """This much now, whatever it was a moment ago."""
+        with self._lock:
+            self._levels[gauge, value] = level
+        self._tell_soon()
+
+    def _tell_soon(self) -> None:
+        if self._soon:
+            return
+        self._soon = True
         timer = threading.Timer(_LATEST_SECONDS, self.tell)
         timer.daemon = True
         try:
@@ -78,12 +86,17 @@ class _Answers:
             self.tell()
 
     def tell(self) -> None:
-        """Tell now what is untold."""
+        """Tell now."""
+        self._soon = False  # first: what comes from here on asks anew
         with self._lock:
-            untold, self._untold = self._untold, defaultdict(_Tally)
-        for (route, status, source), tally in untold.items():
-            self._number(route, str(status), source).inc(sum(tally.within))
-            histogram = self._seconds(route, source)
+            tallies, self._tallies = self._tallies, defaultdict(_Tally)
+            levels, self._levels = self._levels, {}
+            # Under the lock: of two that were told out of order, the older level would stand.
+            for (gauge, value), level in levels.items():
+                gauge(value).set(level)
+        for (timed, values), tally in tallies.items():
+            timed.number(*values).inc(sum(tally.within))
+            histogram = timed.seconds(*(values[at] for at in timed.by))
             # prometheus-client has no way to observe several at once.
             histogram._sum.inc(tally.seconds)  # noqa: SLF001
             for bucket, number in zip(histogram._buckets, tally.within, strict=True):  # noqa: SLF001
@@ -91,8 +104,17 @@ class _Answers:
                     bucket.inc(number)
 
 
+class _Timed:
+    """Something that is counted by all of its labels' values, and timed ``by`` some of them (their places)."""
+
+    def __init__(self, number: _Family[Counter], seconds: _Family[Histogram], *by: int) -> None:
+        self.number = number
+        self.seconds = seconds
+        self.by = by
+
+
 class _Tally:
-    """Answers of one kind: their seconds in all, and how many were ``within`` each bound, those above the last at the end."""
+    """Those of one kind: their seconds in all, and how many were ``within`` each bound, those above the last at the end."""
 
     __slots__ = ("seconds", "within")
 
@@ -108,6 +130,9 @@ class Metrics:
         """``registry`` is an own one by default, so that two applications in a process do not meet."""
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = registry or CollectorRegistry()
+        self._untold = _Untold()
+        # A worker ends as multiprocessing's children do: without the hooks of atexit.
+        Finalize(self, self._untold.tell, exitpriority=1)
         answers = _Family(
             self._counter("answers", "Answers to callers.", "route", "status", "source"),
             labels.route(), labels.status, labels.SOURCE,
@@ -115,17 +140,14 @@ class Metrics:
         answer_seconds = _Family(
             self._histogram("answer_seconds", "Time from request to answer.", "route", "source"), labels.route(), labels.SOURCE
         )
-        self._answers = _Answers(answers, answer_seconds)
-        # A worker ends as multiprocessing's children do: without the hooks of atexit.
-        Finalize(self, self._answers.tell, exitpriority=1)
+        self._answers = _Timed(answers, answer_seconds, 0, 2)
         self._refused = _Family(self._counter("refusals", "Answers that were errors, by code.", "code"), labels.code)
-        self._upstream_calls = _Family(
+        calls = _Family(
             self._counter("upstream_calls", "Calls to GenAuth, those left unmade included.", "operation", "outcome"),
             labels.OPERATION, labels.OUTCOME,
         )  # fmt: skip
-        self._upstream_seconds = _Family(
-            self._histogram("upstream_seconds", "Time of a call to GenAuth.", "operation"), labels.OPERATION
-        )
+        call_seconds = _Family(self._histogram("upstream_seconds", "Time of a call to GenAuth.", "operation"), labels.OPERATION)
+        self._calls = _Timed(calls, call_seconds, 0)
         self._upstream_retries = _Family(
             self._counter("upstream_retries", "Second tries of a call to GenAuth.", "operation"), labels.OPERATION
         )
@@ -147,7 +169,7 @@ class Metrics:
 
     def answered(self, route: str, status: int, source: str, seconds: float) -> None:
         """An answer went out. ``route`` is the rule that matched, never the path; ``source`` is where its accounts came from."""
-        self._answers.add(route, status, source, seconds)
+        self._untold.took(seconds, self._answers, route, str(status), source)
 
     def refused(self, code: str) -> None:
         """The answer was an error with this code."""
@@ -155,8 +177,7 @@ class Metrics:
 
     def upstream_called(self, operation: str, outcome: str, seconds: float) -> None:
         """A call to GenAuth ended, or was not made because of a breaker or a bulkhead."""
-        self._upstream_calls(operation, outcome).inc()
-        self._upstream_seconds(operation).observe(seconds)
+        self._untold.took(seconds, self._calls, operation, outcome)
 
     def upstream_retried(self, operation: str) -> None:
         """A second try was made."""
@@ -177,7 +198,7 @@ class Metrics:
 
     def bulkhead_used(self, name: str, in_use: int) -> None:
         """This many calls are inside a bulkhead of this worker."""
-        self._bulkheads(name).set(in_use)
+        self._untold.stands_at(in_use, self._bulkheads, name)
 
     @contextmanager
     def waiting(self, callers: int = 1) -> Iterator[None]:
@@ -198,7 +219,7 @@ class Metrics:
 
     def render(self) -> bytes:
         """Everything, over all workers, in the text format of `CONTENT_TYPE`."""
-        self._answers.tell()
+        self._untold.tell()
         folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
         if folder is None:
             return prometheus_client.generate_latest(self._registry)
