@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from urllib.parse import urlsplit
 
+import msgspec
 from msgspec import Struct
 
 
@@ -61,6 +62,14 @@ class LinkedAccount(Struct, frozen=True, array_like=True):
     avatar_url: str | None
     identity_types: tuple[str, ...]
     identities: tuple[LinkedIdentity, ...]
+
+
+_STORED = msgspec.json.Decoder(tuple[LinkedAccount, ...])
+
+
+def restored(json: bytes) -> tuple[LinkedAccount, ...]:
+    """The accounts that were encoded so; raises what msgspec does."""
+    return _STORED.decode(json)
 
 
 # The id that is the same in all of a provider's applications speaks best for the account, the per-application one least.

@@ -24,7 +24,7 @@ from typing import Literal, NamedTuple, Protocol, TypeVar
 import msgspec
 from msgspec import Raw, Struct
 
-from bff.accounts import LinkedAccount
+from bff.accounts import LinkedAccount, restored
 from bff.errors import BffError, GenAuthTrouble, TokenRefused, UserBlocked
 from bff.lastresort import FRESH_SECONDS, LastResort
 from bff.leases import Leases, Turn
@@ -52,13 +52,13 @@ class Entry(Struct, frozen=True, array_like=True):
     @property
     def accounts(self) -> tuple[LinkedAccount, ...]:
         """The accounts themselves."""
-        return _decoded(bytes(self.raw))
+        return restored(bytes(self.raw))
 
     @property
     def total(self) -> int:
         """How many accounts there are; raises what msgspec does if they cannot be read."""
         raw = bytes(self.raw)
-        return _counted(raw) if len(raw) <= _MODEST else len(_decoded(raw))
+        return _counted(raw) if len(raw) <= _MODEST else len(restored(raw))
 
     def age(self, now: float) -> float:
         """Seconds since GenAuth was asked, never negative."""
@@ -354,11 +354,7 @@ def _milliseconds(moment: float) -> float:
     return math.floor(moment * 1000) / 1000
 
 
-def _decoded(raw: bytes) -> tuple[LinkedAccount, ...]:
-    return msgspec.json.decode(raw, type=tuple[LinkedAccount, ...])
-
-
 # The number alone: what was decoded takes four times the memory of the text.
 @lru_cache(maxsize=256)
 def _counted(raw: bytes) -> int:
-    return len(_decoded(raw))
+    return len(restored(raw))

@@ -1,5 +1,6 @@
 """The contract of ``GET /me/linked-accounts``: what is dumped is what `/openapi.json` documents."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -122,7 +123,7 @@ class Seldom(fields.Nested):
 
 
 class LinkedAccountSchema(CamelCaseSchema):
-    """One outside account. Missing is null, never an empty string."""
+    """One outside account, dumped from a dict. Missing is null, never an empty string."""
 
     id = fields.String(
         required=True,
@@ -137,6 +138,10 @@ class LinkedAccountSchema(CamelCaseSchema):
     avatar_url = fields.String(required=True, allow_none=True, metadata={"description": "Always https."})
     identity_types = fields.List(fields.String(), required=True)
     identities = fields.List(fields.Nested(IdentitySchema), metadata={"description": "Only with include=identities."})
+
+    def get_attribute(self, obj: Mapping[str, Any], attr: str, default: Any) -> Any:  # noqa: ANN401 - as marshmallow has it
+        """A field's value; marshmallow would look at each dict anew, what kind of thing it is."""
+        return obj.get(attr, default)
 
 
 class Moment(fields.DateTime):

@@ -12,7 +12,7 @@ import orjson
 from werkzeug.datastructures import LanguageAccept
 from werkzeug.http import parse_accept_header
 
-from bff.accounts import LinkedAccount
+from bff.accounts import restored
 from bff.deadline import Deadline
 from bff.guarding import Observer, tell
 from bff.leaks import LeakGuard
@@ -101,8 +101,7 @@ def cache_status(answer: Answer) -> str:
 # The same accounts are asked for again and again; what a schema made of them once need not be made twice.
 @lru_cache(maxsize=512)
 def _rendered(raw: bytes, spoken: Language, catalogue: Catalogue, identities: bool) -> tuple[bytes, str]:  # noqa: FBT001
-    accounts = msgspec.json.decode(raw, type=tuple[LinkedAccount, ...])
-    views = [msgspec.structs.asdict(account) | {"provider": catalogue.provider_of(account, spoken)} for account in accounts]
+    views = [msgspec.structs.asdict(account) | {"provider": catalogue.provider_of(account, spoken)} for account in restored(raw)]
     if not identities:
         for view in views:
             del view["identities"]
