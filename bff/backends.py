@@ -3,6 +3,8 @@
 Nothing here connects, except to a cluster, whose client must learn its slots first: that is why `store` builds it on first use.
 """
 
+import socket
+import struct
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +19,7 @@ from flask_caching.backends.rediscache import RedisCache
 from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode, RedisCluster
 from redis.connection import Connection, DefaultParser
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
@@ -41,6 +44,12 @@ class PromptParser(DefaultParser):  # type: ignore[valid-type,misc]  # one of tw
 
     _by = float("inf")
 
+    def on_connect(self, connection: Any, **kwargs: Any) -> None:  # noqa: ANN401 - redis-py's connections share no type
+        """The connection is there."""
+        super().on_connect(connection, **kwargs)
+        if type(self._sock) is socket.socket and self._socket_timeout:
+            _time_out_in_the_kernel(self._sock, self._socket_timeout)
+
     def read_response(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - an answer may be anything
         """The next answer."""
         asked_for = kwargs.get("timeout")
@@ -52,7 +61,20 @@ class PromptParser(DefaultParser):  # type: ignore[valid-type,misc]  # one of tw
         """Some more of it."""
         if time.monotonic() > self._by:
             raise RedisTimeoutError
-        return super().read_from_socket(*args, **kwargs)
+        try:
+            return super().read_from_socket(*args, **kwargs)
+        except RedisConnectionError as exc:
+            if isinstance(exc.__context__, BlockingIOError):  # the kernel's way to say that time is up
+                raise RedisTimeoutError from None
+            raise
+
+
+def _time_out_in_the_kernel(sock: socket.socket, seconds: float) -> None:
+    """Let the kernel end each send and each read: one system call each. Python would ask it to wait first, with another one."""
+    timeval = struct.pack("@ll", int(seconds), int(seconds % 1 * 1e6))
+    sock.settimeout(None)
+    for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+        sock.setsockopt(socket.SOL_SOCKET, option, timeval)
 
 
 class PromptConnection(Connection):
