@@ -9,8 +9,9 @@ import json
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct
 
 from bff.deadline import Deadline
 from bff.errors import TokenInvalid
@@ -30,8 +31,7 @@ _TYPES = frozenset({"jwt", "at+jwt", "application/jwt", "application/at+jwt"})
 _ID_TOKEN_CLAIMS = frozenset({"nonce", "at_hash", "c_hash"})
 
 
-@dataclass(frozen=True, slots=True)
-class Claims:
+class Claims(Struct, frozen=True):
     """What a token says of itself; nobody has vouched for it yet.
 
     ``signed`` is the text that the ``signature`` is for (the JWS Signing Input, RFC 7515 2).
@@ -43,8 +43,12 @@ class Claims:
     user_id: str
     issued_at: float
     expires_at: float
-    signed: bytes = field(repr=False)
-    signature: bytes = field(repr=False)
+    signed: bytes
+    signature: bytes
+
+    def __repr__(self) -> str:
+        """Without the token."""
+        return f"Claims(issuer={self.issuer!r}, user_id={self.user_id!r})"
 
 
 class AccessTokens:

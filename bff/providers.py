@@ -7,12 +7,12 @@ waits a moment for it, later ones get what is known.
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import Literal, Protocol
 
 import msgspec
 import structlog
+from msgspec import Struct, structs
 
 from bff.accounts import LinkedAccount, safe_avatar
 from bff.deadline import Deadline
@@ -32,8 +32,7 @@ _NEXT_CALLER_SECONDS = 1.0  # the list was refused to one token, which says noth
 _FIRST_WAIT_SECONDS = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class Provider:
+class Provider(Struct, frozen=True):
     """A provider as a frontend shows it. ``category`` is social, enterprise or None."""
 
     type: str
@@ -159,7 +158,7 @@ def _shelved(stored: bytes | None) -> Catalogue | None:
 
 def _without(token: str, sources: Iterable[ExtIdp]) -> list[ExtIdp]:
     """What everybody is shown was asked for with one person's token: a field that holds it is emptied."""
-    cleaned, stopped = LeakGuard([token]).clean([asdict(source) for source in sources])
+    cleaned, stopped = LeakGuard([token]).clean([structs.asdict(source) for source in sources])
     for field in stopped:
         log.warning("leak_stopped", field=f"ext_idps{field}")
     return [ExtIdp(**fields | {"type": fields["type"] or "unknown"}) for fields in cleaned]

@@ -6,7 +6,8 @@ in the language of the request, is never the same twice, and is not read.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 from bff.errors import (
     BffError,
@@ -37,12 +38,15 @@ class UnreadableData(GenAuthMalformed):
     """The envelope is a success, what is in it cannot be read: one person's data, it says nothing about GenAuth's health."""
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(Struct, frozen=True):
     """A success. ``data`` holds providers' tokens; ``request_id`` is GenAuth's, for our log."""
 
-    data: object = field(repr=False)
+    data: object
     request_id: str | None
+
+    def __repr__(self) -> str:
+        """Without tokens."""
+        return f"Envelope({self.request_id})"
 
 
 def opened(answer: Answer) -> Envelope:

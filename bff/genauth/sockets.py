@@ -8,9 +8,8 @@ import socket
 import time
 from collections.abc import Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from bff.deadline import Deadline
 from bff.genauth.addresses import Resolver, arm, connect
@@ -20,8 +19,7 @@ from bff.genauth.replies import Reply
 QUIET_AT_MOST = 30.0
 
 
-@dataclass(frozen=True, slots=True)
-class Exchange:
+class Exchange(NamedTuple):
     """The request that this thread is making: how long it may take, and who knows the way."""
 
     deadline: Deadline

@@ -4,8 +4,9 @@
 """
 
 import re
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct
 
 from bff.accounts import Identity, Profile, safe_avatar
 from bff.errors import TokenInvalid
@@ -37,17 +38,19 @@ PLAIN = {
 _IDENTITY, _EXT_IDP = IdentitySchema(), ExtIdpSchema()
 
 
-@dataclass(frozen=True, slots=True)
-class Identities:
+class Identities(Struct, frozen=True):
     """A person's identity records, and the secrets that came with them, for the leak guard."""
 
     rows: tuple[Identity, ...]
-    secrets: frozenset[str] = field(repr=False)
+    secrets: frozenset[str]
     request_id: str | None = None
 
+    def __repr__(self) -> str:
+        """Without the secrets."""
+        return f"Identities({self.rows}, {self.request_id})"
 
-@dataclass(frozen=True, slots=True)
-class ExtIdp:
+
+class ExtIdp(Struct, frozen=True):
     """An identity source that the application offers; ``identifier`` is its connection's, which linking takes."""
 
     ext_idp_id: str | None
