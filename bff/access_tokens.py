@@ -8,7 +8,9 @@ import binascii
 import json
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 from msgspec import Struct
@@ -28,6 +30,7 @@ _END_OF_TIME = 253_402_300_799  # 9999-12-31, the last second that has a date
 # RFC 7515 2: base64url without padding. An alphabet wider than that would give one token several spellings, hence digests.
 _COMPACT = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)", re.ASCII)
 _TYPES = frozenset({"jwt", "at+jwt", "application/jwt", "application/at+jwt"})
+_LONGEST_USUAL_HEADER = 256
 _ID_TOKEN_CLAIMS = frozenset({"nonce", "at_hash", "c_hash"})
 
 
@@ -137,7 +140,7 @@ def claims(token: str, audience: str, now: float) -> Claims:
     )
 
 
-def form(token: str) -> tuple[dict[str, Any], dict[str, Any], bytes]:
+def form(token: str) -> tuple[Mapping[str, Any], dict[str, Any], bytes]:
     """Header, payload and signature of a compact JWS in its one canonical spelling; the first two are JSON objects.
 
     TokenInvalid for any other text, and for an object with doubled names.
@@ -146,11 +149,21 @@ def form(token: str) -> tuple[dict[str, Any], dict[str, Any], bytes]:
     if parts is None:
         raise TokenInvalid(note="form")
     try:
-        header, payload, signature = map(_canonical, parts.groups())
-        return _object(header), _object(payload), signature
+        header, payload, signature = parts.groups()
+        return _header(header), _object(_canonical(payload)), _canonical(signature)
     except (ValueError, RecursionError):
         # Without its cause: the text of a decoder's exception holds a piece of the token.
         raise TokenInvalid(note="form") from None
+
+
+def _header(part: str) -> Mapping[str, Any]:
+    # The same one comes with every token that a key has signed; a long one may be anything.
+    return _usual_header(part) if len(part) <= _LONGEST_USUAL_HEADER else _object(_canonical(part))
+
+
+@lru_cache(maxsize=128)
+def _usual_header(part: str) -> Mapping[str, Any]:
+    return MappingProxyType(_object(_canonical(part)))
 
 
 def _canonical(part: str) -> bytes:

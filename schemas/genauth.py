@@ -6,13 +6,16 @@ read is None, and only the caller knows which of them it cannot do without.
 
 import json
 import re
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import msgspec
-from marshmallow import EXCLUDE, Schema, fields, missing, pre_load
+from marshmallow import EXCLUDE, Schema, fields, pre_load
+
+T = TypeVar("T")
 
 LONGEST_NAME = 256
 LONGEST_ID = 256
@@ -76,7 +79,19 @@ def clean(value: object, longest: int | None = None) -> str | None:
     return text if text and (longest is None or len(text) <= longest) else None
 
 
-class Text(fields.Field[str | None]):
+class Lenient(fields.Field[T]):
+    """A field that reads whatever there is and never raises: what cannot be read is None, or something as empty."""
+
+    def deserialize(self, value: object, attr: str | None = None, data: Mapping[str, Any] | None = None, **_: object) -> T:  # noqa: ARG002
+        """As marshmallow has it."""
+        return self.read(value, data or {})
+
+    @abstractmethod
+    def read(self, value: object, around: Mapping[str, Any]) -> T:
+        """What ``value`` stands for; ``around`` is the object that it was in."""
+
+
+class Text(Lenient[str | None]):
     """A `clean` string. Longer than ``longest`` is None, or its beginning when ``cut``."""
 
     def __init__(self, longest: int, *, cut: bool = False, otherwise: str | None = None, data_key: str | None = None) -> None:
@@ -85,8 +100,10 @@ class Text(fields.Field[str | None]):
         self._cut = cut
         self._otherwise = otherwise
 
-    def deserialize(self, value: object, *_: object, **__: object) -> str | None:
-        """Never an error: what cannot be read is None, or ``otherwise``."""
+    def read(self, value: object, around: Mapping[str, Any]) -> str | None:  # noqa: ARG002
+        """The string, or ``otherwise``."""
+        if isinstance(value, str) and len(value) <= self._longest and value.isprintable():
+            return value.strip() or self._otherwise  # as nearly all are, and the same as below
         text = clean(value)
         if text is not None and len(text) > self._longest:
             text = text[: self._longest].strip() if self._cut else None
@@ -100,22 +117,21 @@ class FirstText(Text):
         super().__init__(longest, cut=cut)
         self._others = [other.rpartition(".") for other in others]
 
-    def deserialize(self, value: object, *where: Any, **_: object) -> str | None:  # noqa: ANN401 - any JSON
-        """Never an error: what cannot be read is None. The first readable one counts, even if it is too long."""
-        _name, data = where
+    def read(self, value: object, around: Mapping[str, Any]) -> str | None:
+        """The first readable one counts, even if it is too long."""
         for within, _dot, name in self._others:
             if clean(value):
                 break
-            place = data.get(within) if within else data
+            place = around.get(within) if within else around
             value = place.get(name) if isinstance(place, dict) else None
-        return super().deserialize(value)
+        return super().read(value, around)
 
 
-class Texts(fields.Field[tuple[str, ...]]):
+class Texts(Lenient[tuple[str, ...]]):
     """An array of strings, or a JSON string of one (GenAuth's "Sample result"), as a tuple."""
 
-    def deserialize(self, value: object, *_: object, **__: object) -> tuple[str, ...]:
-        """Never an error: what cannot be read is left out."""
+    def read(self, value: object, around: Mapping[str, Any]) -> tuple[str, ...]:  # noqa: ARG002
+        """Those that can be read."""
         if isinstance(value, str):
             value = json_value(value)
         if not isinstance(value, list):
@@ -123,11 +139,11 @@ class Texts(fields.Field[tuple[str, ...]]):
         return tuple(text for each in value[:MOST_CONNECTIONS] if (text := clean(each, LONGEST_ID)))
 
 
-class Moment(fields.Field[int | None]):
+class Moment(Lenient[int | None]):
     """Seconds since 1970, as a number or its digits; else None."""
 
-    def deserialize(self, value: object, *_: object, **__: object) -> int | None:
-        """Never an error: what cannot be read is None."""
+    def read(self, value: object, around: Mapping[str, Any]) -> int | None:  # noqa: ARG002
+        """The number."""
         return number(int(value) if isinstance(value, float) and abs(value) < 1e15 else value)
 
 
@@ -152,19 +168,19 @@ class AllowList(Schema):
         unknown = EXCLUDE
 
 
-class Lenient(AllowList):
-    """An allow-list of fields that read whatever there is and raise nothing, without hooks."""
+class LenientList(AllowList):
+    """An allow-list of lenient fields, without hooks."""
 
     def read(self, raw: Mapping[str, Any]) -> dict[str, Any]:
         """What `load` makes of an object, at a third of its price: there are no errors to gather and no hooks to run."""
-        return {name: read(raw.get(key, missing), key, raw) for name, key, read in self._readers}
+        return {name: read(raw.get(key), raw) for name, key, read in self._readers}
 
     @cached_property
     def _readers(self) -> tuple[tuple[str, str, Callable[..., Any]], ...]:
-        return tuple((name, field.data_key or name, field.deserialize) for name, field in self.load_fields.items())
+        return tuple((name, field.data_key or name, cast("Lenient[Any]", field).read) for name, field in self.load_fields.items())
 
 
-class ProfileSchema(Lenient):
+class ProfileSchema(LenientList):
     """What a provider says of the person; its tokens end here (genauth-api.md 2.3). The fallbacks are those of 2.4."""
 
     nickname = Text(LONGEST_NAME, cut=True)
@@ -174,17 +190,17 @@ class ProfileSchema(Lenient):
     photo = FirstText(LONGEST_URL, "picture", "avatar")
 
 
-class ProfileField(fields.Field[dict[str, Any]]):
+class ProfileField(Lenient[dict[str, Any]]):
     """An object, or a JSON string of one, as a loaded profile; any other shape is an empty profile."""
 
-    def deserialize(self, value: object, *_: object, **__: object) -> dict[str, Any]:
-        """Never an error: accounts that were merged have no profile at all (genauth-api.md 2.4)."""
+    def read(self, value: object, around: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG002
+        """Accounts that were merged have no profile at all (genauth-api.md 2.4)."""
         if isinstance(value, str):
             value = json_value(value)
         return _PROFILE.read(value) if isinstance(value, dict) else {}
 
 
-class IdentitySchema(Lenient):
+class IdentitySchema(LenientList):
     """What we keep of an identity; its accessToken and refreshToken end here."""
 
     identity_id = Text(LONGEST_ID, data_key="identityId")
@@ -196,7 +212,7 @@ class IdentitySchema(Lenient):
     profile = ProfileField(data_key="userInfoInIdp")
 
 
-class ExtIdpSchema(Lenient):
+class ExtIdpSchema(LenientList):
     """What we keep of an identity source that the application offers (genauth-api.md 3, ExtIdpInfoDto)."""
 
     identifier = Text(LONGEST_ID)
