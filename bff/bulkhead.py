@@ -49,16 +49,31 @@ class Bulkhead:
     @contextmanager
     def place(self) -> Iterator[None]:
         """One place for the length of the block, or BulkheadFull."""
+        self.enter()
+        try:
+            yield
+        finally:
+            self.leave()
+
+    def enter_now(self) -> bool:
+        """Take a place if one is free: whether one was. Whoever has one is to `leave`."""
+        with self._free:
+            if free := self._free_now():
+                self._count(1)
+            return free
+
+    def enter(self) -> None:
+        """Take a place, after a short wait if need be, or raise BulkheadFull."""
         with self._free:
             if not self._free_now() and not self._free_soon():
                 raise BulkheadFull
             self._count(1)
-        try:
-            yield
-        finally:
-            with self._free:
-                self._count(-1)
-                self._free.notify()
+
+    def leave(self) -> None:
+        """Give a place back."""
+        with self._free:
+            self._count(-1)
+            self._free.notify()
 
     def _count(self, change: int) -> None:
         # Told under the lock: of two that were told out of order, the older number would stand.

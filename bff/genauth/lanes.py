@@ -3,7 +3,7 @@
 import math
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Protocol
 
 from bff.breaker import Breaker, CircuitOpen, Permit, State
@@ -78,10 +78,13 @@ class Lane:
         permit = self._permit()
         attempt = Attempt(probe=permit.probe)
         try:
-            with ExitStack() as place:
+            if not self.bulkhead.enter_now():
                 with waiting():
-                    place.enter_context(self.bulkhead.place())
+                    self.bulkhead.enter()
+            try:
                 yield attempt
+            finally:
+                self.bulkhead.leave()
         except BulkheadFull:
             permit.abandoned()
             raise _no_place() from None

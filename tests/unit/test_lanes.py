@@ -1,0 +1,52 @@
+"""A lane and the gate (docs/adr/0008): who enters goes on computing, who waits for a place lets others compute."""
+
+import threading
+import time
+from unittest.mock import Mock
+
+import pytest
+
+from bff.gate import Gate
+from bff.genauth.lanes import Lane, NoPlace
+
+
+@pytest.fixture
+def lane():
+    return Lane("identities", 1, Mock())
+
+
+def turns(enter):
+    """In which order ``enter`` and somebody who waits at a gate with one permit get to compute."""
+    order = []
+
+    def application(environ, _start_response):
+        if environ["who"] == "first":
+            other.start()
+            time.sleep(0.05)  # it stands at the gate by now
+            enter()
+        order.append(environ["who"])
+        return []
+
+    gate = Gate(application, 1)
+    other = threading.Thread(target=gate, args=({"who": "other"}, None))
+    gate({"who": "first"}, None)
+    other.join()
+    return order
+
+
+def test_a_free_place_is_taken_without_giving_way(lane):
+    def enter():
+        with lane.attempt(1.0):
+            time.sleep(0.05)
+
+    assert turns(enter) == ["first", "other"]
+    assert lane.bulkhead.in_use == 0
+
+
+def test_who_waits_for_a_place_gives_way(lane):
+    def enter():
+        with pytest.raises(NoPlace), lane.attempt(1.0):
+            pass
+
+    with lane.attempt(1.0):
+        assert turns(enter) == ["other", "first"]
