@@ -9,7 +9,7 @@ from flask import Blueprint, Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from bff import logs
-from bff.gate import Gate
+from bff.gate import BRIEF, Gate
 from bff.services import Services, make_services
 from bff.settings import Settings
 from bff.web import context
@@ -27,6 +27,7 @@ from bff.web.problems import speak_problems
 from bff.web.queries import refuse_unreadable_queries
 from bff.web.repeats import Repeats
 from bff.web.request_id import carry_request_ids
+from bff.web.wsgi import Environ, bearer
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -50,7 +51,13 @@ class Application(Flask):
 
 def _fronted(application: "WSGIApplication", services: Services) -> "WSGIApplication":
     """Flask, and what stands before it; a request passes the last one first."""
-    application = Gate(Express(application, services), PERMITS)
+
+    def brief(environ: Environ) -> bool:
+        # Who was here before is most likely answered from Redis; a new token has to be verified and GenAuth to be asked.
+        token = bearer(environ)
+        return BRIEF in environ or (token != "" and services.sessions.recognises(token))
+
+    application = Gate(Express(application, services), PERMITS, brief=brief)
     if services.micro_cache:
         application = Repeats(application, services, services.micro_cache)
     if hops := services.settings.trusted_proxies:

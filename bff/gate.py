@@ -34,15 +34,23 @@ class Gate:
     and never before somebody who has not waited.
     """
 
-    def __init__(self, application: Callable[..., Iterable[bytes]], permits: int) -> None:
+    def __init__(
+        self,
+        application: Callable[..., Iterable[bytes]],
+        permits: int,
+        *,
+        brief: Callable[[dict[str, Any]], bool] = lambda environ: BRIEF in environ,
+    ) -> None:
+        """``brief`` tells whether a request most likely has little to do."""
         self._application = application
+        self._brief = brief
         self._permits = Permits(permits, company=_COMPANY)
         self._returning = Permits(1)
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """The application's whole answer as a list, which granian sends as it is, as a WSGI application."""
         environ.setdefault(ARRIVED, time.monotonic())
-        self._permits.get(brief=BRIEF in environ)
+        self._permits.get(brief=self._brief(environ))
         _held.permit, _held.next = self._permits, self._returning
         try:
             answer = self._application(environ, start_response)

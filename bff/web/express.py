@@ -20,7 +20,7 @@ from bff.web.observing import NO_ERROR, record
 from bff.web.presenting import Said, answered, language
 from bff.web.request_id import HEADER as REQUEST_ID
 from bff.web.request_id import of_environ
-from bff.web.wsgi import PATH, Application, Environ, Headers, idle, is_bare
+from bff.web.wsgi import PATH, Application, Environ, Headers, bearer, idle, is_bare
 
 _NOT_PLAIN = frozenset({"HTTP_ORIGIN", "HTTP_COOKIE", "HTTP_IF_NONE_MATCH"})
 _INCLUDE = {"": False, "include=identities": True}
@@ -80,8 +80,8 @@ class Express:
             and self._not_plain.isdisjoint(environ)
             and environ.get("QUERY_STRING", "") in _INCLUDE
         )
-        scheme, _, token = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
-        return token if plain and scheme == "Bearer" and " " not in token and "," not in token else ""
+        token = bearer(environ)
+        return token if plain and " " not in token and "," not in token else ""
 
     def _said(self, environ: Environ, token: str, standing: Headers) -> Said:
         bff = self._bff

@@ -22,6 +22,12 @@ def idle(settings: Settings) -> frozenset[str]:
     return frozenset(unread | (set() if cookies or settings.cors_origins else {"HTTP_ORIGIN"}))
 
 
+def bearer(environ: Environ) -> str:
+    """What follows ``Bearer``, empty if the credentials are others or none. It may be no token at all."""
+    scheme, _, token = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
+    return token if scheme == "Bearer" else ""
+
+
 def is_bare(environ: Environ) -> bool:
     """Whether this is a GET or HEAD of `PATH` without a body, to which any answer of late will do."""
     return (

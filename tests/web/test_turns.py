@@ -1,0 +1,42 @@
+"""Who computes first (docs/adr/0008): whoever was here before has less to do than a crowd of newcomers."""
+
+import threading
+import time
+
+import pytest
+
+from bff.gate import Gate
+from bff.permits import Permits
+
+PATH = "/me/linked-accounts"
+
+
+@pytest.mark.parametrize("micro_cache", ["0", "2"])
+def test_a_token_that_was_here_before_goes_before_new_ones_but_not_for_ever(app_with, sign_in, micro_cache):
+    app = app_with(MICRO_CACHE_SECONDS=micro_cache)
+    known = sign_in("mei")["Authorization"]
+    assert app.test_client().get(PATH, headers={"Authorization": known}).status_code == 200
+    gate = app.wsgi_app if micro_cache == "0" else app.wsgi_app._application
+    assert isinstance(gate, Gate)
+    open_, went = threading.Event(), []
+
+    def application(environ, _start_response):
+        open_.wait(5)
+        went.append(environ.get("HTTP_AUTHORIZATION"))
+        return []
+
+    gate._permits, gate._application = Permits(1), application
+    newcomers = ["Bearer new", None, "Basic new", "Bearer", f"bearer {known}"]
+    threads = []
+    for authorization in [*newcomers, *[known] * 8]:
+        environ = {"HTTP_AUTHORIZATION": authorization} if authorization else {}
+        threads.append(threading.Thread(target=gate, args=(environ, None)))
+        threads[-1].start()
+        time.sleep(0.01)
+    open_.set()
+    for thread in threads:
+        thread.join()
+
+    assert went[0] == "Bearer new", "it was inside already"
+    assert went[1:11].count(known) == 8
+    assert None in went[1:6], "the others' turn comes, too"
