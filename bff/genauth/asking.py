@@ -129,8 +129,7 @@ class Asker:
         question.answer = None
         path = question.request.path
         url = self._host + path if path.startswith("/") else path
-        with waiting():
-            question.answer = self._transport.send(url, question.request, deadline)
+        question.answer = self._transport.send(url, question.request, deadline)
         return question.read(question.answer)
 
     def _log(self, question: Question[T], error: BffError, outcome: str, seconds: float) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from bff.deadline import Deadline
+from bff.gate import waiting
 from bff.genauth.addresses import arm
 
 HEAD_AT_MOST = 64 * 1024
@@ -27,7 +28,7 @@ class TooMuch(Garbled):
 
 
 class Reply:
-    """One answer. ``headers`` by lower-case name, those of one name joined by commas (RFC 9110 5.3).
+    """One answer, waited for outside the gate. ``headers`` by lower-case name, those of one name joined by commas (RFC 9110 5.3).
 
     Stands in for urllib3's response in its pool, which hands over the connection to be given back.
     """
@@ -52,14 +53,15 @@ class Reply:
 
     def head(self) -> None:
         """Read status and headers. ConnectionError if the connection ends before the first byte, else Garbled or TooMuch."""
-        while not self._in_body:
-            self._read()
+        with waiting():
+            while not self._in_body:
+                self._read()
         self._allowance = WIRE_AT_MOST
 
     def body(self, at_most: int) -> bytes:
         """All of the body, or more than ``at_most`` bytes of it if it is longer. Raises Garbled or TooMuch."""
-        while not self._ended and self._size <= at_most:
-            self._read()
+        if not self._ended:  # as a rule it came with the head
+            self._rest(at_most)
         return b"".join(self._parts)
 
     def release_conn(self) -> None:
@@ -68,6 +70,11 @@ class Reply:
             self._connection.close()
         self._pool._put_conn(self._connection)  # noqa: SLF001 - as urllib3's own responses do
         del self._parser  # which knows us: the two would wait for the garbage collector, the body with them
+
+    def _rest(self, at_most: int) -> None:
+        with waiting():
+            while not self._ended and self._size <= at_most:
+                self._read()
 
     def _read(self) -> None:
         arm(self._sock, self._deadline)

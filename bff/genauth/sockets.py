@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from bff.deadline import Deadline
+from bff.gate import waiting
 from bff.genauth.addresses import Resolver, arm, connect
 from bff.genauth.replies import Reply
 
@@ -44,6 +45,11 @@ class Connection(_Base):
     def _new_conn(self) -> socket.socket:
         current = exchange.get()
         return connect(self._dns_host, self.port, current.connect_deadline, current.resolver)
+
+    def connect(self) -> None:
+        """Connect, the TLS handshake included; others compute meanwhile."""
+        with waiting():
+            super().connect()
 
     def request(  # type: ignore[override]
         self, method: str, url: str, body: bytes | None = None, headers: Mapping[str, str] | None = None, **_: object
