@@ -29,7 +29,7 @@ class Session(Struct, frozen=True):
     """A verified session.
 
     ``expires_at`` is in epoch seconds; ``digest`` (SHA-256, hex) stands for the token wherever the token may not be kept.
-    ``new``: this process did not know the token, or has forgotten it.
+    ``new``: the token has just been verified, so that this process has hardly asked about it lately.
     """
 
     user_id: str
