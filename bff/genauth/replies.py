@@ -28,15 +28,7 @@ class TooMuch(Garbled):
 
 
 class Reply:
-    """One answer, waited for outside the gate. ``headers`` by lower-case name, those of one name joined by commas (RFC 9110 5.3).
-
-    Stands in for urllib3's response in its pool, which hands over the connection to be given back.
-    """
-
-    version_string = "HTTP/1"
-    length_remaining = None
-    _connection: Any
-    _pool: Any
+    """One answer, waited for outside the gate. ``headers`` by lower-case name; of one name, joined by commas (RFC 9110 5.3)."""
 
     def __init__(self, sock: socket.socket, deadline: Deadline) -> None:
         self.status = 0
@@ -50,6 +42,10 @@ class Reply:
         self._to_be_kept = self._surplus = False
         self._parts: list[bytes] = []
         self._size = 0
+
+    def lent(self, connection: Any, pool: Any) -> None:  # noqa: ANN401 - urllib3's, in which we take part
+        """It comes over this connection of the pool's."""
+        self._connection, self._pool = connection, pool
 
     def head(self) -> None:
         """Read status and headers. ConnectionError if the connection ends before the first byte, else Garbled or TooMuch."""

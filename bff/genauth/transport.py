@@ -8,17 +8,15 @@ made of types and numbers, because a library's text may quote the token (``Inval
 import logging
 import re
 import ssl
-from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any
 from urllib.parse import urlsplit
 
 import certifi
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, Retry, Timeout
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import ConnectionPool
 from urllib3.exceptions import HTTPError
 
 from bff.deadline import Deadline
@@ -31,7 +29,6 @@ from bff.genauth.sockets import Connection, Exchange, exchange
 
 BODY_AT_MOST = 1024 * 1024
 _HOSTS = 4  # GENAUTH_HOST, and what discovery names
-_BY_DEADLINE: Any = Timeout(connect=None, read=None)  # none of urllib3's: `sockets` has the deadline
 _SENDABLE_URL = re.compile(r"[!-~]+")
 _A_MOMENT = 0.005  # a timer may ring this much before the deadline it was set for
 
@@ -63,37 +60,37 @@ class _SecurePool(HTTPSConnectionPool):
 class _Adapter(HTTPAdapter):
     """requests' own, with our connections and a TLS context that is made once instead of being loaded per connection.
 
-    What requests does per request for proxies, cookies and guessing a text's encoding is left out: we have none of them.
+    What requests and urllib3 do around a connection for proxies, redirects, retries and their own timeouts is left out: we have
+    none of them, and it cost as much as talking does.
     """
 
     def __init__(self, context: ssl.SSLContext, pool_size: int) -> None:
         self._context = context
         self._pool_at = lru_cache(maxsize=_HOSTS)(self._new_pool_at)
         super().__init__(pool_connections=_HOSTS, pool_maxsize=pool_size, pool_block=False)
-        # No retries, not even their bookkeeping; urllib3's would sleep for as long as Retry-After says, up to six hours.
-        self.max_retries = Retry(total=False, redirect=False, respect_retry_after_header=False)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - requests' own
         super().init_poolmanager(*args, ssl_context=self._context, **kwargs)
         self.poolmanager.pool_classes_by_scheme = {"http": _PlainPool, "https": _SecurePool}
 
-    def cert_verify(self, conn: Any, *_: object) -> None:  # noqa: ANN401 - a pool
-        conn.cert_reqs = "CERT_REQUIRED"
-
-    def get_connection_with_tls_context(self, request: requests.PreparedRequest, *_: object, **__: object) -> ConnectionPool:
+    def send(self, request: requests.PreparedRequest, *_: object, **__: object) -> Reply:  # type: ignore[override]
+        """The answer, of which the head is there. What goes wrong with the connection is raised as it is."""
         address = urlsplit(request.url or "")
-        return self._pool_at(address.scheme, address.netloc)
+        pool = self._pool_at(address.scheme, address.netloc)
+        connection = pool._get_conn()  # noqa: SLF001 - urllib3 lends them to nobody but its own `urlopen`
+        try:
+            connection.request(request.method, request.path_url, request.body, request.headers)
+            reply: Reply = connection.getresponse()
+        except BaseException:
+            connection.close()
+            raise
+        reply.lent(connection, pool)
+        return reply
 
-    def _new_pool_at(self, scheme: str, place: str) -> ConnectionPool:
+    def _new_pool_at(self, scheme: str, place: str) -> Any:  # noqa: ANN401 - a pool of urllib3's, of which we use what is private
         request = requests.PreparedRequest()
         request.url = f"{scheme}://{place}"
-        return super().get_connection_with_tls_context(request, verify=True)
-
-    def request_url(self, request: requests.PreparedRequest, *_: object) -> str:
-        return request.path_url
-
-    def build_response(self, req: requests.PreparedRequest, resp: Any) -> Any:  # noqa: ANN401, ARG002 - requests' own
-        return resp  # a `Reply`; requests' response around it would bring a cookie jar each time
+        return self.get_connection_with_tls_context(request, verify=True)
 
     def close(self) -> None:
         self._pool_at.cache_clear()
@@ -148,16 +145,15 @@ class Transport:
     def _sent(self, prepared: requests.PreparedRequest, deadline: Deadline) -> Answer | BffError:
         if deadline.passed:
             return GenAuthTimeout(note="no time left to ask")
+        reply = None
         try:
-            reply = cast("Reply", self._adapter.send(prepared, stream=True, timeout=_BY_DEADLINE, verify=True))
-        except Exception as error:  # noqa: BLE001 - whatever it is, its text stays here
-            return _failure(error, deadline, answered=False)
-        try:
+            reply = self._adapter.send(prepared)
             return _read(reply)
         except Exception as error:  # noqa: BLE001 - whatever it is, its text stays here
-            return _failure(error, deadline, answered=True)
+            return _failure(error, deadline, answered=reply is not None)
         finally:
-            reply.release_conn()
+            if reply is not None:
+                reply.release_conn()
 
 
 def _prepared(url: str, request: Request) -> requests.PreparedRequest:
@@ -186,8 +182,10 @@ def _read(reply: Reply) -> Answer | BffError:
     return Answer(reply.status, reply.headers, body)
 
 
-# What a cause means before and after an answer has begun; the first that is found counts.
+# What an error means before and after an answer has begun; the first that fits counts.
 _MEANINGS: tuple[tuple[type[BaseException], type[BffError], type[BffError]], ...] = (
+    (requests.RequestException, GenAuthMalformed, GenAuthMalformed),  # a URL that leads nowhere; OSErrors, all of them
+    (Unconnected, Unreached, Unreached),
     (ssl.SSLCertVerificationError, GenAuthUnavailable, GenAuthUnavailable),
     (TimeoutError, Unreached, GenAuthTimeout),  # before the deadline only the TLS handshake ends, with the connect budget
     (ConnectionError, Unanswered, GenAuthUnavailable),
@@ -199,30 +197,12 @@ _MEANINGS: tuple[tuple[type[BaseException], type[BffError], type[BffError]], ...
 
 
 def _failure(error: Exception, deadline: Deadline, *, answered: bool) -> BffError:
-    """What a library's error means, told by the types of it and of what caused it, never by their text."""
-    causes = list(_causes(error))
-    note = " < ".join(dict.fromkeys(type(cause).__name__ for cause in causes))
-    unconnected = next((cause for cause in causes if isinstance(cause, Unconnected)), None)
-    if deadline.remaining() <= _A_MOMENT and (unconnected or any(isinstance(cause, TimeoutError) for cause in causes)):
+    """What an error means, told by its type and never by its text, but for `Unconnected`'s, which is ours."""
+    note = str(error) if isinstance(error, Unconnected) else type(error).__name__
+    if isinstance(error, (Unconnected, TimeoutError)) and deadline.remaining() <= _A_MOMENT:
         return GenAuthTimeout(note=note)
-    if unconnected:
-        return Unreached(note=str(unconnected), retry_after=1)
     for kind, before, after in _MEANINGS:
-        # requests' own errors are OSErrors all of them; what they wrap is what counts.
-        if any(isinstance(cause, kind) and not isinstance(cause, requests.RequestException) for cause in causes):
+        if isinstance(error, kind):
             meaning = after if answered else before
             return meaning(note=note, retry_after=1 if issubclass(meaning, GenAuthUnavailable) else None)
-    return GenAuthMalformed(note=note) if isinstance(error, requests.RequestException) else InternalError(note=note)
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error and all that it was made from: urllib3 keeps it as an argument or a ``reason``, Python as cause or context."""
-    waiting, seen = [error], set[int]()
-    while waiting and len(seen) < 32:
-        current = waiting.pop(0)
-        if id(current) in seen:
-            continue
-        seen.add(id(current))
-        yield current
-        below = (*current.args, getattr(current, "reason", None), current.__cause__, current.__context__)
-        waiting.extend(each for each in below if isinstance(each, BaseException))
+    return InternalError(note=note)

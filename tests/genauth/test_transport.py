@@ -692,6 +692,12 @@ class TestPrivacy:
     def test_an_address_that_is_none_is_one_of_our_errors(self, transport, url):
         fails(transport, url)
 
+    @pytest.mark.parametrize("url", ["ftp://x/", "nonsense", "http://x:99999/"])
+    def test_an_address_that_leads_nowhere_is_not_a_host_that_is_away(self, transport, url):
+        error, _ = fails(transport, url)
+
+        assert type(error) is GenAuthMalformed
+
 
 class TestTls:
     def test_a_certificate_of_an_unknown_authority_is_refused(self, serve, certificates, transport):
