@@ -52,8 +52,9 @@ class PromptParser(DefaultParser):  # type: ignore[valid-type,misc]  # one of tw
 
     def read_response(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - an answer may be anything
         """The next answer."""
-        asked_for = kwargs.get("timeout")
-        allowed = max(self._socket_timeout or 0.0, asked_for if isinstance(asked_for, int | float) else 0.0)
+        allowed = self._socket_timeout or 0.0
+        if isinstance(asked_for := kwargs.get("timeout"), (int, float)):
+            allowed = max(allowed, asked_for)
         self._by = time.monotonic() + allowed if allowed else float("inf")
         return super().read_response(*args, **kwargs)
 

@@ -7,9 +7,9 @@ its pool makes them, its sentinels say where to, and a cluster's client, which f
 import copy
 import os
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any
 
+from hiredis import pack_command
 from redis import Redis
 from redis.connection import ConnectionPool
 from redis.exceptions import RedisError, ResponseError
@@ -63,9 +63,12 @@ class Prompt:
         connection = None
         try:
             connection = self._borrowed()
-            connection.send_packed_command([b"".join([_packed(command) for commands in questions for command in commands])])
+            asked = [pack_command(command) for commands in questions for command in commands]  # type: ignore[arg-type]  # its stub's
+            connection.send_packed_command([b"".join(asked)])
+            # A refusal is an answer like any other, and read to its end; redis-py's connection would raise it here.
+            answer = connection._parser.read_response  # noqa: SLF001
             for commands in questions:
-                said.append([_answer(connection) for _ in commands])  # noqa: PERF401 - those that came before a failure count
+                said.append([answer() for _ in commands])  # noqa: PERF401 - those that came before a failure count
         except BaseException as exc:
             if connection is not None:
                 # What was asked for may still arrive: it must not become the next caller's answer.
@@ -82,12 +85,15 @@ class Prompt:
         return said
 
     def _borrowed(self) -> Any:  # noqa: ANN401 - redis-py's connections share no type
-        with suppress(IndexError):
-            while not _clean(connection := self._kept.pop()):
-                connection.disconnect()
-                self._pool.release(connection)
-            return connection
-        return self._pool.get_connection()  # which looks as closely
+        while True:
+            try:
+                connection = self._kept.pop()
+            except IndexError:
+                return self._pool.get_connection()  # which looks as closely
+            if _clean(connection):
+                return connection
+            connection.disconnect()
+            self._pool.release(connection)
 
 
 def _clean(connection: Any) -> bool:  # noqa: ANN401 - as above
@@ -96,16 +102,3 @@ def _clean(connection: Any) -> bool:  # noqa: ANN401 - as above
         return connection.pid == os.getpid() and not connection.can_read()
     except (RedisError, OSError):
         return False
-
-
-def _answer(connection: Any) -> Any:  # noqa: ANN401 - an answer may be anything
-    try:
-        return connection.read_response()
-    except ResponseError as refusal:
-        return refusal  # read to its end; the answers behind it are still to come
-
-
-def _packed(command: Command) -> bytes:
-    """In RESP, the protocol's array of bulk strings."""
-    parts = [part if isinstance(part, bytes) else str(part).encode() for part in command]
-    return b"*%d\r\n%b" % (len(parts), b"".join([b"$%d\r\n%b\r\n" % (len(part), part) for part in parts]))

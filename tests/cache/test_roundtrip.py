@@ -65,7 +65,7 @@ def test_who_is_interrupted_leaves_nothing_behind(prompt, monkeypatch):
     prompt.ask(("SET", "mine", "mine"), ("SET", "yours", "yours"))
     (connection,) = prompt._kept
     with monkeypatch.context() as interrupted:
-        interrupted.setattr(connection, "read_response", lambda: (_ for _ in ()).throw(KeyboardInterrupt))
+        interrupted.setattr(connection._parser, "read_response", lambda: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             prompt.ask(("GET", "yours"))
 
@@ -165,7 +165,7 @@ def test_what_was_answered_before_the_line_broke_counts(prompt, stored, monkeypa
     stored.mset({f"key-{number}": str(number) for number in range(6)})
     prompt.ask(("PING",))
     (connection,) = prompt._kept
-    read, answers = connection.read_response, []
+    read, answers = connection._parser.read_response, []
 
     def read_three():
         if len(answers) == 3:
@@ -173,7 +173,7 @@ def test_what_was_answered_before_the_line_broke_counts(prompt, stored, monkeypa
         answers.append(read())
         return answers[-1]
 
-    monkeypatch.setattr(connection, "read_response", read_three)
+    monkeypatch.setattr(connection._parser, "read_response", read_three)
     said = all_at_once({number: lambda number=number: prompt.ask(("GET", f"key-{number}")) for number in range(6)})
 
     good = {number: answer for number, answer in said.items() if not isinstance(answer, Exception)}

@@ -19,6 +19,7 @@ HOMES = {
     "flask_caching": {"bff.backends", "bff.store"},
     "cachelib": {"bff.backends"},
     "redis": {"bff.backends", "bff.store", "bff.roundtrip"},
+    "hiredis": {"bff.roundtrip"},
     "werkzeug": {"bff.web", "bff.factory"},
     "jwt": {"bff.jwks"},
     "prometheus_client": {"bff.metrics"},
