@@ -3,7 +3,6 @@
 `form` and `claims` are pure; `AccessTokens` adds the key set and the clock. Signatures are `jwks`'s, fetching keys is `keyset`'s.
 """
 
-import base64
 import binascii
 import json
 import re
@@ -29,6 +28,7 @@ VERIFIED_SECONDS = 60.0
 _END_OF_TIME = 253_402_300_799  # 9999-12-31, the last second that has a date
 # RFC 7515 2: base64url without padding. An alphabet wider than that would give one token several spellings, hence digests.
 _COMPACT = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)", re.ASCII)
+_STANDARD = bytes.maketrans(b"-_", b"+/")  # from base64url to base64 (RFC 4648 4 and 5)
 _TYPES = frozenset({"jwt", "at+jwt", "application/jwt", "application/at+jwt"})
 _LONGEST_USUAL_HEADER = 256
 _ID_TOKEN_CLAIMS = frozenset({"nonce", "at_hash", "c_hash"})
@@ -167,9 +167,10 @@ def _usual_header(part: str) -> Mapping[str, Any]:
 
 
 def _canonical(part: str) -> bytes:
-    data = base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
+    spelling = part.encode("ascii").translate(_STANDARD) + b"=" * (-len(part) % 4)
+    data = binascii.a2b_base64(spelling)
     # The last character has bits to spare; set, they would give the same bytes another spelling.
-    if base64.urlsafe_b64encode(data).rstrip(b"=") != part.encode("ascii"):
+    if binascii.b2a_base64(data, newline=False) != spelling:
         raise binascii.Error
     return data
 

@@ -34,7 +34,8 @@ class Bulkhead:
         self._waiting = 0
         self._on_use = on_use or (lambda _name, _in_use: None)
         self._in_use = 0
-        self._free = threading.Condition()
+        self._lock = threading.Lock()
+        self._free = threading.Condition(self._lock)
 
     @property
     def in_use(self) -> int:
@@ -57,23 +58,24 @@ class Bulkhead:
 
     def enter_now(self) -> bool:
         """Take a place if one is free: whether one was. Whoever has one is to `leave`."""
-        with self._free:
+        with self._lock:
             if free := self._free_now():
                 self._count(1)
             return free
 
     def enter(self) -> None:
         """Take a place, after a short wait if need be, or raise BulkheadFull."""
-        with self._free:
+        with self._lock:
             if not self._free_now() and not self._free_soon():
                 raise BulkheadFull
             self._count(1)
 
     def leave(self) -> None:
         """Give a place back."""
-        with self._free:
+        with self._lock:
             self._count(-1)
-            self._free.notify()
+            if self._waiting:
+                self._free.notify()
 
     def _count(self, change: int) -> None:
         # Told under the lock: of two that were told out of order, the older number would stand.

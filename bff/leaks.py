@@ -70,16 +70,16 @@ class _Needles:
         plain: set[str] = set()
         base64: set[str] = set()
         for reading in _readings(text):
-            plain.update(needle for needle in self.plain if needle in reading)
+            plain.update([needle for needle in self.plain if needle in reading])
             standard = reading.replace("-", "+").replace("_", "/")  # of the two alphabets of RFC 4648
-            base64.update(needle for needle in self.base64 if needle in standard)
+            base64.update([needle for needle in self.base64 if needle in standard])
         return _Needles(plain, base64) if plain or base64 else None
 
 
 def _endings(secrets: Iterable[str]) -> _Needles:
     """What every text that holds one of ``secrets`` holds too: their last characters. The first ones are often innocent words."""
     plain = [secret[-_SHORTEST:] for secret in secrets]
-    last = [_bytes(text)[-_SHORTEST:] for text in plain]
+    last = [text.encode(errors="surrogatepass")[-_SHORTEST:] for text in plain]
     # Each at each of the three places in a group of bytes, all at once: twelve bytes become sixteen characters, ten its own.
     encoded = b64encode(b"".join([b"%b\0\0\0\0\0%b\0\0\0\0\0%b\0\0" % (eight, eight, eight) for eight in last])).decode()
     return _Needles(plain, [encoded[at : at + 10] for each in range(0, len(encoded), 48) for at in (each, each + 18, each + 35)])
@@ -124,7 +124,7 @@ def _without(needles: _Needles, value: Any, path: str, stopped: dict[str, None],
 def _readings(text: str) -> set[str]:
     """The text, and what it is underneath up to three layers of percent-encoding and JSON escapes."""
     readings = layer = {text}
-    for _ in range(_LAYERS):
+    for _ in range(_LAYERS if "%" in text or "\\" in text else 0):
         layer = {reading for outer in layer for reading in (_unquoted(outer), _unescaped(outer))} - readings
         readings = readings | layer
     return readings

@@ -102,6 +102,8 @@ class Text(Lenient[str | None]):
 
     def read(self, value: object, around: Mapping[str, Any]) -> str | None:  # noqa: ARG002
         """The string, or ``otherwise``."""
+        if value is None:
+            return self._otherwise
         if isinstance(value, str) and len(value) <= self._longest and value.isprintable():
             return value.strip() or self._otherwise  # as nearly all are, and the same as below
         text = clean(value)
@@ -120,7 +122,7 @@ class FirstText(Text):
     def read(self, value: object, around: Mapping[str, Any]) -> str | None:
         """The first readable one counts, even if it is too long."""
         for within, _dot, name in self._others:
-            if clean(value):
+            if value is not None and clean(value):
                 break
             place = around.get(within) if within else around
             value = place.get(name) if isinstance(place, dict) else None

@@ -38,7 +38,7 @@ def secrets_in(raw: object) -> frozenset[str]:
     """
     found = _search(raw)
     # As served, too: output is cleaned of controls, and a guard that looks for the original would not find it.
-    return frozenset(found | {text for secret in found if (text := clean(secret)) and len(text) >= SHORTEST_SECRET})
+    return frozenset(found.union([text for secret in found if (text := clean(secret)) and len(text) >= SHORTEST_SECRET]))
 
 
 def _search(raw: object) -> set[str]:
