@@ -88,9 +88,9 @@ def link(identities: Iterable[Identity]) -> list[LinkedAccount]:
     """
     groups: defaultdict[str, list[Identity]] = defaultdict(list)
     for identity in identities:
-        if identity.account_id:
-            groups[identity.account_id].append(identity)
-    accounts = (_account(id_, sorted(group, key=_precedence)) for id_, group in groups.items())
+        if id_ := identity.account_id:
+            groups[id_].append(identity)
+    accounts = [_account(id_, sorted(group, key=_precedence)) for id_, group in groups.items()]
     return sorted(accounts, key=lambda account: (account.provider, account.id))
 
 
@@ -114,14 +114,19 @@ def _precedence(identity: Identity) -> tuple[int, str]:
 
 
 def _first(identities: Iterable[Identity], read: Callable[[Profile], str | None]) -> str | None:
-    return next((value for identity in identities if (value := read(identity.profile))), None)
+    for identity in identities:
+        if value := read(identity.profile):
+            return value
+    return None
 
 
 def display_name(profile: Profile) -> str | None:
     """The first name that is not blank, in the order people recognise themselves by (genauth-api.md 2.4 and 8)."""
     local_part = profile.email.partition("@")[0] if masked(profile.email) and profile.email else None
-    names = (profile.nickname, profile.name, profile.username, local_part)
-    return next((name.strip() for name in names if name and name.strip()), None)
+    for name in (profile.nickname, profile.name, profile.username, local_part):
+        if name and (shown := name.strip()):
+            return shown
+    return None
 
 
 def masked(email: str | None) -> str | None:

@@ -7,6 +7,7 @@ waits a moment for it, later ones get what is known.
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Literal, Protocol
 
@@ -54,21 +55,25 @@ class Catalogue:
         GenAuth's ``name`` is in whatever language the console was used in, ``name_en`` is optional: an English reader is shown
         a brand rather than characters.
         """
-        known = PROVIDER_NAMES.get(account.provider)
-        source = self._sources.get(account.id or "", _NO_SOURCE)
-        if language == "zh":
-            names = [source.name, source.name_en, known and known.zh]
-        else:
-            names = [source.name_en, source.name if (source.name or "").isascii() else None, known and known.en, source.name]
-        return Provider(
-            type=account.provider,
-            name=next((name for name in names if name), account.provider),
-            category=source.category or (known.category if known else None),
-            logo_url=safe_avatar(source.logo_url),
-        )
+        return _shown(self._sources.get(account.id or "", _NO_SOURCE), account.provider, language)
 
 
 _NO_SOURCE = ExtIdp(None, "", None, None, None, None)
+
+
+@lru_cache(maxsize=256)
+def _shown(source: ExtIdp, type_: str, language: Language) -> Provider:
+    known = PROVIDER_NAMES.get(type_)
+    if language == "zh":
+        names = [source.name, source.name_en, known and known.zh]
+    else:
+        names = [source.name_en, source.name if (source.name or "").isascii() else None, known and known.en, source.name]
+    return Provider(
+        type=type_,
+        name=next((name for name in names if name), type_),
+        category=source.category or (known.category if known else None),
+        logo_url=safe_avatar(source.logo_url),
+    )
 
 
 class GenAuth(Protocol):

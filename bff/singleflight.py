@@ -7,9 +7,8 @@ process; `leases` is the half between processes.
 import copy
 import threading
 from collections.abc import Callable, Hashable, Iterator
-from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from bff.bulkhead import Bulkhead
 from bff.deadline import Deadline
@@ -50,13 +49,24 @@ class WaitingRoom:
             yield
 
 
+class _Flight(Generic[T]):
+    """One call, and what it brought. ``landed`` is made by the first who waits for it: most calls are nobody else's."""
+
+    __slots__ = ("error", "landed", "result")
+
+    def __init__(self) -> None:
+        self.landed: threading.Event | None = None
+        self.error: BaseException | None = None
+        self.result: T | None = None
+
+
 class SingleFlight(Generic[T]):
     """At most one call for a key at a time in this process. Without a ``room``, waiting is not bounded but by the deadline."""
 
     def __init__(self, room: WaitingRoom | None = None) -> None:
         self._room = room
         self._lock = threading.Lock()
-        self._flights: dict[Hashable, Future[T]] = {}
+        self._flights: dict[Hashable, _Flight[T]] = {}
 
     def do(self, key: Hashable, call: Callable[[], T], deadline: Deadline) -> tuple[T, bool]:
         """What ``call`` returns or raises, and whether somebody else's call was shared.
@@ -66,53 +76,53 @@ class SingleFlight(Generic[T]):
         """
         with self._lock:
             flight = self._flights.get(key)
-            if leading := flight is None:
-                flight = self._flights[key] = Future()
-        if not leading:
-            self._await(flight, deadline)
+            if flight is None:
+                ours = self._flights[key] = _Flight()
+            else:
+                landed = flight.landed = flight.landed or threading.Event()
+        if flight is not None:
+            self._await(landed, deadline)
             return _outcome(flight), True
         try:
-            result = call()
+            ours.result = call()
         except BaseException as exc:
-            self._land(key)
-            flight.set_exception(exc)
+            ours.error = exc
             raise
-        # Landed first: who comes from here on would be given an answer to an older question.
-        self._land(key)
-        flight.set_result(result)
-        return result, False
+        finally:
+            # Before anybody hears of it: who comes from here on would be given an answer to an older question.
+            self._land(key, ours)
+        return ours.result, False
 
-    def _land(self, key: Hashable) -> None:
+    def _land(self, key: Hashable, flight: _Flight[T]) -> None:
         with self._lock:
             del self._flights[key]
+        if flight.landed:
+            flight.landed.set()
+        else:
+            flight.error = None  # which knows us: the two would wait for the garbage collector
 
-    def _await(self, flight: "Future[T]", deadline: Deadline) -> None:
+    def _await(self, landed: threading.Event, deadline: Deadline) -> None:
         if self._room is None:
-            arrived = _arrives(flight, deadline.remaining())
+            arrived = _arrives(landed, deadline.remaining())
         else:
             with self._room.watched():
-                arrived = _arrives(flight, min(self._room.free_seconds, deadline.remaining()))
+                arrived = _arrives(landed, min(self._room.free_seconds, deadline.remaining()))
                 if not arrived and not deadline.passed:
                     with self._room.seat():
-                        arrived = _arrives(flight, deadline.remaining())
+                        arrived = _arrives(landed, deadline.remaining())
         if not arrived:
             raise TimeoutError
 
 
-def _arrives(flight: "Future[T]", seconds: float) -> bool:
-    try:
-        with waiting():
-            flight.exception(timeout=seconds)
-    except TimeoutError:
-        return flight.done()
-    return True
+def _arrives(landed: threading.Event, seconds: float) -> bool:
+    with waiting():
+        return landed.wait(seconds)
 
 
-def _outcome(flight: "Future[T]") -> T:
-    error = flight.exception()
-    if error is None:
-        return flight.result()
-    if isinstance(error, Exception):
+def _outcome(flight: _Flight[T]) -> T:
+    if flight.error is None:
+        return cast("T", flight.result)
+    if isinstance(flight.error, Exception):
         # One exception object raised in many threads would grow one shared traceback.
-        raise copy.copy(error).with_traceback(None) from None
+        raise copy.copy(flight.error).with_traceback(None) from None
     raise TimeoutError  # the thread that went was told to end; that is no message to the others

@@ -5,15 +5,16 @@ What we serve is an allow-list already; this is for the token that sits where no
 """
 
 import re
-from collections.abc import Iterable
 from functools import lru_cache
 from itertools import repeat
+from typing import Any
 
 from schemas.genauth import clean, json_value
 
 SHORTEST_SECRET = 8  # shorter ones would match by chance, and are none
 _DEEPEST_TEXT = 3  # JSON in a string in a string: a profile string that holds the provider's raw answer
 _LONGEST_USUAL = 40
+_COMPOUND = (dict, list)  # a union would be made anew each time
 _OPENING = frozenset("{[ \t\r\n")  # or what may come before
 _PUNCTUATION = re.compile("[^a-z0-9]")
 
@@ -45,38 +46,26 @@ def _search(raw: object) -> set[str]:
     found: set[str] = set()
     # Where we are (elsewhere, in a token, in oauth), and how many strings had to be opened to get there. A stack, not recursion:
     # depth is the sender's choice.
-    stack: list[tuple[object, str, int]] = [([raw], "elsewhere", 0)]
+    stack: list[tuple[Any, str, int]] = [([raw], "elsewhere", 0)]
     while stack:
         around, where, texts = stack.pop()
-        for key, value in _members(around):
-            if isinstance(value, str):
-                if len(value) < SHORTEST_SECRET:
-                    continue  # no secret, and no room for one either
-                place = _place(key, where)
-                if place != "elsewhere":
-                    found.add(value)
-                if texts < _DEEPEST_TEXT and value[0] in _OPENING:
-                    stack.append((json_value(value), place, texts + 1))
-            elif isinstance(value, (dict, list)):  # a union would be made anew each time
-                stack.append((value, _place(key, where), texts))
+        for key, value in around.items() if isinstance(around, dict) else zip(repeat(""), around, strict=False):
+            is_text = isinstance(value, str)
+            if len(value) < SHORTEST_SECRET if is_text else not isinstance(value, _COMPOUND):
+                continue  # no secret, and no room for one either
+            # The same few keys come in every answer; a long one may be anything.
+            place = _under(key, where) if len(key) <= _LONGEST_USUAL else _looked_up(key, where)
+            if not is_text:
+                stack.append((value, place, texts))
+                continue
+            if place != "elsewhere":
+                found.add(value)
+            if texts < _DEEPEST_TEXT and value[0] in _OPENING and isinstance(opened := json_value(value), _COMPOUND):
+                stack.append((opened, place, texts + 1))
     return found
 
 
-def _members(value: object) -> Iterable[tuple[str | None, object]]:
-    if isinstance(value, dict):
-        return value.items()
-    return zip(repeat(None), value, strict=False) if isinstance(value, list) else ()
-
-
-def _place(key: str | None, where: str) -> str:
-    if key is None:
-        return where
-    # The same few keys come in every answer; a long one may be anything.
-    return _under(key, where) if len(key) <= _LONGEST_USUAL else _under.__wrapped__(key, where)
-
-
-@lru_cache(maxsize=2048)
-def _under(key: str, where: str) -> str:
+def _looked_up(key: str, where: str) -> str:
     name = key.lower()
     if not (name.isascii() and name.isalnum()):  # most are, and need no cleaning
         name = _PUNCTUATION.sub("", name)
@@ -87,3 +76,6 @@ def _under(key: str, where: str) -> str:
     if where == "oauth" and (name in _PROFILE or name.endswith(("url", "uri"))):
         return "elsewhere"
     return where
+
+
+_under = lru_cache(maxsize=2048)(_looked_up)

@@ -90,8 +90,8 @@ def read_identities(answer: Answer) -> Identities:
     """The identity records of a success (genauth-api.md 2); every other answer raises the BffError that it is."""
     envelope = opened(answer)
     raw = _rows(answer, envelope.data)
-    rows = tuple(_identity(_IDENTITY.read(row)) for row in raw)
-    if any(row.account_id is None for row in rows):
+    rows = tuple([_identity(_IDENTITY.read(row)) for row in raw])
+    if None in [row.account_id for row in rows]:
         raise UnreadableData(note=note(answer, "a row without an id"))
     return Identities(rows, secrets_in(raw), envelope.request_id)
 
