@@ -5,7 +5,7 @@ GenAuth reports identity *records*, people see *accounts*; `link` is the door be
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 import msgspec
@@ -95,17 +95,16 @@ def link(identities: Iterable[Identity]) -> list[LinkedAccount]:
 
 
 def _account(id_: str, identities: list[Identity]) -> LinkedAccount:
+    profiles = [identity.profile for identity in identities]
+    records = [LinkedIdentity(each.identity_id, each.type, each.user_id_in_idp, each.connection_ids) for each in identities]
     return LinkedAccount(
         id=id_,
         provider=identities[0].provider,
-        display_name=_first(identities, display_name),
-        email=_first(identities, lambda profile: masked(profile.email)),
-        avatar_url=_first(identities, lambda profile: safe_avatar(profile.photo)),
+        display_name=_first(map(display_name, profiles)),
+        email=_first(map(masked, [profile.email for profile in profiles])),
+        avatar_url=_first(map(safe_avatar, [profile.photo for profile in profiles])),
         identity_types=tuple(sorted({identity.type for identity in identities if identity.type})),
-        identities=tuple(
-            LinkedIdentity(identity.identity_id, identity.type, identity.user_id_in_idp, identity.connection_ids)
-            for identity in sorted(identities, key=lambda identity: (identity.type or "", identity.identity_id or ""))
-        ),
+        identities=tuple(sorted(records, key=lambda record: (record.type or "", record.id or ""))),
     )
 
 
@@ -113,11 +112,8 @@ def _precedence(identity: Identity) -> tuple[int, str]:
     return _SPOKESMEN.get(identity.type or "", len(_SPOKESMEN)), identity.identity_id or ""
 
 
-def _first(identities: Iterable[Identity], read: Callable[[Profile], str | None]) -> str | None:
-    for identity in identities:
-        if value := read(identity.profile):
-            return value
-    return None
+def _first(values: Iterable[str | None]) -> str | None:
+    return next(filter(None, values), None)
 
 
 def display_name(profile: Profile) -> str | None:

@@ -9,11 +9,10 @@ So those who are about to ask it do so together, and one of them goes for all.
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
-from bff.permits import Errand, Permits
+from bff.permits import Permits
 
 W = TypeVar("W")
 R = TypeVar("R")
@@ -64,20 +63,22 @@ class Gate:
             permit.put()
 
 
-@contextmanager
-def waiting() -> Iterator[None]:
+class waiting:  # noqa: N801 - a context manager, as in contextlib; a generator would cost as much as what it does
     """Let another thread compute while this one waits for somebody else's server."""
-    permit: Permits | None = getattr(_held, "permit", None)
-    if permit is None:
-        yield
-        return
-    _held.permit = None
-    permit.put()
-    try:
-        yield
-    finally:
-        _held.next.get()
-        _held.permit = _held.next
+
+    __slots__ = ("_gave",)
+
+    def __enter__(self) -> None:
+        permit: Permits | None = getattr(_held, "permit", None)
+        self._gave = permit is not None
+        if permit is not None:
+            _held.permit = None
+            permit.put()
+
+    def __exit__(self, *_: object) -> None:
+        if self._gave:
+            _held.next.get()
+            _held.permit = _held.next
 
 
 def together(what: W, do: Callable[[Sequence[W]], Sequence[R]]) -> R:
@@ -88,12 +89,13 @@ def together(what: W, do: Callable[[Sequence[W]], Sequence[R]]) -> R:
     permits: Permits | None = getattr(_held, "permit", None)
     if permits is None:
         return do([what])[0]
-    errand = Errand(what, do)
-    if permits.put_off(errand):
+    if errand := permits.put_off(what, do):
         if errand.outcome is None:
             raise ConnectionError("who went for all did not come back")
         return errand.outcome
-    company = permits.company_of(errand)
+    company = permits.company_for(do)
+    if not company:
+        return do([what])[0]
     try:
         ours, *theirs = do([what, *(other.what for other in company)])
         for other, outcome in zip(company, theirs, strict=True):

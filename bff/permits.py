@@ -18,7 +18,7 @@ _BRIEF_TURNS = 4  # of five go to those who are brief, as long as there are any
 
 
 class Errand(Generic[W, R]):
-    """What a thread wants done, by itself or by another thread that does it for several."""
+    """What a thread wants done, put off until its ``turn`` comes or another thread has ``done`` it along with others."""
 
     __slots__ = ("do", "done", "outcome", "turn", "what")
 
@@ -59,26 +59,27 @@ class Permits:
         with self._lock:
             self._hand_on()
 
-    def put_off(self, errand: Errand[Any, Any]) -> bool:
-        """Hand the permit on and wait, if there is somebody who could bring company: whether it was done.
+    def put_off(self, what: W, do: Callable[[Sequence[W]], Sequence[R]]) -> Errand[W, R] | None:
+        """Hand the permit on and wait, if there is somebody who could bring company: the errand, if it was done meanwhile.
 
-        Returns with a permit. If the errand is not ``done``, it is to be run now.
+        Returns with a permit. Without an errand it is to be run now.
         """
         with self._lock:
             if self._passed >= self._company or not (self._brief or self._others):
-                return False
+                return None
+            errand = Errand(what, do)
             self._put_off.append(errand)
             self._hand_on()
         errand.turn.acquire()
-        return errand.done
+        return errand if errand.done else None
 
-    def company_of(self, errand: Errand[Any, Any]) -> Sequence[Errand[Any, Any]]:
-        """Those that were put off and are run as this one is. They wait until `go_on`."""
+    def company_for(self, do: Callable[..., object]) -> Sequence[Errand[Any, Any]]:
+        """Those that were put off and are run as ``do`` does. They wait until `go_on`."""
         if not self._put_off:
             return ()
         with self._lock:
-            company = [other for other in self._put_off if other.do == errand.do]
-            self._put_off = deque(other for other in self._put_off if other.do != errand.do)
+            company = [other for other in self._put_off if other.do == do]
+            self._put_off = deque(other for other in self._put_off if other.do != do)
             self._passed = 0
             return company
 

@@ -8,7 +8,6 @@ import json
 import re
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from functools import cached_property
 from typing import Any, TypeVar, cast
 
@@ -51,8 +50,10 @@ def parsed(text: str | bytes) -> object:
     What msgspec refuses may still be read by the standard library's reader: half an emoji, as JavaScript servers send, a NaN, a
     byte order mark, and broken UTF-8, which is replaced, since one name must not cost a whole answer.
     """
-    with suppress(msgspec.MsgspecError, UnicodeError):
+    try:
         return _PROMPT.decode(text)
+    except (msgspec.MsgspecError, UnicodeError):
+        pass
     value: object = _LENIENT.decode(text if isinstance(text, str) else text.decode("utf-8-sig", errors="replace"))
     return value
 
@@ -154,7 +155,7 @@ class Moment(Lenient[int | None]):
 
 def number(value: object) -> int | None:
     """An int, a whole float or a numeric string of up to 15 digits as an int; else None."""
-    if isinstance(value, bool):
+    if value is None or isinstance(value, bool):
         return None
     if isinstance(value, float) and value.is_integer():
         value = int(value) if abs(value) < 1e15 else None

@@ -35,6 +35,7 @@ PLAIN = {
     "Accept-Encoding": "identity",  # a compressed bomb has nothing to unpack it
     "User-Agent": "linked-accounts-bff",
 }
+_SENDABLE = re.compile(r"[\x21-\x7e]+")
 _IDENTITY, _EXT_IDP = IdentitySchema(), ExtIdpSchema()
 
 
@@ -74,7 +75,7 @@ def ext_idps_request(app_id: str, token: str) -> Request:
 
 def _as_person(app_id: str, token: str) -> dict[str, str]:
     # RFC 6750 2.1 allows fewer characters still; what a header cannot carry was issued by nobody.
-    if not re.fullmatch(r"[\x21-\x7e]+", token):
+    if not _SENDABLE.fullmatch(token):
         raise TokenInvalid(note="a token that no header can carry")
     return {
         **PLAIN,
