@@ -37,6 +37,8 @@ log = structlog.get_logger()
 _LARGEST_BODY = 64 * 1024
 # How many threads of a worker compute at a time; docs/adr/0011 says what others cost.
 PERMITS = 4
+# How many with a token that is new here do so beside them; docs/adr/0008.
+NEWCOMERS = 2
 # Who is answered from memory gets the interpreter from who computes after this many seconds instead of five times as many.
 _SWITCH_SECONDS = 0.001
 
@@ -52,12 +54,12 @@ class Application(Flask):
 def _fronted(application: "WSGIApplication", services: Services) -> "WSGIApplication":
     """Flask, and what stands before it; a request passes the last one first."""
 
-    def brief(environ: Environ) -> bool:
+    def is_new(environ: Environ) -> bool:
         # Who was here before is most likely answered from Redis; a new token has to be verified and GenAuth to be asked.
         token = bearer(environ)
-        return BRIEF in environ or (token != "" and services.sessions.recognises(token))
+        return BRIEF not in environ and not (token and services.sessions.recognises(token))
 
-    application = Gate(Express(application, services), PERMITS, brief=brief)
+    application = Gate(Express(application, services), PERMITS, newcomers=NEWCOMERS, is_new=is_new)
     if services.micro_cache:
         application = Repeats(application, services, services.micro_cache)
     if hops := services.settings.trusted_proxies:

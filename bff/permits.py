@@ -1,6 +1,6 @@
 """Who computes next: permits that are handed on in turn, and errands that wait for company.
 
-    who goes on ─▶ who came: of two lines mostly the brief one ─▶ who put an errand off
+    who goes on ─▶ who came ─▶ who put an errand off
 
 With a semaphore that serves whoever is quickest, a thread that has just answered takes the next request before those that sleep
 can wake, and some of them wait for fifty others (docs/adr/0008). What several threads want done is best done at once (0011).
@@ -13,8 +13,6 @@ from typing import Any, Generic, TypeVar
 
 W = TypeVar("W")
 R = TypeVar("R")
-
-_BRIEF_TURNS = 4  # of five go to those who are brief, as long as there are any
 
 
 class Errand(Generic[W, R]):
@@ -38,20 +36,18 @@ class Permits:
         self._company = company
         self._lock = threading.Lock()
         self._going_on: deque[threading.Lock] = deque()
-        self._brief: deque[threading.Lock] = deque()
-        self._others: deque[threading.Lock] = deque()
-        self._turns = 0
+        self._came: deque[threading.Lock] = deque()
         self._put_off: deque[Errand[Any, Any]] = deque()
         self._passed = 0  # who came after the first of these, and went before it
 
-    def get(self, *, brief: bool = False) -> None:
+    def get(self) -> None:
         """A permit, in turn."""
         with self._lock:
             if self._free:
                 self._free -= 1
                 return
             turn = _closed()
-            (self._brief if brief else self._others).append(turn)
+            self._came.append(turn)
         turn.acquire()
 
     def put(self) -> None:
@@ -65,7 +61,7 @@ class Permits:
         Returns with a permit. Without an errand it is to be run now.
         """
         with self._lock:
-            if self._passed >= self._company or not (self._brief or self._others):
+            if self._passed >= self._company or not self._came:
                 return None
             errand = Errand(what, do)
             self._put_off.append(errand)
@@ -95,24 +91,16 @@ class Permits:
                     self._going_on.append(errand.turn)
 
     def _hand_on(self) -> None:
-        came = self._brief or self._others
         if self._going_on:
             self._going_on.popleft().release()
-        elif self._put_off and (self._passed >= self._company or not came):
+        elif self._put_off and (self._passed >= self._company or not self._came):
             self._passed = 0
             self._put_off.popleft().turn.release()
-        elif came:
+        elif self._came:
             self._passed += bool(self._put_off)
-            self._next_line().popleft().release()
+            self._came.popleft().release()
         else:
             self._free += 1
-
-    def _next_line(self) -> deque[threading.Lock]:
-        self._turns += 1
-        first, then = self._brief, self._others
-        if self._turns % (_BRIEF_TURNS + 1) == 0:
-            first, then = then, first
-        return first or then
 
 
 def _closed() -> threading.Lock:

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from bff.gate import BRIEF, Gate, waiting
+from bff.gate import Gate, waiting
 
 
 class Crowd:
@@ -115,23 +115,34 @@ def queue_up(gate, environs):
     return threads
 
 
-def test_who_is_brief_goes_before_a_crowd_but_not_for_ever():
-    went = []
-    busy = threading.Event()
+@pytest.mark.parametrize("new", [True, False])
+def test_neither_waits_behind_a_crowd_of_the_other_kind(new):
+    went, open_ = [], threading.Event()
 
     def application(environ, _start_response):
-        busy.wait(5)
-        went.append("brief" if BRIEF in environ else "other")
+        if environ["new"] is new:
+            open_.wait(5)
+        went.append(environ["new"])
         return []
 
-    threads = queue_up(Gate(application, 1), [{} for _ in range(6)] + [{BRIEF: True} for _ in range(8)])
-    busy.set()
+    gate = Gate(application, 2, newcomers=2, is_new=lambda environ: environ["new"])
+    threads = queue_up(gate, [{"new": new} for _ in range(6)] + [{"new": not new} for _ in range(3)])
+    time.sleep(0.1)
+    before = list(went)
+    open_.set()
     for thread in threads:
         thread.join()
 
-    assert went[0] == "other", "it was inside already"
-    assert went[1:11].count("brief") == 8
-    assert went.index("other", 1) <= 5, "the others' turn comes, too"
+    assert before == [not new] * 3
+    assert went[3:] == [new] * 6
+
+
+def test_no_more_newcomers_compute_than_there_are_permits_for_them():
+    crowd = Crowd(politely=False)
+
+    ask(Gate(crowd, 9, newcomers=2, is_new=lambda _environ: True), 12)
+
+    assert crowd.most == 2
 
 
 def test_who_has_just_been_served_does_not_push_in():

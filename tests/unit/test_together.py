@@ -119,19 +119,19 @@ def test_when_who_goes_for_all_fails_the_others_hear_of_it_and_the_gate_still_op
     crowd.are_gone()
 
 
-def test_those_who_came_back_from_genauth_do_not_wait_for_company():
+def test_those_who_came_back_from_genauth_wait_for_fewer():
     do = Doer(0.01)
 
     def inside(environ):
         with waiting():
-            time.sleep(0.05)
+            time.sleep(0.3)
         return together(environ["name"], do)
 
     crowd = Crowd(inside, permits=4)
-    crowd.come(range(8))
+    crowd.come(range(20))
 
-    assert crowd.let_go() == {number: number * 2 for number in range(8)}
-    assert {len(numbers) for numbers in do.rounds} == {1}
+    assert crowd.let_go() == {number: number * 2 for number in range(20)}
+    assert 1 < max(map(len, do.rounds)) <= 9, "eight others came first"
 
 
 @pytest.mark.parametrize("permits", [1, 2, 4])
@@ -178,4 +178,4 @@ def test_whatever_they_do_everybody_gets_their_own_and_every_permit_comes_back(p
     assert all(environ["said"] <= {environ["name"] * 2} for environ in environs)
     assert sum(map(len, do.rounds)) > len(do.rounds), "nobody had company"
     assert most <= permits + 1, "and one that has waited"
-    assert (gate._permits._free, gate._returning._free) == (permits, 1)
+    assert (gate._known._free, gate._returning._free) == (permits, 1)
