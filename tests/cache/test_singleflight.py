@@ -1,8 +1,10 @@
 """One goes, the others wait; not for ever, not all of them, and nobody fails twice."""
 
+import gc
 import threading
 import time
-from contextlib import contextmanager
+import weakref
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -166,3 +168,22 @@ def test_whoever_waits_is_seen_waiting():
         thread.join()
 
     assert not waiting
+
+
+def test_a_failure_that_nobody_waited_for_does_not_wait_for_the_garbage_collector():
+    class Failed(Exception):
+        pass
+
+    failures = [Failed()]
+    gone = weakref.ref(failures[0])
+
+    def call():
+        raise failures.pop()
+
+    gc.disable()
+    try:
+        with suppress(Failed):
+            SingleFlight().do("a", call, Deadline.after(1))
+        assert gone() is None
+    finally:
+        gc.enable()
