@@ -1,6 +1,7 @@
 """A dict for many threads that cannot grow beyond its size."""
 
 import threading
+from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Generic, TypeVar
 
@@ -16,7 +17,8 @@ class Memo(Generic[K, V]):
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._values: dict[K, V] = {}
+        # A plain dict, whose order would do, looks past all that ever left it since it last grew to find who leaves next.
+        self._values: OrderedDict[K, V] = OrderedDict()
         self._lock = threading.Lock()
 
     def get(self, key: K) -> V | None:
@@ -24,24 +26,26 @@ class Memo(Generic[K, V]):
         if key not in self._values:
             return None
         with self._lock:
-            # A dict keeps the order of insertion: taken out and put back is moved to the end.
-            value = self._values.pop(key, None)
+            value = self._values.get(key)
             if value is not None:
-                self._values[key] = value
+                self._values.move_to_end(key)
             return value
 
-    def put(self, key: K, value: V) -> None:
-        """Remember the value, at the price of the one not read for longest."""
+    def put(self, key: K, value: V) -> tuple[K, V] | None:
+        """Remember the value, at the price of the one not read for longest, which is handed out with its key."""
         with self._lock:
-            self._values.pop(key, None)
             self._values[key] = value
-            if len(self._values) > self._size:
-                del self._values[next(iter(self._values))]
+            self._values.move_to_end(key)
+            return self._values.popitem(last=False) if len(self._values) > self._size else None
 
     def drop(self, key: K) -> None:
         """Forget the value, if there is one."""
         with self._lock:
             self._values.pop(key, None)
+
+    def __contains__(self, key: K) -> bool:
+        """Whether there is such a value. It is not read thereby."""
+        return key in self._values
 
     def __len__(self) -> int:
         """How many values are remembered."""

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
+from bff.memo import Memo
 from bff.sessions import Session
 
 Headers = tuple[tuple[str, str], ...]
@@ -29,9 +30,10 @@ class Keepsake(Struct, frozen=True):
 
 
 class Kept(Struct, frozen=True):
-    """A finished answer. Its headers lack those that tell the time."""
+    """A finished answer. Its headers lack those that tell the time. ``person`` is the user as announcements name them."""
 
     user_id: str
+    person: str
     at: float
     fresh_until: float
     until: float
@@ -49,12 +51,12 @@ class MicroCache:
         self._person = person
         self._clock = clock
         self._lock = threading.Lock()
-        self._kept: dict[bytes, Kept] = {}
+        self._kept: Memo[bytes, Kept] = Memo(_BOUND)
         self._of: defaultdict[str, set[bytes]] = defaultdict(set)
         self.changes = 0
 
     def find(self, key: bytes) -> Kept | None:
-        """The answer under ``key``, while it holds. Takes no lock."""
+        """The answer under ``key``, while it holds."""
         kept = self._kept.get(key)
         return kept if kept is not None and self._clock() < kept.until else None
 
@@ -69,33 +71,30 @@ class MicroCache:
         if until <= now:
             return
         user_id = keepsake.session.user_id
-        kept = Kept(user_id, keepsake.at, keepsake.fresh_until, until, status, headers, body)
-        person = self._person(user_id)
+        kept = Kept(user_id, self._person(user_id), keepsake.at, keepsake.fresh_until, until, status, headers, body)
         with self._lock:
             if changes != self.changes:
                 return
-            if len(self._kept) >= _BOUND:
-                self._sweep(now)
-            self._kept[key] = kept
-            self._of[person].add(key)
+            self._of[kept.person].add(key)
+            if left := self._kept.put(key, kept):
+                self._left(*left)
 
     def forget(self, person: str) -> None:
         """Let go of everything about somebody, and of what is being answered right now."""
         with self._lock:
             self.changes += 1
             for key in self._of.pop(person, ()):
-                self._kept.pop(key, None)
+                self._kept.drop(key)
 
     def forget_all(self) -> None:
         """Let go of everything: changes may have been missed."""
         with self._lock:
             self.changes += 1
-            self._kept = {}
+            self._kept = Memo(_BOUND)
             self._of.clear()
 
-    def _sweep(self, now: float) -> None:
-        held = {key: kept for key, kept in self._kept.items() if now < kept.until}
-        if len(held) >= _BOUND:
-            held = {}
-        self._kept = held
-        self._of = defaultdict(set, {person: keys & held.keys() for person, keys in self._of.items() if keys & held.keys()})
+    def _left(self, key: bytes, kept: Kept) -> None:
+        keys = self._of[kept.person]
+        keys.discard(key)
+        if not keys:
+            del self._of[kept.person]

@@ -19,7 +19,7 @@ from bff.singleflight import SingleFlight
 
 LONGEST_TOKEN = 8192
 LONGEST_USER_ID = 256
-# About 3.5 MB when full of GenAuth's 24-character user ids; what falls out is verified again.
+# About 4 MB when full of GenAuth's 24-character user ids; what falls out is verified again.
 REMEMBERED_TOKENS = 10_000
 
 _B64TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*", re.ASCII)  # RFC 6750 2.1

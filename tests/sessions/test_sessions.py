@@ -7,7 +7,6 @@ from msgspec import structs
 
 from bff.deadline import Deadline
 from bff.errors import InvalidRequest, SessionExpired, TokenInvalid
-from bff.memo import Memo
 from bff.sessions import Acceptance, Sessions
 from tests.sessions.world import Signer
 
@@ -200,22 +199,3 @@ def test_a_remembered_token_ends_with_its_key(house, genauth, signer):
     house.of(successor.token())
     with pytest.raises(TokenInvalid):
         house.of(of_the_old_key)
-
-
-def test_a_memo_forgets_the_value_not_read_for_longest():
-    memo = Memo(2)
-    memo.put("a", 1)
-    memo.put("b", 2)
-    memo.get("a")
-    memo.put("c", 3)
-
-    assert [memo.get(key) for key in "abc"] == [1, None, 3]
-
-
-def test_a_value_put_twice_takes_one_place():
-    memo = Memo(2)
-    for value in (1, 2, 3):
-        memo.put("a", value)
-    memo.put("b", 4)
-
-    assert [memo.get(key) for key in "ab"] == [3, 4]
