@@ -10,6 +10,7 @@ So those who are about to ask it do so together, and one of them goes for all.
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from math import inf
 from typing import Any, TypeVar
 
 from bff.permits import Permits
@@ -19,10 +20,9 @@ R = TypeVar("R")
 
 # When the request came, in monotonic seconds: waiting for a permit is part of its time.
 ARRIVED = "linked_accounts.arrived"
-# That it was answered from memory a moment ago, and most likely will be.
-BRIEF = "linked_accounts.brief"
 _COMPANY = 16  # who asks Redis lets so many go first; one takes 30 µs, or 200 if its token is a new one
 _COMPANY_BACK = 8  # as many of those who came back from GenAuth; one takes 300 µs
+_BESIDE_SECONDS = 0.01  # while one who is known came within them, more are likely to come
 
 _held = threading.local()
 
@@ -41,18 +41,30 @@ class Gate:
         *,
         newcomers: int = 1,
         is_new: Callable[[dict[str, Any]], bool] = lambda _environ: False,
+        pace: Callable[[], None] = lambda: None,
     ) -> None:
-        """``is_new`` tells a newcomer's request from one that most likely has little to do."""
+        """``is_new`` tells a newcomer's request from one that most likely has little to do.
+
+        ``pace`` is what newcomers go through, to come evenly, while others come that they could disturb.
+        """
         self._application = application
         self._is_new = is_new
+        self._pace = pace
+        self._known_came = -inf
         self._known = Permits(permits, company=_COMPANY)
         self._new = Permits(newcomers, company=_COMPANY)
         self._returning = Permits(1, company=_COMPANY_BACK)
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """The application's whole answer as a list, which granian sends as it is, as a WSGI application."""
-        environ.setdefault(ARRIVED, time.monotonic())
-        permits = self._new if self._is_new(environ) else self._known
+        arrived: float = environ.setdefault(ARRIVED, time.monotonic())
+        if self._is_new(environ):
+            permits = self._new
+            if arrived - self._known_came < _BESIDE_SECONDS:
+                self._pace()
+        else:
+            permits = self._known
+            self._known_came = arrived
         permits.get()
         _held.permit, _held.next = permits, self._returning
         try:

@@ -60,10 +60,6 @@ class MicroCache:
         kept = self._kept.get(key)
         return kept if kept is not None and self._clock() < kept.until else None
 
-    def knew(self, key: bytes) -> bool:
-        """Whether there was an answer under ``key`` lately, which may have ceased to hold."""
-        return key in self._kept
-
     def keep(self, key: bytes, keepsake: Keepsake, status: str, headers: Headers, body: bytes, changes: int) -> None:
         """Remember an answer that was begun when `changes` stood at this: if something changed since, it may be from before."""
         now = self._clock()

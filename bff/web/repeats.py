@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable
 from hashlib import sha256
 from typing import Any
 
-from bff.gate import BRIEF
 from bff.microcache import KEEP, Keepsake, Kept, MicroCache
 from bff.services import Services
 from bff.web.observing import record
@@ -56,8 +55,6 @@ class Repeats:
         kept = self._micro_cache.find(key)
         headers = self._again(kept, environ, started) if kept else None
         if kept is None or headers is None:
-            if self._micro_cache.knew(key):
-                environ[BRIEF] = True
             return self._first(key, environ, start_response)
         start_response(kept.status, headers)
         return [kept.body]

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from werkzeug.sansio.http import parse_cookie
+
 from bff.settings import Settings
 
 Environ = dict[str, Any]
@@ -26,6 +28,12 @@ def bearer(environ: Environ) -> str:
     """What follows ``Bearer``, empty if the credentials are others or none. It may be no token at all."""
     scheme, _, token = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
     return token if scheme == "Bearer" else ""
+
+
+def credential(environ: Environ, settings: Settings) -> str:
+    """The session token that came, in the header or else as the cookie, empty if none did. Who may rely on it `auth` says."""
+    name = settings.session_cookie_name
+    return bearer(environ) or (parse_cookie(environ.get("HTTP_COOKIE")).get(name, "") if name else "")
 
 
 def is_bare(environ: Environ) -> bool:

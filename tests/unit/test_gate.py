@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from bff.gate import Gate, waiting
+from bff.gate import ARRIVED, Gate, waiting
 
 
 class Crowd:
@@ -143,6 +143,40 @@ def test_no_more_newcomers_compute_than_there_are_permits_for_them():
     ask(Gate(crowd, 9, newcomers=2, is_new=lambda _environ: True), 12)
 
     assert crowd.most == 2
+
+
+def test_newcomers_keep_a_pace_only_while_others_come():
+    paced = []
+    gate = Gate(lambda *_: [], 2, is_new=lambda environ: environ["new"], pace=lambda: paced.append(True))
+
+    def paced_after(*requests):
+        paced.clear()
+        for arrived, new in requests:
+            gate({"new": new, ARRIVED: arrived}, None)
+        return len(paced)
+
+    assert not paced_after((1.000, True), (1.001, True)), "there is nobody whom they could disturb"
+    assert not paced_after((2.000, False), (2.001, False)), "these are not new"
+    assert paced_after((3.000, False), (3.001, True), (3.002, True)) == 2
+    assert not paced_after((3.011, True)), "the last one who is known came too long ago"
+
+
+def test_who_keeps_a_pace_holds_no_permit():
+    went, go_on = [], threading.Event()
+
+    def application(environ, _start_response):
+        went.append(environ["new"])
+        return []
+
+    gate = Gate(application, 1, is_new=lambda environ: environ["new"], pace=go_on.wait)
+    gate({"new": False, ARRIVED: 1.0}, None)
+    newcomers = queue_up(gate, [{"new": True, ARRIVED: 1.0}, {"new": True, ARRIVED: 1.0}])
+    gate({"new": False, ARRIVED: 1.0}, None)
+    go_on.set()
+    for newcomer in newcomers:
+        newcomer.join()
+
+    assert went == [False, False, True, True]
 
 
 def test_who_has_just_been_served_does_not_push_in():

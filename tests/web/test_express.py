@@ -5,8 +5,6 @@ import time
 
 import pytest
 
-from bff.gate import BRIEF
-
 PATH = "/me/linked-accounts"
 IDENTITIES = "/api/v3/get-identities"
 # What tells the time, or the request.
@@ -174,26 +172,6 @@ def test_a_repeated_question_reaches_neither_flask_nor_redis(express_with, sign_
 
     assert all(answer.headers["Cache-Status"].startswith("linked-accounts; hit; ttl=") for answer in answers)
     assert stored.info("commandstats")["cmdstat_mget"]["calls"] == reads
-
-
-def test_a_question_that_was_answered_lately_is_brief(express_with, sign_in, monkeypatch):
-    app = express_with()
-    headers = sign_in("mei")
-    brief, gate = [], app.wsgi_app._application
-
-    def listen(environ, start_response):
-        if environ["PATH_INFO"] == PATH:
-            brief.append(BRIEF in environ)
-        return gate(environ, start_response)
-
-    monkeypatch.setattr(app.wsgi_app, "_application", listen)
-
-    ask(app, **headers)
-    ask(app, **headers)
-    time.sleep(2.1)
-    ask(app, **headers)
-
-    assert brief == [False, True]
 
 
 def test_redis_is_asked_twice_about_what_has_to_be_asked_for(app_with, sign_in, stored):

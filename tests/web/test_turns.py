@@ -3,12 +3,13 @@
 import threading
 import time
 
-from bff.gate import BRIEF, Gate
+from bff.gate import ARRIVED, Gate
 
 PATH = "/me/linked-accounts"
 
 
-def test_a_token_that_was_here_before_does_not_wait_behind_new_ones(app, sign_in):
+def test_a_token_that_was_here_before_does_not_wait_behind_new_ones(app_with, sign_in):
+    app = app_with(SESSION_COOKIE_NAME="session")
     known = sign_in("mei")["Authorization"]
     assert app.test_client().get(PATH, headers={"Authorization": known}).status_code == 200
     gate = app.wsgi_app
@@ -22,9 +23,11 @@ def test_a_token_that_was_here_before_does_not_wait_behind_new_ones(app, sign_in
         return []
 
     gate._application = application
+    token = known.removeprefix("Bearer ")
     newcomers = ["Bearer new", None, "Basic new", "Bearer", f"bearer {known}"]
     asked = [{"HTTP_AUTHORIZATION": authorization or "", "new": True} for authorization in newcomers]
-    asked += [{"HTTP_AUTHORIZATION": known, "new": False}, {"HTTP_COOKIE": "session=1", BRIEF: True, "new": False}]
+    asked += [{"HTTP_COOKIE": cookie, "new": True} for cookie in ("session=1", f"other={token}", 'session="\\377\xff', "\xff")]
+    asked += [{"HTTP_AUTHORIZATION": known, "new": False}, {"HTTP_COOKIE": f"a=b; session={token}", "new": False}]
     threads = []
     for name, environ in enumerate(asked):
         threads.append(threading.Thread(target=gate, args=(environ | {"name": name}, None)))
@@ -36,5 +39,26 @@ def test_a_token_that_was_here_before_does_not_wait_behind_new_ones(app, sign_in
     for thread in threads:
         thread.join()
 
-    assert before == [5, 6]
-    assert sorted(went) == list(range(7))
+    assert before == [9, 10]
+    assert sorted(went) == list(range(11))
+
+
+def test_newcomers_come_evenly_while_others_come_too(app, sign_in):
+    known = sign_in("mei")["Authorization"]
+    assert app.test_client().get(PATH, headers={"Authorization": known}).status_code == 200
+    came = []
+
+    def application(_environ, _start_response):
+        came.append(time.monotonic())
+        return []
+
+    app.wsgi_app._application = application
+    app.wsgi_app({"HTTP_AUTHORIZATION": known, ARRIVED: 1.0}, None)
+    newcomer = {"HTTP_AUTHORIZATION": "Bearer new", ARRIVED: 1.0}
+    threads = [threading.Thread(target=app.wsgi_app, args=(dict(newcomer), None)) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert came[-1] - came[1] >= 0.015
