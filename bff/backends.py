@@ -3,6 +3,7 @@
 Nothing here connects, except to a cluster, whose client must learn its slots first: that is why `store` builds it on first use.
 """
 
+import select
 import socket
 import struct
 import threading
@@ -16,9 +17,10 @@ from cachelib.serializers import BaseSerializer
 from flask import Flask
 from flask_caching import Cache
 from flask_caching.backends.rediscache import RedisCache
+from redis._parsers.hiredis import NOT_ENOUGH_DATA, _HiredisParser
 from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode, RedisCluster
-from redis.connection import Connection, DefaultParser
+from redis.connection import Connection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
@@ -39,23 +41,51 @@ class Untouched(BaseSerializer):
         return bvalue
 
 
-class PromptParser(DefaultParser):  # type: ignore[valid-type,misc]  # one of two parsers, whichever is installed
+class PromptParser(_HiredisParser):
     """Reads one answer in one socket timeout or little more. redis-py allows as much again for every few bytes of it."""
 
     _by = float("inf")
+    _arrivals: Any = None
 
     def on_connect(self, connection: Any, **kwargs: Any) -> None:  # noqa: ANN401 - redis-py's connections share no type
         """The connection is there."""
-        super().on_connect(connection, **kwargs)
-        if type(self._sock) is socket.socket and self._socket_timeout:
-            _time_out_in_the_kernel(self._sock, self._socket_timeout)
+        super().on_connect(connection, **kwargs)  # type: ignore[no-untyped-call]
+        if type(self._sock) is socket.socket:  # over TLS there is more to both
+            self._arrivals = select.poll()
+            self._arrivals.register(self._sock, select.POLLIN)
+            if self._socket_timeout:
+                _time_out_in_the_kernel(self._sock, self._socket_timeout)
+
+    def on_disconnect(self) -> None:
+        """It is gone."""
+        self._arrivals = None
+        super().on_disconnect()  # type: ignore[no-untyped-call]
+
+    def can_read(self, timeout: float = 0) -> bool:
+        """Whether there is something to read, if only the end of it."""
+        if timeout or self._arrivals is None:
+            return super().can_read(timeout)
+        # As redis-py does, but for the object that it makes to ask the system each time.
+        return self._reader.has_data() or bool(self._arrivals.poll(0))
+
+    def answers(self, count: int) -> list[Any]:
+        """The next ones. A refusal is one, too, unless the connection is of no more use: that is raised."""
+        self._start(0.0)
+        answers: list[Any] = []
+        while len(answers) < count:
+            answer = self._reader.gets()
+            if answer is NOT_ENOUGH_DATA:
+                self.read_from_socket()
+            elif isinstance(answer, RedisConnectionError):
+                raise answer
+            else:
+                answers.append(answer)
+        return answers
 
     def read_response(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - an answer may be anything
-        """The next answer."""
-        allowed = self._socket_timeout or 0.0
-        if isinstance(asked_for := kwargs.get("timeout"), (int, float)):
-            allowed = max(allowed, asked_for)
-        self._by = time.monotonic() + allowed if allowed else float("inf")
+        """The next answer, as redis-py's own callers want it."""
+        asked_for = kwargs.get("timeout")
+        self._start(asked_for if isinstance(asked_for, (int, float)) else 0.0)
         return super().read_response(*args, **kwargs)
 
     def read_from_socket(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - the signature is redis-py's
@@ -63,11 +93,15 @@ class PromptParser(DefaultParser):  # type: ignore[valid-type,misc]  # one of tw
         if time.monotonic() > self._by:
             raise RedisTimeoutError
         try:
-            return super().read_from_socket(*args, **kwargs)
+            return super().read_from_socket(*args, **kwargs)  # type: ignore[no-untyped-call]
         except RedisConnectionError as exc:
             if isinstance(exc.__context__, BlockingIOError):  # the kernel's way to say that time is up
                 raise RedisTimeoutError from None
             raise
+
+    def _start(self, seconds: float) -> None:
+        allowed = max(self._socket_timeout or 0.0, seconds)
+        self._by = time.monotonic() + allowed if allowed else float("inf")
 
 
 def _time_out_in_the_kernel(sock: socket.socket, seconds: float) -> None:

@@ -39,7 +39,7 @@ def way_to(client: Any) -> Ask:  # noqa: ANN401 - redis-py's clients share no ty
 
 
 class Prompt:
-    """Asks over connections of a redis-py pool, of which it keeps those that it has borrowed."""
+    """Asks over connections of a redis-py pool, of which it keeps those that it has borrowed. They read by `PromptParser`."""
 
     def __init__(self, pool: ConnectionPool) -> None:
         self._pool = pool
@@ -66,9 +66,9 @@ class Prompt:
             asked = [pack_command(command) for commands in questions for command in commands]  # type: ignore[arg-type]  # its stub's
             connection.send_packed_command([b"".join(asked)])
             # A refusal is an answer like any other, and read to its end; redis-py's connection would raise it here.
-            answer = connection._parser.read_response  # noqa: SLF001
+            answers = connection._parser.answers  # noqa: SLF001
             for commands in questions:
-                said.append([answer() for _ in commands])  # noqa: PERF401 - those that came before a failure count
+                said.append(answers(len(commands)))  # noqa: PERF401 - those that came before a failure count
         except BaseException as exc:
             if connection is not None:
                 # What was asked for may still arrive: it must not become the next caller's answer.
@@ -99,6 +99,6 @@ class Prompt:
 def _clean(connection: Any) -> bool:  # noqa: ANN401 - as above
     """Whether it is open, holds nothing that somebody else asked for, and is no other process's that we were forked from."""
     try:
-        return connection.pid == os.getpid() and not connection.can_read()
+        return connection.pid == os.getpid() and not connection._parser.can_read()  # noqa: SLF001 - the rest would connect
     except (RedisError, OSError):
         return False

@@ -4,6 +4,7 @@ http.client, and requests above it, know a timeout per read only: a server that 
 (19.8 s measured with timeouts of 0.5 s). `transport` mixes `Connection` into what requests uses; answers are `replies`'.
 """
 
+import select
 import socket
 import time
 from collections.abc import Mapping
@@ -50,6 +51,9 @@ class Connection(_Base):
         """Connect, the TLS handshake included; others compute meanwhile."""
         with waiting():
             super().connect()
+        # Made once: urllib3 makes one each time it looks.
+        self._arrivals = select.poll()
+        self._arrivals.register(self.sock, select.POLLIN)
 
     def request(  # type: ignore[override]
         self, method: str, url: str, body: bytes | None = None, headers: Mapping[str, str] | None = None, **_: object
@@ -76,5 +80,6 @@ class Connection(_Base):
 
     @property
     def is_connected(self) -> bool:
-        """Whether the pool may hand it out again."""
-        return super().is_connected and time.monotonic() - self._last_used < QUIET_AT_MOST
+        """Whether the pool may hand it out again: nothing has arrived since, nor its end."""
+        quiet = self.sock is not None and not self._arrivals.poll(0)
+        return quiet and time.monotonic() - self._last_used < QUIET_AT_MOST

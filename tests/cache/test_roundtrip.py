@@ -7,14 +7,17 @@ import pytest
 import redis
 from redis.exceptions import ResponseError
 
+from bff.backends import PromptParser
 from bff.roundtrip import way_to
 from tests.cache.proxy import Proxy
 from tests.crowd import Crowd
 
+OPTIONS = {"protocol": 2, "driver_info": None, "parser_class": PromptParser}
+
 
 @pytest.fixture
 def client(valkey):
-    with redis.Redis.from_url(valkey.url, protocol=2, driver_info=None) as client:
+    with redis.Redis.from_url(valkey.url, **OPTIONS) as client:
         yield client
 
 
@@ -61,11 +64,19 @@ def test_a_connection_that_was_closed_meanwhile_is_replaced_without_a_word(promp
     assert prompt.ask(("GET", "a")) == [b"one"]
 
 
+def test_a_connection_over_which_redis_says_that_it_cannot_serve_is_given_up(prompt):
+    before = prompt.ask(("CLIENT", "ID"))
+    with pytest.raises(redis.exceptions.BusyLoadingError):
+        prompt.ask(("EVAL", "return redis.error_reply('LOADING Redis is loading the dataset in memory')", 0))
+
+    assert prompt.ask(("CLIENT", "ID")) != before
+
+
 def test_who_is_interrupted_leaves_nothing_behind(prompt, monkeypatch):
     prompt.ask(("SET", "mine", "mine"), ("SET", "yours", "yours"))
     (connection,) = prompt._kept
     with monkeypatch.context() as interrupted:
-        interrupted.setattr(connection._parser, "read_response", lambda: (_ for _ in ()).throw(KeyboardInterrupt))
+        interrupted.setattr(connection._parser, "answers", lambda _count: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             prompt.ask(("GET", "yours"))
 
@@ -147,7 +158,7 @@ def test_of_those_that_ask_together_a_refusal_is_heard_by_who_asked_for_it(promp
 def test_when_the_line_breaks_everybody_who_asked_together_hears_of_it_in_their_own_error(valkey):
     with (
         Proxy(valkey.address) as wire,
-        redis.Redis.from_url(wire.url, protocol=2, driver_info=None, socket_timeout=0.25) as client,
+        redis.Redis.from_url(wire.url, **OPTIONS, socket_timeout=0.25) as client,
     ):
         prompt = way_to(client).__self__
         prompt.ask(("SET", "a", "one"))
@@ -167,15 +178,15 @@ def test_what_was_answered_before_the_line_broke_counts(prompt, stored, monkeypa
     stored.mset({f"key-{number}": str(number) for number in range(6)})
     prompt.ask(("PING",))
     (connection,) = prompt._kept
-    read, answers = connection._parser.read_response, []
+    read, answers = connection._parser.answers, []
 
-    def read_three():
+    def read_three(count):
         if len(answers) == 3:
             raise redis.exceptions.ConnectionError
-        answers.append(read())
-        return answers[-1]
+        answers.extend(read(count))
+        return answers[-1:]
 
-    monkeypatch.setattr(connection._parser, "read_response", read_three)
+    monkeypatch.setattr(connection._parser, "answers", read_three)
     said = all_at_once({number: lambda number=number: prompt.ask(("GET", f"key-{number}")) for number in range(6)})
 
     good = {number: answer for number, answer in said.items() if not isinstance(answer, Exception)}
