@@ -39,9 +39,9 @@ _LARGEST_BODY = 64 * 1024
 # How many threads of a worker compute at a time; docs/adr/0011 says what others cost.
 PERMITS = 4
 # How many with a token that is new here do so beside them; docs/adr/0008.
-NEWCOMERS = 2
+NEWCOMERS = 16
 # While others come, newcomers are let in this far apart, so that one computes in a sixth of the time; of a crowd of more than
-# `PACED`, those beyond go in at once. Nobody waits longer than 0.05 s.
+# `PACED`, those beyond go in at once. Nobody waits much longer than 0.05 s.
 PACE_SECONDS = 0.005
 PACED = 20
 # Who is answered from memory gets the interpreter from who computes after this many seconds instead of five times as many.
