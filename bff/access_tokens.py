@@ -8,10 +8,12 @@ import json
 import re
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 from bff.deadline import Deadline
@@ -176,10 +178,19 @@ def _canonical(part: str) -> bytes:
 
 
 def _object(data: bytes) -> dict[str, Any]:
-    value = _JSON.decode(data.decode("utf-8"))
+    value = _json(data)
     if not isinstance(value, dict):
         raise ValueError  # noqa: TRY004 - the caller tells no kinds of malformed apart
     return value
+
+
+def _json(data: bytes) -> Any:  # noqa: ANN401 - what JSON can say
+    # What is written again as it came has no name twice; nearly every payload is, and is read in a fifth of the time.
+    with suppress(msgspec.MsgspecError, OverflowError):
+        value = msgspec.json.decode(data)
+        if msgspec.json.encode(value) == data:
+            return value
+    return _STRICT.decode(data.decode("utf-8"))
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -193,7 +204,7 @@ def _refuse(_nan_or_infinity: str) -> None:
     raise ValueError
 
 
-_JSON = json.JSONDecoder(object_pairs_hook=_without_doubles, parse_constant=_refuse)
+_STRICT = json.JSONDecoder(object_pairs_hook=_without_doubles, parse_constant=_refuse)
 
 
 def _demand(truth: object, note: str) -> None:

@@ -47,15 +47,15 @@ class LeakGuard:
         # Without escapes every value stands in it as it is.
         return "\\" not in json and not _endings(self._secrets).found_in(json)
 
-    def contains(self, text: bytes | str) -> bool:
-        """Whether a secret appears in a finished answer, as it is or percent-encoded. Cheap enough for every answer."""
-        body = _bytes(text) if isinstance(text, str) else text
-        # Where not even its beginning is, a secret is not: soon told, however long it is.
-        return any(_shows(body, secret[:_SHORTEST]) and _shows(body, secret) for secret in self._secrets)
-
     @cached_property
     def _needles(self) -> "_Needles":
         return _Needles(self._secrets, {needle for secret in self._secrets for needle in _base64_of(secret)})
+
+
+def contains(answer: bytes, secret: str) -> bool:
+    """Whether the secret appears in a finished answer, as it is or percent-encoded. Cheap enough for every answer."""
+    # Where not even its beginning is, a secret is not: soon told, however long it is.
+    return len(secret) >= _SHORTEST and _shows(answer, secret[:_SHORTEST]) and _shows(answer, secret)
 
 
 class _Needles:

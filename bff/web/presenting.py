@@ -15,7 +15,7 @@ from werkzeug.http import parse_accept_header
 from bff.accounts import restored
 from bff.deadline import Deadline
 from bff.guarding import Observer, tell
-from bff.leaks import LeakGuard
+from bff.leaks import LeakGuard, contains
 from bff.linked_accounts import Answer, Source
 from bff.microcache import Keepsake
 from bff.providers import Catalogue, Language
@@ -57,9 +57,8 @@ def body(
     The caller's own ``token`` is looked for once more: accounts remembered for one session may be served to another.
     """
     accounts, etag, total = _rendered(bytes(answer.entry.raw), spoken, catalogue, identities)
-    guard = LeakGuard([token])
-    if guard.contains(accounts):
-        cleaned, stopped = guard.clean(orjson.loads(accounts))
+    if contains(accounts, token):
+        cleaned, stopped = LeakGuard([token]).clean(orjson.loads(accounts))
         tell(stopped, observer)
         accounts = orjson.dumps(cleaned)
     meta = _meta(total, answer.stale, int(answer.entry.at))

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from bff.access_tokens import _STRICT, _json
 from bff.errors import BffError, InvalidRequest, Unauthenticated
 from tests.sessions.world import APP, ISSUER, NOW, Clock, GenAuth, House, Signer, b64, good_claims
 
@@ -116,3 +117,25 @@ def test_a_good_token_with_one_character_changed(house, at, character):
 @given(length=st.integers(0, len(GOOD) - 1))
 def test_a_good_token_cut_short(house, length):
     assert isinstance(answered(house, GOOD[:length]), BffError)
+
+
+def outcome(read, *args):
+    try:
+        return repr(read(*args))
+    except ValueError:
+        return "refused"
+
+
+@settings(deadline=None)
+@given(value=json_values, separators=st.sampled_from([(",", ":"), (", ", ": ")]), ensure_ascii=st.booleans())
+@example(value=1e30, separators=(",", ":"), ensure_ascii=True)
+@example(value=-0.0, separators=(",", ":"), ensure_ascii=True)
+def test_json_that_is_soon_read_is_read_as_ever(value, separators, ensure_ascii):
+    text = json.dumps(value, separators=separators, ensure_ascii=ensure_ascii)
+
+    assert outcome(_json, text.encode()) == outcome(_STRICT.decode, text)
+
+
+@pytest.mark.parametrize("text", ['{"sub":"a","sub":"a"}', '{"a":{"b":1,"b":1}}', '[{"a":1,"a":2}]', '{"a":1,"\\u0061":1}'])
+def test_no_name_comes_twice_at_any_depth(text):
+    assert outcome(_json, text.encode()) == "refused"

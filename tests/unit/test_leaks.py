@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bff.leaks import LeakGuard
+from bff.leaks import LeakGuard, contains
 
 SECRET = "ya29.a0Af/H6+SMBq_x-9?=="
 
@@ -112,13 +112,11 @@ def test_one_of_a_thousand_secrets_is_found():
 
 
 def test_a_finished_answer_is_searched_for_the_callers_token():
-    guard = LeakGuard([SECRET])
-
-    assert guard.contains(f'{{"avatarUrl": "https://img.example/?t={SECRET}"}}'.encode())
-    assert guard.contains(f"https://img.example/?t={quote(SECRET, safe='')}")
-    assert LeakGuard(["пароль小明"]).contains(quote("пароль小明"))
-    assert not guard.contains(b'{"avatarUrl": "https://img.example/\xff"}')
-    assert not LeakGuard(["short"]).contains("short")
+    assert contains(f'{{"avatarUrl": "https://img.example/?t={SECRET}"}}'.encode(), SECRET)
+    assert contains(f"https://img.example/?t={quote(SECRET, safe='')}".encode(), SECRET)
+    assert contains(quote("пароль小明").encode(), "пароль小明")
+    assert not contains(b'{"avatarUrl": "https://img.example/\xff"}', SECRET)
+    assert not contains(b"short", "short")
 
 
 @settings(deadline=None)
@@ -126,12 +124,12 @@ def test_a_finished_answer_is_searched_for_the_callers_token():
 def test_whatever_the_callers_token_is_a_finished_answer_with_it_is_caught(before, secret, after, escaped):
     shown = quote(secret, safe="", errors="surrogatepass") if escaped else secret
 
-    assert LeakGuard([secret]).contains(f"{before}{shown}{after}")
+    assert contains(f"{before}{shown}{after}".encode(errors="surrogatepass"), secret)
 
 
 def test_what_only_begins_like_the_callers_token_is_none():
     # Every token of the same algorithm begins like every other.
-    assert not LeakGuard([SECRET]).contains(f"{SECRET[:-1]}!")
+    assert not contains(f"{SECRET[:-1]}!".encode(), SECRET)
 
 
 # Without what JSON itself is made of: its own brackets and quotes would spell such a secret.
