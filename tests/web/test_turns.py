@@ -3,6 +3,7 @@
 import threading
 import time
 
+from bff.factory import NEWCOMERS
 from bff.gate import ARRIVED, Gate
 
 PATH = "/me/linked-accounts"
@@ -24,7 +25,7 @@ def test_a_token_that_was_here_before_does_not_wait_behind_new_ones(app_with, si
 
     gate._application = application
     token = known.removeprefix("Bearer ")
-    newcomers = ["Bearer new", None, "Basic new", "Bearer", f"bearer {known}"]
+    newcomers = [*["Bearer new"] * NEWCOMERS, None, "Basic new", "Bearer", f"bearer {known}"]
     asked = [{"HTTP_AUTHORIZATION": authorization or "", "new": True} for authorization in newcomers]
     asked += [{"HTTP_COOKIE": cookie, "new": True} for cookie in ("session=1", f"other={token}", 'session="\\377\xff', "\xff")]
     asked += [{"HTTP_AUTHORIZATION": known, "new": False}, {"HTTP_COOKIE": f"a=b; session={token}", "new": False}]
@@ -39,8 +40,8 @@ def test_a_token_that_was_here_before_does_not_wait_behind_new_ones(app_with, si
     for thread in threads:
         thread.join()
 
-    assert before == [9, 10]
-    assert sorted(went) == list(range(11))
+    assert before == [NEWCOMERS + 8, NEWCOMERS + 9]
+    assert sorted(went) == list(range(NEWCOMERS + 10))
 
 
 def test_newcomers_come_evenly_while_others_come_too(app, sign_in):
