@@ -42,7 +42,7 @@ class Untouched(BaseSerializer):
 
 
 class PromptParser(_HiredisParser):
-    """Reads one answer in one socket timeout or little more. redis-py allows as much again for every few bytes of it."""
+    """Reads an answer in one socket timeout or little more, and those to one question together. redis-py allows that per read."""
 
     _by = float("inf")
     _arrivals: Any = None

