@@ -108,14 +108,14 @@ def flush() -> None:
     _STDOUT.flush()
 
 
-def _finished(told: Sequence[Answered]) -> list[bytes]:
+def _finished(told: Sequence[Answered]) -> bytes:
     """The lines of what was told. What cannot be written as it is goes structlog's way."""
     notes = [line.note for line in told if line.note]
     offered = "\0".join([*[line.request_id for line in told], *notes])
     if not _is_suspicious(offered.lower()) and not any(map(_is_long, notes)):
         with suppress(UnicodeEncodeError):
-            return _encode_lines(told).splitlines(keepends=True)
-    return [_masked(line) for line in told]
+            return _encode_lines(told)
+    return b"".join([_masked(line) for line in told])
 
 
 def _masked(line: Answered) -> bytes:

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from multiprocessing.util import Finalize
 from typing import BinaryIO, Generic, TypeVar
@@ -19,7 +19,7 @@ from typing import BinaryIO, Generic, TypeVar
 T = TypeVar("T")
 
 _LATEST_SECONDS = 0.05
-_TOGETHER = 20
+_TOGETHER = 18  # of a usual length, they fill a page
 # POSIX: what several processes write to one pipe stays whole up to PIPE_BUF, which is a page at the least on Linux.
 _PAGE = 4096
 _UNWRITABLE = (OSError, ValueError, AttributeError)  # broken, closed, or none at all
@@ -29,9 +29,9 @@ class Stdout(Generic[T]):
     """Takes lines from many threads. One that cannot be written is lost: nobody's answer depends on a log."""
 
     def __init__(
-        self, finish: Callable[[Sequence[T]], Iterable[bytes]], stream: Callable[[], BinaryIO] = lambda: sys.stdout.buffer
+        self, finish: Callable[[Sequence[T]], bytes], stream: Callable[[], BinaryIO] = lambda: sys.stdout.buffer
     ) -> None:
-        """``finish`` makes lines of what was told, and raises nothing."""
+        """``finish`` makes lines of what was told, each with its end, and raises nothing."""
         self._finish = finish
         self._stream = stream  # asked for each time: whoever runs us may replace it
         self._begin()
@@ -46,7 +46,7 @@ class Stdout(Generic[T]):
     def write(self, line: bytes) -> None:
         """Now, behind those that wait."""
         with self._lock:
-            self._put([*self._drawn(), line])
+            self._put(self._drawn() + line)
 
     debug = info = warning = error = critical = write  # as structlog calls it
 
@@ -83,23 +83,20 @@ class Stdout(Generic[T]):
         with self._lock:
             self._put(self._drawn())
 
-    def _drawn(self) -> Iterable[bytes]:
+    def _drawn(self) -> bytes:
         return self._finish([self._waiting.popleft() for _ in range(len(self._waiting))])
 
-    def _put(self, lines: Iterable[bytes]) -> None:
-        page: list[bytes] = []
-        room = _PAGE
-        for line in lines:
-            if page and len(line) > room:
-                self._write(page)
-                page, room = [], _PAGE
-            page.append(line)
-            room -= len(line)
-        if page:
-            self._write(page)
+    def _put(self, lines: bytes) -> None:
+        # In whole lines, also where one alone is more than a page.
+        while len(lines) > _PAGE:
+            end = lines.rfind(b"\n", 0, _PAGE) + 1 or lines.find(b"\n", _PAGE) + 1 or len(lines)
+            self._write(lines[:end])
+            lines = lines[end:]
+        if lines:
+            self._write(lines)
 
-    def _write(self, page: list[bytes]) -> None:
+    def _write(self, page: bytes) -> None:
         with suppress(*_UNWRITABLE):
             stream = self._stream()
-            stream.write(b"".join(page))
+            stream.write(page)
             stream.flush()

@@ -43,7 +43,7 @@ def written(recorder):
 @pytest.fixture
 def stdout(recorder):
     stream = io.BufferedWriter(recorder)
-    return Stdout(list, lambda: stream)
+    return Stdout(b"".join, lambda: stream)
 
 
 def test_a_line_that_may_wait_goes_out_by_itself(stdout, written):
@@ -92,13 +92,22 @@ def test_lines_that_no_pipe_takes_together_are_written_one_after_the_other(stdou
     assert max(map(len, written)) <= 4096
 
 
+def test_a_line_that_no_pipe_takes_at_once_is_written_alone(stdout, written):
+    long = b"x" * 9_000 + b"\n"
+    for line in (LINE, long, LINE, LINE):
+        stdout.write_soon(line)
+    stdout.write(long)
+
+    assert written == [LINE, long, LINE * 2, long]
+
+
 def test_what_waits_is_made_lines_of_when_it_is_written(recorder, written):
     stream = io.BufferedWriter(recorder)
     made = []
 
     def finish(told):
         made.append(len(told))
-        return [f"{each}\n".encode() for each in told]
+        return b"".join([f"{each}\n".encode() for each in told])
 
     stdout = Stdout(finish, lambda: stream)
     for number in range(5):
@@ -178,7 +187,8 @@ def test_many_threads_lose_none(stdout, written):
     ids=["process", "worker", "worker at once", "killed"],
 )
 def test_a_process_that_ends_has_told_everything(end):
-    program = f"import multiprocessing, os, time\nfrom bff.stdout import Stdout\nstdout = Stdout(list)\n{textwrap.dedent(end)}"
+    head = "import multiprocessing, os, time\nfrom bff.stdout import Stdout\nstdout = Stdout(b''.join)\n"
+    program = head + textwrap.dedent(end)
 
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
 
