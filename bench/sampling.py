@@ -129,8 +129,9 @@ def _ask(application: Any, environ: Mapping[str, Any]) -> None:  # noqa: ANN401 
 
 
 def _environ(token: str) -> dict[str, Any]:
-    """What granian hands over for one of wrk's requests."""
+    """What granian hands over for one of wrk's requests: the process's own environment is in there."""
     return {
+        **os.environ, "GATEWAY_INTERFACE": "CGI/1.1", "SERVER_SOFTWARE": "Granian", "wsgi.input_terminated": True,
         "REQUEST_METHOD": "GET", "SCRIPT_NAME": "", "PATH_INFO": PATH, "QUERY_STRING": "", "SERVER_PROTOCOL": "HTTP/1.1",
         "SERVER_NAME": "127.0.0.1", "SERVER_PORT": "8000", "REMOTE_ADDR": "127.0.0.1", "HTTP_HOST": "127.0.0.1:8000",
         "HTTP_AUTHORIZATION": f"Bearer {token}", "wsgi.version": (1, 0), "wsgi.url_scheme": "http", "wsgi.errors": sys.stderr,

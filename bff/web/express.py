@@ -77,7 +77,7 @@ class Express:
         plain = (
             is_bare(environ)
             and self._plain_hosts
-            and self._not_plain.isdisjoint(environ)
+            and environ.keys().isdisjoint(self._not_plain)
             and environ.get("QUERY_STRING", "") in _INCLUDE
         )
         token = bearer(environ)

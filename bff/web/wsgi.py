@@ -42,5 +42,5 @@ def is_bare(environ: Environ) -> bool:
         environ["PATH_INFO"] == PATH
         and environ["REQUEST_METHOD"] in _METHODS
         and environ.get("CONTENT_LENGTH", "0") in {"", "0"}
-        and _MORE.isdisjoint(environ)
+        and environ.keys().isdisjoint(_MORE)  # the other way round looks at everything that is in there
     )
