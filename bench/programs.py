@@ -89,7 +89,7 @@ BARE = Program(
 )
 NODE = Program(
     "node",
-    lambda: "cd bench/peers/node && exec node server.js",
+    lambda: "cd bench/peers/node && exec node main.js",
     "Fastify, ioredis, fast-jwt with its cache on, the same contract",
 )
 FLOOR = Program(

@@ -68,7 +68,7 @@ def _measured(plan: Any, wanted: list[str]) -> tuple[dict[str, Any], list[str]]:
 
 
 def _keep(results: dict[str, Any]) -> None:
-    """Each scenario at once: half an hour of measuring is not to be lost to the last of them."""
+    """Each scenario at once: three quarters of an hour of measuring is not to be lost to the last of them."""
     kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     kept |= results | {"machine": machine.about(), "day": time.strftime("%Y-%m-%d")}
     RESULTS.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n")

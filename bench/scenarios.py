@@ -21,8 +21,8 @@ from bench.world import Bench, Measured, exhaust
 # The answers that a worker keeps in front of Flask, switched off: every question goes to Redis.
 WARM = replace(OURS, name="ours, warm", about="this service without its micro-cache", changes={"MICRO_CACHE_SECONDS": "0"})
 REPEATED = (OURS, WARM, RECIPE, BARE, NODE, FLOOR)
-# The recipe's sync worker has one place at GenAuth, for twenty answers a second.
-MISSED = (OURS, NODE)
+# Bare and floor say the same to everybody: nobody's accounts are asked for, remembered or waited for.
+ANSWERING = (OURS, NODE, RECIPE)
 
 GENAUTH_SECONDS = 0.05
 MISS_CALLERS = 64
@@ -39,18 +39,31 @@ Values = dict[str, Any]
 
 def steady(bench: Bench) -> Values:
     """200 users at random, again and again: every program in turn, round after round."""
-    return {"callers": _CALLERS, "programs": _in_turn(bench, REPEATED, lambda running: bench.steady(running, _CALLERS))}
+    return {"callers": _CALLERS, "programs": _in_turn(bench, REPEATED, lambda running: _asked(bench, running))}
 
 
-def _in_turn(bench: Bench, programs: tuple[Program, ...], measure: Callable[[Running], Measured]) -> dict[str, list[Values]]:
+def _asked(bench: Bench, running: Running, callers: int = _CALLERS) -> Values:
+    return _values(bench.steady(running, callers))
+
+
+def _in_turn(
+    bench: Bench,
+    programs: tuple[Program, ...],
+    measure: Callable[[Running], Values],
+    **how: Any,  # noqa: ANN401 - as `running` has it
+) -> dict[str, list[Values]]:
     """A B C A B C: what disturbs the machine for a while disturbs all of them."""
     values: dict[str, list[Values]] = {program.name: [] for program in programs}
     for _ in range(bench.plan.rounds):
         for program in programs:
-            with bench.running(program) as running:
-                measured = measure(running)
-            values[program.name].append(_values(measured))
+            with bench.running(program, **how) as running:
+                values[program.name].append(measure(running))
     return values
+
+
+def _answering(bench: Bench) -> tuple[Program, ...]:
+    """Those that answer with accounts; ours alone for a quick look, where no bar is a comparison with another."""
+    return ANSWERING[:1] if bench.plan.quick else ANSWERING
 
 
 def _values(measured: Measured) -> Values:
@@ -70,7 +83,7 @@ def miss(bench: Bench) -> Values:
     file = bench.token_file(enough)
     direct: list[Values] = []
 
-    def measure(running: Running) -> Measured:
+    def measure(running: Running) -> Values:
         bench.genauth.takes(GENAUTH_SECONDS)
         # The last of the file, to open connections and fetch keys.
         apply(
@@ -78,7 +91,7 @@ def miss(bench: Bench) -> Values:
             running.url,
             machine.OTHER_CORE,
         )
-        time.sleep(1)  # what was still asked for when those callers left has a place at GenAuth
+        time.sleep(MISS_CALLERS * GENAUTH_SECONDS)  # what was still asked for when they left has a place at GenAuth, if but one
         bench.genauth.forget()
         measured = bench.under(running, Load(file, MISS_CALLERS, seconds, once=True))
         asked = bench.genauth.calls()
@@ -89,41 +102,45 @@ def miss(bench: Bench) -> Values:
         url = f"{bench.genauth.url}/api/v3/get-identities"
         if running.program is OURS:
             direct.append({"p50": apply(Load(file, MISS_CALLERS, 2, once=True), url, machine.OTHER_CORE).p50})
-        return measured
+        return _values(measured)
 
     return {
         "callers": MISS_CALLERS,
         "genauth_seconds": GENAUTH_SECONDS,
-        "programs": _in_turn(bench, MISSED, measure),
+        "programs": _in_turn(bench, _answering(bench), measure),
         "direct": direct,
     }
 
 
 def stampede(bench: Bench) -> Values:
     """500 callers at one moment for one person nobody asked for, two workers."""
-    rounds: list[Values] = []
-    for person in range(1, bench.plan.rounds + 1):
-        with bench.running(OURS, workers=2, cores=_all_cores()) as running:
-            tokens = bench.tokens(bench.plan.rounds + 1)
-            running.ask(tokens[0])  # keys and sources are known: it is the person who is cold
-            bench.genauth.takes(STAMPEDE_GENAUTH_SECONDS)
-            bench.genauth.forget()
-            replies = volley(running.url, [tokens[person]] * STAMPEDE_CALLERS)
-            for reply in replies:
-                check(OURS.name, reply.status, reply.body, person)
-            seconds = sorted(reply.seconds for reply in replies)
-            rounds.append({"calls": bench.genauth.calls(), "slowest": seconds[-1], "median": statistics.median(seconds)})
-    return {"callers": STAMPEDE_CALLERS, "genauth_seconds": STAMPEDE_GENAUTH_SECONDS, "rounds": rounds}
+    known, person = bench.tokens(2)
+
+    def measure(running: Running) -> Values:
+        running.ask(known)  # keys and sources are known: it is the person who is cold
+        bench.genauth.takes(STAMPEDE_GENAUTH_SECONDS)
+        bench.genauth.forget()
+        replies = volley(running.url, [person] * STAMPEDE_CALLERS)
+        for reply in replies:
+            check(running.program.name, reply.status, reply.body, 1)
+        seconds = sorted(reply.seconds for reply in replies)
+        return {"calls": bench.genauth.calls(), "slowest": seconds[-1], "median": statistics.median(seconds)}
+
+    return {
+        "callers": STAMPEDE_CALLERS,
+        "genauth_seconds": STAMPEDE_GENAUTH_SECONDS,
+        "programs": _in_turn(bench, _answering(bench), measure, workers=2, cores=_all_cores()),
+    }
 
 
 def mixed(bench: Bench) -> Values:
     """90 repeats, 9 warm ones and a miss in every hundred, GenAuth takes 200 ms: the hits alone, then all together."""
     seconds, crowd = max(4.0, bench.plan.seconds), 5_000 if not bench.plan.quick else 1_000
-    rounds: list[Values] = []
     strangers = int(300 * (seconds + 2))
     file = bench.token_file(crowd + strangers)
-    for _ in range(bench.plan.rounds):
-        with bench.running(OURS) as running, Watching(running, bench.tokens(200), seed=1):
+
+    def measure(running: Running) -> Values:
+        with Watching(running, bench.tokens(200), seed=1):
             bench.ask_each(running, crowd, _CALLERS)
             hits = Load(_mixture(bench, crowd), _MIXED_CALLERS, seconds)
             apply(replace(hits, seconds=2), running.url, machine.OTHER_CORE)
@@ -134,12 +151,13 @@ def mixed(bench: Bench) -> Values:
             together, misses = _at_once(hits, Load(file, callers, seconds, once=True, first=crowd), running.url)
             # Once more: somebody else at work while the hits are alone would make the bar an easy one.
             calm.append(apply(hits, running.url, machine.OTHER_CORE))
-            alone = min(calm, key=lambda figures: figures.milliseconds["99"])
-            rounds.append({
-                "alone": alone.milliseconds, "together": together.milliseconds,
-                "per_second": together.per_second, "missed_per_second": misses.per_second,
-            })  # fmt: skip
-    return {"genauth_seconds": MIXED_GENAUTH_SECONDS, "rounds": rounds}
+        alone = min(calm, key=lambda figures: figures.milliseconds["99"])
+        return {
+            "alone": alone.milliseconds, "together": together.milliseconds,
+            "per_second": together.per_second, "missed_per_second": misses.per_second,
+        }  # fmt: skip
+
+    return {"genauth_seconds": MIXED_GENAUTH_SECONDS, "programs": _in_turn(bench, _answering(bench), measure)}
 
 
 def _mixture(bench: Bench, crowd: int) -> Any:  # noqa: ANN401 - a path
@@ -162,7 +180,7 @@ def memory(bench: Bench) -> Values:
     """A worker's memory at its start and after many distinct users, and Redis' for each of them."""
     users = bench.plan.many_users
     values: Values = {"users": users, "programs": {}}
-    for program in (OURS, NODE):
+    for program in _answering(bench):
         with bench.running(program) as running:
             running.ask(bench.tokens(1)[0])
             start = [resident(pid) for pid in running.workers()]
@@ -206,19 +224,19 @@ def workers(bench: Bench) -> Values:
     free = machine.CORES >= 4
     alone = "2" if free else str(machine.SERVER_CORE)
     together = "2,3" if free else alone
+    programs = (OURS, FLOOR) if bench.plan.quick else ALL
     settings = {
-        "1": (OURS, 1, alone),
-        "2": (OURS, 2, together),
-        "beside the load": (OURS, 2, _all_cores()),
-        "floor, 1": (FLOOR, 1, alone),
-        "floor, 2": (FLOOR, 2, together),
+        f"{program.name}, {count}": (program, count, cores)
+        for program in programs
+        for count, cores in ((1, alone), (2, together))
     }
+    settings["beside the load"] = (OURS, 2, _all_cores())
     rounds: list[Values] = []
     for _ in range(bench.plan.rounds):
         measured: Values = {}
         for name, (program, count, cores) in settings.items():
             with bench.running(program, workers=count, cores=cores) as running:
-                measured[name] = _values(bench.steady(running, _CALLERS * count))
+                measured[name] = _asked(bench, running, _CALLERS * count)
         rounds.append(measured)
     return {"free_cores": free, "rounds": rounds}
 
@@ -226,7 +244,7 @@ def workers(bench: Bench) -> Values:
 def threads(bench: Bench) -> Values:
     """The warm question with other options of the server: how many threads, and how its runtime runs."""
     programs = tuple(_with_options(name, change) for name, change in _OPTIONS.items())
-    return {"programs": _in_turn(bench, programs, lambda running: bench.steady(running, _CALLERS))}
+    return {"programs": _in_turn(bench, programs, lambda running: _asked(bench, running))}
 
 
 _OPTIONS = {
@@ -250,7 +268,7 @@ def growth(bench: Bench) -> Values:
     sizes = (100, 1_000, 10_000, 100_000, 1_000_000) if not bench.plan.quick else (100, 2_000)
     return {
         "sampled": sampled,
-        "programs": {program.name: list(_growing(bench, program, sizes, sampled)) for program in (WARM, NODE)},
+        "programs": {program.name: list(_growing(bench, program, sizes, sampled)) for program in (WARM, NODE, RECIPE)},
     }
 
 

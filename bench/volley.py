@@ -32,15 +32,16 @@ async def _volley(url: str, tokens: Sequence[str]) -> list[Reply]:
     try:
         for (_, writer), head in zip(connections, heads, strict=True):
             writer.write(head)
-        readers = [_reply(reader, start) for reader, _ in connections]
-        return await asyncio.wait_for(asyncio.gather(*readers), _PATIENCE_SECONDS)
+        replies = [_reply(reader, writer, start) for reader, writer in connections]
+        return await asyncio.wait_for(asyncio.gather(*replies), _PATIENCE_SECONDS)
     finally:
         for _, writer in connections:
             writer.close()
 
 
-async def _reply(reader: asyncio.StreamReader, start: float) -> Reply:
+async def _reply(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, start: float) -> Reply:
     answer = await reader.read()
     seconds = time.perf_counter() - start
+    writer.close()  # at once: a server of one thread waits for that
     head, _, body = answer.partition(b"\r\n\r\n")
     return Reply(int(head.split(b" ", 2)[1]), body, seconds)

@@ -5,9 +5,15 @@ import re
 import pytest
 
 from bench import performance, scaling, verdicts
-from bench.scenarios import REPEATED, SCENARIOS
+from bench.programs import ALL
+from bench.scenarios import ANSWERING, REPEATED, SCENARIOS
+from bench.sections import SECTIONS
 
 CURVE = {p: float(place + 1) for place, p in enumerate(("1", "50", "75", "90", "95", "99", "99.9", "100"))}
+
+
+EVERY = [program.name for program in ALL]
+ANSWERS = [program.name for program in ALL if program.answers_accounts]
 
 
 def run(rate, cost):
@@ -23,16 +29,30 @@ def results():
         "steady": {"callers": 32, "programs": {name: [run(rate, 1e6 / rate)] * 3 for name, rate in rates.items()}},
         "miss": {
             "callers": 64, "genauth_seconds": 0.05, "direct": [{"p50": 1.0}] * 3,
-            "programs": {name: [run(1_200, 700)] * 3 for name in ("ours", "node", "recipe")},
+            "programs": {name: [run(1_200, 700)] * 3 for name in ANSWERS},
         },
-        "stampede": {"callers": 500, "genauth_seconds": 0.2, "rounds": [{"calls": 1, "slowest": 0.5, "median": 0.4}]},
-        "mixed": {"genauth_seconds": 0.2, "rounds": [{"alone": CURVE, "together": CURVE}]},
-        "memory": {"users": 100_000, "programs": {"ours": {"start": 60, "after": 70}}, "redis_bytes_per_user": 690,
-                   "redis_bytes_per_user_sealed": 600},
-        "cold_start": {"programs": {"ours": [{"answer": 0.6, "accounts": 0.7}]}},
-        "workers": {"free_cores": False, "rounds": [{"1": run(9_000, 100), "2": run(9_000, 105),
-                                                     "beside the load": run(9_900, 180), "floor, 1": run(40_000, 20),
-                                                     "floor, 2": run(40_000, 22)}]},
+        "stampede": {
+            "callers": 500, "genauth_seconds": 0.2,
+            "programs": {name: [{"calls": 1, "slowest": 0.5, "median": 0.4}] for name in ANSWERS},
+        },
+        "mixed": {
+            "genauth_seconds": 0.2,
+            "programs": {
+                name: [{"alone": CURVE, "together": CURVE, "per_second": 9_000, "missed_per_second": 90}] for name in ANSWERS
+            },
+        },
+        "memory": {
+            "users": 100_000, "programs": {name: {"start": 60, "after": 70} for name in ANSWERS},
+            "redis_bytes_per_user": 690, "redis_bytes_per_user_sealed": 600,
+        },
+        "cold_start": {"programs": {name: [{"answer": 0.6, "accounts": 0.7}] for name in EVERY}},
+        "workers": {
+            "free_cores": False,
+            "rounds": [{
+                **{f"{name}, {count}": run(9_000, 100 + count) for name in EVERY for count in (1, 2)},
+                "beside the load": run(9_900, 180),
+            }],
+        },
         "threads": {"programs": {"1 thread": [run(4_000, 240)]}},
         "growth": {"sampled": 20_000, "programs": {"ours, warm": [{"users": n, **run(4_000, 200)} for n in (100, 10_000)]}},
         "profile": {"cost": 200.0, "shares": {"Redis round trip": 0.5, "Flask dispatch": 0.5}},
@@ -42,6 +62,15 @@ def results():
 def test_the_results_cover_every_scenario(results):
     assert SCENARIOS.keys() <= results.keys()
     assert {program.name for program in REPEATED} == results["steady"]["programs"].keys()
+    assert sorted(program.name for program in ANSWERING) == sorted(ANSWERS)
+
+
+def test_every_scenario_has_a_section_that_names_every_program_of_it(results):
+    assert SCENARIOS.keys() <= SECTIONS.keys()
+    for name in SCENARIOS.keys() - {"threads", "workers"}:
+        section = "\n\n".join(SECTIONS[name](results[name]))
+        assert [program for program in results[name]["programs"] if not re.search(rf"\| {program}[ ,]", section)] == [], name
+    assert all(f"| {program} " in "\n\n".join(SECTIONS["workers"](results["workers"])) for program in EVERY)
 
 
 def test_the_table_has_a_line_for_every_bar_of_the_issue(results):
