@@ -32,6 +32,7 @@ MIXED_GENAUTH_SECONDS = 0.2
 _CALLERS = 32
 _MISS_SECONDS = 10.0
 _MIXED_CALLERS = 8
+_MISSES_A_SECOND = 300  # at the very most
 _STARTS = 5
 
 Values = dict[str, Any]
@@ -136,8 +137,8 @@ def stampede(bench: Bench) -> Values:
 def mixed(bench: Bench) -> Values:
     """90 repeats, 9 warm ones and a miss in every hundred, GenAuth takes 200 ms: the hits alone, then all together."""
     seconds, crowd = max(4.0, bench.plan.seconds), 5_000 if not bench.plan.quick else 1_000
-    strangers = int(300 * (seconds + 2))
-    file = bench.token_file(crowd + strangers)
+    most = int(_MISSES_A_SECOND * (seconds + 1))
+    file = bench.token_file(crowd + 2 * most)
 
     def measure(running: Running) -> Values:
         with Watching(running, bench.tokens(200), seed=1):
@@ -146,9 +147,14 @@ def mixed(bench: Bench) -> Values:
             apply(replace(hits, seconds=2), running.url, machine.OTHER_CORE)
             calm = [apply(hits, running.url, machine.OTHER_CORE)]
             bench.genauth.takes(MIXED_GENAUTH_SECONDS)
-            # A closed loop of n callers asks n/0.2 times a second: as many callers as make one miss in a hundred.
-            callers = max(1, round(calm[0].per_second / 99 * MIXED_GENAUTH_SECONDS))
-            together, misses = _at_once(hits, Load(file, callers, seconds, once=True, first=crowd), running.url)
+            # Beside strangers fewer hits are answered: how many callers make one miss in a hundred, a first look tells.
+            strangers = Load(
+                file, max(1, round(calm[0].per_second / 99 * MIXED_GENAUTH_SECONDS)), seconds, once=True, first=crowd
+            )
+            seen, missed = _at_once(hits, strangers, running.url)
+            callers = max(1, round(strangers.callers * seen.per_second / 99 / missed.per_second))
+            strangers = replace(strangers, callers=callers, first=crowd + most)
+            together, misses = _at_once(hits, strangers, running.url)
             # Once more: somebody else at work while the hits are alone would make the bar an easy one.
             calm.append(apply(hits, running.url, machine.OTHER_CORE))
         alone = min(calm, key=lambda figures: figures.milliseconds["99"])
