@@ -11,7 +11,7 @@ from bench.report import table, text
 from bench.rows import Verdict
 from bench.sampling import sample
 from bench.scenarios import WARM
-from bench.sections import SECTIONS, spread
+from bench.sections import SECTIONS, percentile, spread
 from bench.verdicts import rows
 from bench.world import REPEATING, Bench
 
@@ -53,11 +53,7 @@ def _plots(results: Results) -> dict[str, str]:
 def _latency(title: str, programs: Mapping[str, Any]) -> str:
     # Against the share that is slower: the tail has room.
     lines = {
-        name: [
-            (100 / (100 - float(p)), statistics.median(run["milliseconds"][p] for run in runs))
-            for p in runs[0]["milliseconds"]
-            if float(p) < 100
-        ]
+        name: [(100 / (100 - float(p)), percentile(runs, p)) for p in runs[0]["milliseconds"] if float(p) < 100]
         for name, runs in programs.items()
         if runs
     }

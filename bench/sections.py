@@ -22,11 +22,16 @@ def spread(runs: Sequence[Values], column: str) -> tuple[float, float, float]:
     return statistics.median(values), min(values), max(values)
 
 
+def percentile(runs: Sequence[Values], percent: str) -> float:
+    """The median over the rounds of a latency in milliseconds, by its percentile."""
+    return statistics.median(run["milliseconds"][percent] for run in runs)
+
+
 def _steady(values: Values) -> Iterator[str]:
     lines = []
     for name, runs in values["programs"].items():
         rate, cost, others = _rate(runs), spread(runs, "cost")[0], spread(runs, "others")[0]
-        lines.append((name, *rate, *(number(_percentile(runs, p)) for p in ("50", "90", "99")), f"{cost:.0f}", f"{others:.0%}"))
+        lines.append((name, *rate, *(number(percentile(runs, p)) for p in ("50", "90", "99")), f"{cost:.0f}", f"{others:.0%}"))
     yield "## Repeated and warm questions"
     yield grid(("program", "answers/s", "spread", "p50 ms", "p90 ms", "p99 ms", "cost, µs of CPU", "others"), lines)
     yield _picture("throughput")
@@ -37,7 +42,7 @@ def _miss(values: Values) -> Iterator[str]:
     direct = spread(values["direct"], "p50")[0]
     lines = []
     for name, runs in values["programs"].items():
-        p50, p99 = _percentile(runs, "50"), _percentile(runs, "99")
+        p50, p99 = percentile(runs, "50"), percentile(runs, "99")
         cost = spread(runs, "cost")[0]
         lines.append((name, _rate(runs)[0], number(p50), number(p50 - direct), number(p99), f"{cost:.0f}"))
     yield "## Misses"
@@ -93,9 +98,8 @@ def _memory(values: Values) -> Iterator[str]:
 
 def _profile(after: Values) -> Iterator[str]:
     columns = [("before", json.loads(BEFORE.read_text())), ("after", after)]
-    names = sorted(
-        {part for _, each in columns for part in each["shares"]}, key=lambda part: -columns[0][1]["shares"].get(part, 0)
-    )
+    parts = {part for _, each in columns for part in each["shares"]}
+    names = sorted(parts, key=lambda part: (-columns[0][1]["shares"].get(part, 0), part))
     lines = [(part, *(cell for _, each in columns for cell in _cells(each, each["shares"].get(part, 0.0)))) for part in names]
     total = ("**all of it**", *(cell for _, each in columns for cell in (f"{each['cost']:.0f}", "100 %")))
     yield "## Where a warm request's microseconds go"
@@ -109,7 +113,7 @@ def _cells(profile: Values, share: float) -> tuple[str, str]:
 
 def _threads(values: Values) -> Iterator[str]:
     lines = [
-        (name, *_rate(runs), number(_percentile(runs, "99")), f"{spread(runs, 'cost')[0]:.0f}")
+        (name, *_rate(runs), number(percentile(runs, "99")), f"{spread(runs, 'cost')[0]:.0f}")
         for name, runs in values["programs"].items()
     ]
     yield "## Server options, warm"
@@ -140,10 +144,6 @@ def _cold_start(values: Values) -> Iterator[str]:
 def _rate(runs: Sequence[Values]) -> tuple[str, str]:
     middle, least, most = spread(runs, "per_second")
     return f"{middle:,.0f}", f"{least:,.0f} … {most:,.0f}"
-
-
-def _percentile(runs: Sequence[Values], percent: str) -> float:
-    return statistics.median(run["milliseconds"][percent] for run in runs)
 
 
 def _picture(name: str) -> str:

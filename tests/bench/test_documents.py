@@ -10,8 +10,6 @@ from bench.scenarios import ANSWERING, REPEATED, SCENARIOS
 from bench.sections import SECTIONS
 
 CURVE = {p: float(place + 1) for place, p in enumerate(("1", "50", "75", "90", "95", "99", "99.9", "100"))}
-
-
 EVERY = [program.name for program in ALL]
 ANSWERS = [program.name for program in ALL if program.answers_accounts]
 
