@@ -90,6 +90,7 @@ def test_lines_that_no_pipe_takes_together_are_written_one_after_the_other(stdou
 
     assert b"".join(written) == LINE * 101
     assert max(map(len, written)) <= 4096
+    assert all(each.endswith(b"\n") for each in written)
 
 
 def test_a_line_that_no_pipe_takes_at_once_is_written_alone(stdout, written):
