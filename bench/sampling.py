@@ -31,7 +31,7 @@ _PARTS = {
     "metrics": ("prometheus_client/", "bff/metrics.py", "bff/metric_labels.py"),
     "token memo": ("bff/sessions.py", "bff/memo.py", "bff/access_tokens.py", "bff/jwks.py", "bff/refusals.py"),
     "GenAuth": ("bff/genauth/", "requests/", "urllib3/"),
-    "decode": ("bff/cache.py", "bff/sealing.py", "msgspec"),
+    "decode": ("bff/cache.py", "bff/remembered.py", "bff/sealing.py", "msgspec"),
     "render": ("bff/web/presenting.py", "bff/providers.py", "marshmallow/", "schemas/"),
     "micro-cache and express": (
         *("bff/web/repeats.py", "bff/web/express.py", "bff/web/wsgi.py"),

@@ -5,102 +5,29 @@
     la:2:{person}:changed        for a minute after a change: accounts asked for before it are void
     la:2:{person}:lease:<name>   held by whoever is asking GenAuth right now
 
-``{person}`` is a digest in a Redis Cluster hash tag, so that a user's keys share a slot and one round trip. A value is bound to
-its key (`sealing`) and checked on read: what is not ours, not readable or not this person's is a miss.
-
-An older value of the same key, put back by somebody who can write to Redis, opens: it is genuine. It carries its own times, so it
-is fresh, accepted or fit to stand in for no longer than it would have been.
+``{person}`` is a digest in a Redis Cluster hash tag, so that a user's keys share a slot and one round trip. What they hold, and
+what of it is believed, is the business of `remembered`.
 """
 
-import math
-import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, NamedTuple, Protocol, TypeVar
+from typing import NamedTuple
 
-import msgspec
-from msgspec import Raw, Struct
-
-from bff.accounts import LinkedAccount, restored
+from bff.accounts import LinkedAccount
 from bff.errors import BffError, GenAuthTrouble, TokenRefused, UserBlocked
 from bff.lastresort import FRESH_SECONDS, LastResort
 from bff.leases import Leases, Turn
 from bff.memo import Memo
-from bff.sealing import Seal
+from bff.remembered import Change, Entry, Lifetimes, Recollection, Values, Verdict, Word
+from bff.sealing import Observer, Seal
 from bff.sessions import Session
 from bff.store import PREFIX, Store, StoreAway
 
-_JITTER = 0.1  # so that what was asked for together does not run out together
-_SKEW_SECONDS = 60.0  # between the clocks of replicas
-_LARGEST = 2 * 1024 * 1024  # GenAuth's answer may be 1 MiB; what is larger than any of those could become is not ours
-_MODEST = 16 * 1024  # larger lists of accounts are rare, and not kept in memory
 _CHANGED_SECONDS = 60.0  # longer than a question that was on its way when the change came
 _CHANGES = 10_000
 _AT_ONCE = 256  # people who are answered at the same time: a miss needs its keys three times
-
-
-class Entry(Struct, frozen=True, array_like=True):
-    """A user's accounts as GenAuth reported them at ``at``, fresh until ``fresh_until``; both in epoch seconds."""
-
-    at: float
-    fresh_until: float
-    raw: Raw
-
-    @property
-    def accounts(self) -> tuple[LinkedAccount, ...]:
-        """The accounts themselves."""
-        return restored(bytes(self.raw))
-
-    def check(self) -> None:
-        """Raise what msgspec does if the accounts cannot be read."""
-        raw = bytes(self.raw)
-        if len(raw) <= _MODEST:
-            _checked(raw)
-        else:
-            restored(raw)
-
-    def age(self, now: float) -> float:
-        """Seconds since GenAuth was asked, never negative."""
-        return max(0.0, now - self.at)
-
-
-Word = Literal["accepted", "token_invalid", "user_blocked"]
-
-
-class Verdict(Struct, frozen=True, array_like=True):
-    """GenAuth's last word on a token, and when it was asked, in epoch seconds."""
-
-    at: float
-    word: Word = "accepted"
-
-
-class Change(Struct, frozen=True, array_like=True):
-    """That a person's accounts changed, in epoch seconds."""
-
-    at: float
-
-
-class Recollection(Struct, frozen=True):
-    """What is known of a user and a token."""
-
-    entry: Entry | None = None
-    verdict: Verdict | None = None
-
-    @property
-    def accepted_at(self) -> float | None:
-        """When GenAuth last accepted the token, if that was its last word."""
-        return self.verdict.at if self.verdict and self.verdict.word == "accepted" else None
-
-    def heed(self) -> None:
-        """Raise the refusal, if that was GenAuth's last word: it is kept only for as long as it is to be repeated."""
-        if self.verdict and self.verdict.word != "accepted":
-            raise (UserBlocked if self.verdict.word == "user_blocked" else TokenRefused)(note="refused a moment ago")
-
-
-Value = TypeVar("Value", Entry, Verdict, Change)
 
 
 class Keys(NamedTuple):
@@ -112,27 +39,6 @@ class Keys(NamedTuple):
 
 
 _ENOUGH = 2  # of these, for an answer: the first two
-
-
-@dataclass(frozen=True, slots=True)
-class Lifetimes:
-    """In seconds: what is remembered is believed for so long, and no longer.
-
-    Accounts are fresh for ``ttl`` and may stand in for ``stale`` after that; a token's acceptance counts for ``accepted``, its
-    refusal for ``refused``.
-    """
-
-    ttl: float
-    stale: float
-    accepted: float
-    refused: float
-
-
-class Observer(Protocol):
-    """Who hears of values that were not ours to believe."""
-
-    def cache_rejected(self, reason: str) -> None:
-        """A stored value was treated as a miss."""
 
 
 class Asking:
@@ -186,7 +92,7 @@ class AccountsCache:
         self._store = store
         self._seal = seal
         self._leases = leases
-        self._observer = observer
+        self._values = Values(seal, observer, lifetimes)
         self._lifetimes = lifetimes
         self._name = person
         self._clock = clock
@@ -209,13 +115,11 @@ class AccountsCache:
 
         The turn at asking ends with it. A forced refresh that fails never comes here: nothing prolongs freshness but an answer.
         """
-        asked_at = _milliseconds(asked_at)
-        fresh_for = self._lifetimes.ttl * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - spreads load, guards nothing
-        entry = Entry(asked_at, _milliseconds(asked_at + fresh_for), Raw(msgspec.json.encode(accounts)))
-        verdict = Verdict(asked_at)
+        entry = Entry.reported(accounts, asked_at, self._lifetimes.fresh_for())
+        verdict = Verdict(entry.at)
         keys = self._keys(session)
         lease = asking.turn.lease if asking else None
-        values = dict((self._sealed(keys.accounts, entry), self._sealed(keys.token, verdict)))
+        values = self._values.written({keys.accounts: entry, keys.token: verdict})
         stored = self._store.write(values, self._lifetimes.ttl + self._lifetimes.stale, release=lease)
         if asking and stored:
             asking.turn.given_back()
@@ -229,7 +133,7 @@ class AccountsCache:
         verdict = Verdict(self._clock(), _REFUSALS[type(error)])
         # Fails open: this process knows of the refusal (`refusals`), and a token that is refused once is refused again.
         with suppress(StoreAway):
-            if not self._store.write(dict([self._sealed(keys.token, verdict)]), self._lifetimes.refused):
+            if not self._store.write(self._values.written({keys.token: verdict}), self._lifetimes.refused):
                 self._store.forget(keys.token)  # a full Redis does not write, but deletes
         if isinstance(error, UserBlocked):
             with suppress(StoreAway):
@@ -244,7 +148,7 @@ class AccountsCache:
         changed = f"{person}:changed"
         now = self._clock()
         self._changes.put(changed, now)
-        self._store.forget(f"{person}:accounts", leaving=dict([self._sealed(changed, Change(now))]), lifetime=_CHANGED_SECONDS)
+        self._store.forget(f"{person}:accounts", leaving=self._values.written({changed: Change(now)}), lifetime=_CHANGED_SECONDS)
 
     @contextmanager
     def asking(self, session: Session, awaited: str = "", *, unless_known: bool = False) -> Iterator[Asking]:
@@ -270,9 +174,10 @@ class AccountsCache:
         return Keys(f"{person}:accounts", f"{person}:token:{self._seal.name('token', digest)}", f"{person}:changed")
 
     def _recollection(self, keys: Keys, values: Sequence[bytes | None]) -> Recollection:
-        entry = self._open(keys.accounts, values[0], Entry)
-        verdict = self._open(keys.token, values[1], Verdict)
-        change = self._open(keys.changed, values[2], Change)
+        now = self._clock()
+        entry = self._values.read(keys.accounts, values[0], Entry, now)
+        verdict = self._values.read(keys.token, values[1], Verdict, now)
+        change = self._values.read(keys.changed, values[2], Change, now)
         known = Recollection(self._standing(keys, entry, change), verdict)
         if (verdict is None or verdict.word == "accepted") and (copy := self._copies.unstored(keys.token)):
             return self._newer(known, self._aged(copy.value, copy.seen_at, keys))
@@ -305,7 +210,7 @@ class AccountsCache:
         return Recollection(entry, verdict)
 
     def _keep_copy(self, keys: Keys, known: Recollection, *, stored: bool) -> None:
-        if known.entry and len(bytes(known.entry.raw)) <= _MODEST:
+        if known.entry and known.entry.modest:
             self._copies.keep(keys.token, known, stored=stored)
 
     def _standing(self, keys: Keys, entry: Entry | None, change: Change | None) -> Entry | None:
@@ -317,47 +222,3 @@ class AccountsCache:
         # One that is older than its note would be, or not yet made, is a clock's doing.
         void = any(at is not None and entry.at <= at and abs(now - at) < _CHANGED_SECONDS for at in changes)
         return None if void else entry
-
-    def _sealed(self, key: str, value: Entry | Verdict | Change) -> tuple[str, bytes]:
-        # Most words are the usual one, which goes without saying.
-        shown = (value.at,) if isinstance(value, Verdict) and value.word == "accepted" else value
-        return key, self._seal.seal(key, msgspec.json.encode(shown))
-
-    def _open(self, key: str, stored: bytes | None, kind: type[Value]) -> Value | None:
-        if stored is None:
-            return None
-        if len(stored) > _LARGEST:
-            self._observer.cache_rejected("oversized")
-            return None
-        value = self._seal.open(key, stored)
-        if value is None:
-            self._observer.cache_rejected("foreign")
-            return None
-        try:
-            decoded = msgspec.json.decode(value, type=kind)
-            if isinstance(decoded, Entry):
-                decoded.check()
-        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-            self._observer.cache_rejected("unreadable")
-            return None
-        if not self._plausible(decoded):
-            self._observer.cache_rejected("forged")
-            return None
-        return decoded
-
-    def _plausible(self, value: Entry | Verdict | Change) -> bool:
-        """Whether its times are such as we would have written: not of the future, nor fresh for longer than the setting says."""
-        if value.at > self._clock() + _SKEW_SECONDS:
-            return False
-        return not isinstance(value, Entry) or value.fresh_until <= value.at + self._lifetimes.ttl * (1 + _JITTER)
-
-
-def _milliseconds(moment: float) -> float:
-    # As it is stored. Never rounded up: that could be past a change which came after the question, or beyond the setting.
-    return math.floor(moment * 1000) / 1000
-
-
-# That it can be done, not what comes of it, which takes four times the memory of the text.
-@lru_cache(maxsize=256)
-def _checked(raw: bytes) -> None:
-    restored(raw)

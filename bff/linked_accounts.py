@@ -19,13 +19,14 @@ from msgspec import Struct, structs
 
 from bff.accounts import link
 from bff.bulkhead import BulkheadFull
-from bff.cache import AccountsCache, Asking, Entry, Lifetimes, Recollection
+from bff.cache import AccountsCache, Asking
 from bff.deadline import Deadline
 from bff.errors import GenAuthTimeout, GenAuthTrouble, GenAuthUnavailable, TokenRefused, UserBlocked
 from bff.gate import waiting as outside_the_gate
 from bff.genauth.wire import Identities
 from bff.guarding import guarded, tell
 from bff.refusals import Refusals
+from bff.remembered import Entry, Lifetimes, Recollection
 from bff.sessions import Session
 from bff.singleflight import SingleFlight, WaitingRoom
 

@@ -14,7 +14,7 @@ from typing import Protocol
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-_LARGEST = 2 * 1024 * 1024  # GenAuth's answer may be 1 MiB
+_LARGEST = 2 * 1024 * 1024  # GenAuth's answer may be 1 MiB; what is larger than any of those could become is not ours
 # What nearly every value has in it. Part of the format: with another one, what was sealed before is a miss.
 _USUAL = (
     b'[1700000000.000000,1700000060.000000,[["","union_id","user_id","open_id",["generic"],["primary"],"oidc","saml","dingtalk",'
@@ -42,6 +42,26 @@ class Seal(Protocol):
 
     def open(self, key: str, stored: bytes) -> bytes | None:
         """The value sealed under this very key, or None."""
+
+
+class Observer(Protocol):
+    """Who hears of values that were not ours to believe."""
+
+    def cache_rejected(self, reason: str) -> None:
+        """A stored value was taken for none."""
+
+
+def opened(seal: Seal, key: str, stored: bytes | None, observer: Observer) -> bytes | None:
+    """The value stored under ``key``, if there is one and it is ours; the ``observer`` hears of one that is not."""
+    if stored is None:
+        return None
+    if len(stored) > _LARGEST:
+        observer.cache_rejected("oversized")
+        return None
+    value = seal.open(key, stored)
+    if value is None:
+        observer.cache_rejected("foreign")
+    return value
 
 
 class PlainSeal:

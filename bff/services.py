@@ -9,7 +9,7 @@ from bff.access_tokens import AccessTokens
 from bff.announcements import Announcements
 from bff.backends import redis_backend
 from bff.breaker import Breaker, Rules
-from bff.cache import AccountsCache, Lifetimes
+from bff.cache import AccountsCache
 from bff.deadline import Deadline
 from bff.dependencies import Dependencies
 from bff.errors import BffError, GenAuthTrouble
@@ -25,6 +25,7 @@ from bff.microcache import MicroCache
 from bff.providers import Providers
 from bff.ratelimit import RateLimit
 from bff.refusals import Refusals
+from bff.remembered import Lifetimes
 from bff.sealing import PlainSeal, Seal, SecretSeal
 from bff.sessions import Sessions, Verifier
 from bff.settings import Settings

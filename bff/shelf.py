@@ -1,19 +1,9 @@
 """One thing of the application's, sealed in Redis, for a process that starts while whoever made it is away."""
 
-from typing import Protocol
-
-from bff.sealing import Seal
+from bff.sealing import Observer, Seal, opened
 from bff.store import Store, StoreAway
 
 KEPT_SECONDS = 7 * 86_400.0
-_LARGEST = 2 * 1024 * 1024
-
-
-class Observer(Protocol):
-    """Who hears of what lay there and was not ours."""
-
-    def cache_rejected(self, reason: str) -> None:
-        """A stored value was taken for none."""
 
 
 class Shelf:
@@ -35,12 +25,4 @@ class Shelf:
             (stored,) = self._store.read(self._key)
         except StoreAway:
             return None
-        if stored is None:
-            return None
-        if len(stored) > _LARGEST:
-            self._observer.cache_rejected("oversized")
-            return None
-        value = self._seal.open(self._key, stored)
-        if value is None:
-            self._observer.cache_rejected("foreign")
-        return value
+        return opened(self._seal, self._key, stored, self._observer)

@@ -10,8 +10,9 @@ from flask import Flask
 from bff.accounts import LinkedAccount
 from bff.backends import redis_backend
 from bff.breaker import Breaker, Rules
-from bff.cache import AccountsCache, Lifetimes
+from bff.cache import AccountsCache
 from bff.leases import Leases
+from bff.remembered import Lifetimes
 from bff.sealing import PlainSeal
 from bff.sessions import Session
 from bff.store import Store

@@ -6,9 +6,9 @@ import threading
 import pytest
 import redis
 
-from bff.cache import Recollection
 from bff.errors import GenAuthTimeout, GenAuthUnavailable, TokenRefused, UserBlocked
 from bff.lastresort import LastResort
+from bff.remembered import Recollection
 from bff.store import StoreAway
 from tests.cache.conftest import LIFETIMES, accounts, session
 from tests.valkey import ValkeyServer

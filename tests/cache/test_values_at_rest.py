@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bff.cache import Entry, Recollection
+from bff.remembered import Entry, Recollection
 from bff.sealing import PlainSeal, SecretSeal
 from tests.cache.conftest import accounts, session
 from tests.valkey import legible

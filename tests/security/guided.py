@@ -14,13 +14,13 @@ with atheris.instrument_imports(include=["bff", "schemas"]):
 
     from bff.access_tokens import claims
     from bff.accounts import link
-    from bff.cache import Entry, Verdict
     from bff.errors import BffError
     from bff.genauth.messages import Answer
     from bff.genauth.oidc import read_discovery, read_introspection, read_key_set
     from bff.genauth.wire import read_ext_idps, read_identities
     from bff.guarding import guarded
     from bff.jwks import usable_keys
+    from bff.remembered import Entry, Verdict
     from bff.sealing import PlainSeal, SecretSeal
 
 KEY = "la:2:{AAAAAAAAAAAAAAAA}:accounts"
