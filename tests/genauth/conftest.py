@@ -4,12 +4,31 @@ import contextlib
 import socket
 import ssl
 import threading
+import time
 
 import pytest
 
+from bff.deadline import Deadline
+from bff.errors import BffError
+from bff.genauth.messages import Request
 from bff.genauth.transport import Transport
 
+CANARY = "canary-session-token-0123456789"
+GET = Request("GET", "/", {"Authorization": f"Bearer {CANARY}", "Accept-Encoding": "identity"})
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+
+
+def fails(transport, url, seconds=0.5, request=GET):
+    """The error of a call, which must come by its deadline, and how long it took."""
+    started = time.monotonic()
+    with pytest.raises(BffError) as error:
+        transport.send(url, request, Deadline.after(seconds))
+    took = time.monotonic() - started
+    assert took < seconds + 0.75, "after the deadline"
+    assert error.value.__context__ is None
+    assert error.value.__cause__ is None
+    assert CANARY not in f"{error.value!r} {error.value} {error.value.note} {error.value.detail}"
+    return error.value, took
 
 
 class RawServer:
@@ -89,6 +108,18 @@ def serve():
     yield start
     for server in servers:
         server.close()
+
+
+@pytest.fixture
+def dead():
+    """An address that leaves connections unanswered, as the kernel does while a backlog is full."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(8):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+        yield listener.getsockname()
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Every trap of HTTP clients, one by one, met through real sockets."""
 
 import gzip
-import logging
 import socket
 import struct
 import threading
@@ -10,28 +9,11 @@ import time
 import pytest
 
 from bff.deadline import Deadline
-from bff.errors import BffError, GenAuthMalformed, GenAuthTimeout, GenAuthUnavailable, InternalError
-from bff.genauth.addresses import Resolver
+from bff.errors import GenAuthMalformed, GenAuthTimeout, GenAuthUnavailable
 from bff.genauth.envelope import UnreadableData
 from bff.genauth.messages import Request
 from bff.genauth.transport import Transport, Unanswered, Unreached
-
-CANARY = "canary-session-token-0123456789"
-GET = Request("GET", "/", {"Authorization": f"Bearer {CANARY}", "Accept-Encoding": "identity"})
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
-
-
-def fails(transport, url, seconds=0.5, request=GET):
-    """The error of a call, which must come by its deadline, and how long it took."""
-    started = time.monotonic()
-    with pytest.raises(BffError) as error:
-        transport.send(url, request, Deadline.after(seconds))
-    took = time.monotonic() - started
-    assert took < seconds + 0.75, "after the deadline"
-    assert error.value.__context__ is None
-    assert error.value.__cause__ is None
-    assert CANARY not in f"{error.value!r} {error.value} {error.value.note} {error.value.detail}"
-    return error.value, took
+from tests.genauth.conftest import CANARY, GET, OK, fails
 
 
 def dripping(data, pause=0.05):
@@ -175,141 +157,13 @@ class TestDeadline:
         assert transport.send(server.url, GET, Deadline.after(2)).status == 200
         assert server.connections == 1
 
-    def test_connecting_has_a_budget_of_its_own(self):
-        # A backlog that is full: the kernel leaves further connections unanswered.
-        with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
-            port = listener.getsockname()[1]
-            waiting = [socket.socket() for _ in range(8)]
-            for sock in waiting:
-                sock.setblocking(False)
-                sock.connect_ex(("127.0.0.1", port))
-            transport = Transport(connect_seconds=0.3)
-            error, took = fails(transport, f"http://127.0.0.1:{port}/", 2)
-            for sock in waiting:
-                sock.close()
-            transport.close()
+    def test_connecting_has_a_budget_of_its_own(self, dead):
+        transport = Transport(connect_seconds=0.3)
+
+        error, took = fails(transport, f"http://127.0.0.1:{dead[1]}/", 2)
 
         assert type(error) is Unreached
         assert 0.25 < took < 1.2
-
-
-class TestNames:
-    @staticmethod
-    def found(*addresses):
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address) for address in addresses]
-
-    def asks(self, lookup, url, connect_seconds=0.4, seconds=1.0):
-        transport = Transport(resolver=Resolver(lookup), connect_seconds=connect_seconds)
-        try:
-            return transport.send(url, GET, Deadline.after(seconds))
-        finally:
-            transport.close()
-
-    def test_a_host_that_refuses_on_one_address_is_reached_on_the_next(self, serve):
-        server = serve()
-        with socket.create_server(("127.0.0.1", 0)) as gone:
-            refusing = gone.getsockname()
-
-        answer = self.asks(lambda *_, **__: self.found(refusing, ("127.0.0.1", server.port)), "http://genauth.test/")
-
-        assert answer.status == 200
-
-    def test_a_dead_address_leaves_time_for_the_next(self, serve):
-        server = serve()
-        with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
-            waiting = [socket.socket() for _ in range(8)]
-            for sock in waiting:
-                sock.setblocking(False)
-                sock.connect_ex(listener.getsockname())
-            dead = listener.getsockname()
-            answer = self.asks(lambda *_, **__: self.found(dead, ("127.0.0.1", server.port)), "http://genauth.test/", 0.6)
-            for sock in waiting:
-                sock.close()
-
-        assert answer.status == 200
-
-    def test_many_dead_addresses_stay_within_the_budget(self):
-        with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
-            waiting = [socket.socket() for _ in range(8)]
-            for sock in waiting:
-                sock.setblocking(False)
-                sock.connect_ex(listener.getsockname())
-            dead = listener.getsockname()
-            transport = Transport(resolver=Resolver(lambda *_, **__: self.found(*[dead] * 9)), connect_seconds=0.5)
-            error, took = fails(transport, "http://genauth.test/", 2)
-            for sock in waiting:
-                sock.close()
-            transport.close()
-
-        assert type(error) is Unreached
-        assert took < 1.2
-
-    def test_localhost_is_reached_whatever_its_first_address_is(self, serve, transport):
-        server = serve()
-
-        assert transport.send(f"http://localhost:{server.port}/", GET, Deadline.after(1)).status == 200
-
-    def test_a_name_server_that_hangs_ends_with_the_connect_budget(self):
-        release = threading.Event()
-        transport = Transport(resolver=Resolver(lambda *_, **__: release.wait(5) and []), connect_seconds=0.3)
-
-        error, took = fails(transport, "http://genauth.test/", 2)
-
-        assert type(error) is Unreached
-        assert took < 1.2
-        release.set()
-        transport.close()
-
-    def test_while_the_name_server_is_away_the_last_known_address_serves(self, serve):
-        server, release = serve(), threading.Event()
-        lookups = []
-
-        def lookup(*_, **__):
-            lookups.append(1)
-            if len(lookups) == 2:
-                release.wait(5)
-            if len(lookups) > 2:
-                raise socket.gaierror("away")
-            return self.found(("127.0.0.1", server.port))
-
-        resolver = Resolver(lookup)
-        for _ in range(3):
-            transport = Transport(resolver=resolver, connect_seconds=0.4)
-            assert transport.send("http://genauth.test/", GET, Deadline.after(1)).status == 200
-            transport.close()
-            release.set() if len(lookups) == 2 else None
-            time.sleep(0.05)
-
-        assert len(lookups) == 3
-
-    def test_an_unknown_name_is_unreachable(self):
-        def lookup(*_, **__):
-            raise socket.gaierror(-2, f"no such name {CANARY}")
-
-        transport = Transport(resolver=Resolver(lookup))
-        error, _ = fails(transport, "http://genauth.test/")
-
-        assert type(error) is Unreached
-        assert error.note == "name lookup: gaierror"
-        transport.close()
-
-    def test_while_a_lookup_hangs_everyone_waits_for_the_same_one(self):
-        release, lookups = threading.Event(), []
-
-        def lookup(*_, **__):
-            lookups.append(1)
-            release.wait(5)
-            return []
-
-        transport = Transport(resolver=Resolver(lookup), connect_seconds=0.3)
-        callers = [threading.Thread(target=fails, args=(transport, "http://genauth.test/", 1)) for _ in range(10)]
-        for caller in callers:
-            caller.start()
-        for caller in callers:
-            caller.join()
-
-        assert len(lookups) == 1
-        release.set()
         transport.close()
 
 
@@ -584,162 +438,3 @@ class TestReuse:
             assert transport.send(server.url, GET, Deadline.after(1)).body == b"{}"
             time.sleep(0.2)
         assert server.connections == 3
-
-
-class TestPrivacy:
-    def test_cookies_and_tokens_of_one_person_never_reach_another(self, serve, transport):
-        def behave(server, connection, _number):
-            while (head := server.read_head(connection)) is not None:
-                who = head.partition(b"Bearer ")[2].partition(b"\r\n")[0]
-                body = b'"' + who + b'"'
-                connection.sendall(
-                    b"HTTP/1.1 200 OK\r\nSet-Cookie: session=%s; Path=/\r\nContent-Length: %d\r\n\r\n%s" % (who, len(body), body)
-                )
-
-        server = serve(behave)
-        wrong = []
-
-        def calls(who):
-            for _ in range(50):
-                request = Request("GET", "/", {"Authorization": f"Bearer {who}"})
-                if transport.send(server.url, request, Deadline.after(5)).body != f'"{who}"'.encode():
-                    wrong.append(who)
-
-        threads = [threading.Thread(target=calls, args=(who,)) for who in ("mei", "omar")]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-
-        assert wrong == []
-        assert len(server.requests) == 100
-        assert not [head for head in server.requests if b"cookie" in head.lower()]
-
-    def test_neither_proxy_nor_netrc_of_the_environment_sees_the_token(self, serve, tmp_path, monkeypatch):
-        server, proxy = serve(), serve()
-        netrc = tmp_path / ".netrc"
-        netrc.write_text("default login thief password thief\nmachine 127.0.0.1 login thief password thief\n")
-        netrc.chmod(0o600)
-        monkeypatch.setenv("NETRC", str(netrc))
-        monkeypatch.setenv("HOME", str(tmp_path))
-        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "HTTPS_PROXY", "https_proxy"):
-            monkeypatch.setenv(name, proxy.url)
-        for name in ("NO_PROXY", "no_proxy"):
-            monkeypatch.delenv(name, raising=False)
-        transport = Transport()
-
-        transport.send(server.url, GET, Deadline.after(1))
-
-        assert proxy.connections == 0
-        assert f"Authorization: Bearer {CANARY}\r\n".encode() in server.requests[0]
-        transport.close()
-
-    @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-    def test_redirects_are_not_followed(self, serve, transport, status):
-        elsewhere = serve()
-        server = serve(f"HTTP/1.1 {status} Go\r\nLocation: {elsewhere.url}\r\nContent-Length: 0\r\n\r\n".encode())
-
-        assert transport.send(server.url, GET, Deadline.after(1)).status == status
-        assert elsewhere.connections == 0
-
-    @pytest.mark.parametrize(
-        "reply",
-        [
-            b"HTTP/1.1 503 Busy\r\nRetry-After: 60\r\nContent-Length: 0\r\n\r\n",
-            b"HTTP/1.1 429 Slow\r\nRetry-After: 60\r\nContent-Length: 0\r\n\r\n",
-        ],
-    )
-    def test_retry_after_makes_nobody_sleep_here(self, serve, transport, reply):
-        server = serve(reply)
-        started = time.monotonic()
-
-        transport.send(server.url, GET, Deadline.after(5))
-
-        assert time.monotonic() - started < 0.5
-        assert len(server.requests) == 1
-
-    @pytest.mark.parametrize("value", ["a\r\nX-Evil: 1", "a\nb", "a\x00b", "tök", "小明", "a\x7f", "\ud83d"])
-    def test_a_header_that_cannot_be_sent_is_our_defect_and_stays_unsaid(self, serve, transport, value):
-        server = serve()
-
-        error, _ = fails(transport, server.url, request=Request("GET", "/", {"Authorization": f"{CANARY}{value}"}))
-
-        assert type(error) is InternalError
-        assert server.connections == 0
-
-    def test_the_libraries_log_nothing(self, serve, transport, caplog):
-        caplog.set_level(logging.DEBUG)
-        server = serve(f"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nnot a header {CANARY}\r\n\r\n{{}}".encode())
-
-        transport.send(f"{serve().url}?id_token={CANARY}", GET, Deadline.after(1))
-        error, _ = fails(transport, f"{server.url}?id_token={CANARY}")
-
-        assert type(error) is GenAuthMalformed
-        assert caplog.text == ""
-
-    @pytest.mark.parametrize("url", ["a b", "a\r\nX-Evil: 1", "a\tb", "ä"])
-    def test_an_address_that_cannot_be_sent_is_our_defect_and_stays_unsaid(self, serve, transport, url):
-        server = serve()
-
-        error, _ = fails(transport, f"{server.url}{CANARY}{url}")
-
-        assert type(error) is InternalError
-        assert server.connections == 0
-
-    @pytest.mark.parametrize(
-        "url", ["ftp://x/", "http://", "nonsense", "http://[::1", "http://a b/", "http://x:99999/", f"http://{'a' * 300}.test/"]
-    )
-    def test_an_address_that_is_none_is_one_of_our_errors(self, transport, url):
-        fails(transport, url)
-
-    @pytest.mark.parametrize("url", ["ftp://x/", "nonsense", "http://x:99999/"])
-    def test_an_address_that_leads_nowhere_is_not_a_host_that_is_away(self, transport, url):
-        error, _ = fails(transport, url)
-
-        assert type(error) is GenAuthMalformed
-
-
-class TestTls:
-    def test_a_certificate_of_an_unknown_authority_is_refused(self, serve, certificates, transport):
-        server = serve(context=certificates["ours"][0])
-
-        error, _ = fails(transport, server.url)
-
-        assert type(error) is GenAuthUnavailable
-        assert "SSLCertVerificationError" in error.note
-        assert server.requests == []
-
-    def test_with_its_bundle_it_is_accepted(self, serve, certificates):
-        context, bundle = certificates["ours"]
-        transport = Transport(ca_bundle=bundle)
-
-        assert transport.send(serve(context=context).url, GET, Deadline.after(1)).status == 200
-        transport.close()
-
-    def test_a_certificate_of_another_host_is_refused_even_with_its_bundle(self, serve, certificates):
-        context, bundle = certificates["wrong-name"]
-        transport, server = Transport(ca_bundle=bundle), serve(context=context)
-
-        error, _ = fails(transport, server.url)
-
-        assert "SSLCertVerificationError" in error.note
-        assert server.requests == []
-        transport.close()
-
-    def test_the_environment_cannot_turn_it_off(self, serve, certificates, monkeypatch):
-        context, bundle = certificates["ours"]
-        monkeypatch.setenv("REQUESTS_CA_BUNDLE", bundle)
-        monkeypatch.setenv("CURL_CA_BUNDLE", bundle)
-        transport = Transport()
-
-        assert type(fails(transport, serve(context=context).url)[0]) is GenAuthUnavailable
-        transport.close()
-
-    def test_a_plain_server_behind_https_is_unavailable(self, serve, transport):
-        def behave(_server, connection, _number):
-            connection.recv(4096)
-            connection.sendall(OK)
-
-        error, _ = fails(transport, serve(behave).url.replace("http:", "https:"))
-
-        assert isinstance(error, GenAuthUnavailable)

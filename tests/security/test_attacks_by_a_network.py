@@ -1,6 +1,6 @@
 """Somebody between us and GenAuth or Redis, or who can name an address for us: they read nothing and answer for nobody.
 
-TLS to GenAuth: tests/genauth/test_transport.py. What a setting's address may be: tests/unit/test_settings.py.
+TLS to GenAuth: tests/genauth/test_tls.py. What a setting's address may be: tests/unit/test_settings.py.
 """
 
 import socket
