@@ -254,6 +254,21 @@ def test_a_little_that_would_become_very_much_does_not_open():
     tracemalloc.stop()
 
 
+def test_very_long_lists_of_accounts_are_not_kept_in_memory(cache, clock):
+    def seen(person):
+        long = accounts(*(f"{person}-{number:032}" for number in range(2_000)))
+        cache.remember(session(person), long, clock())
+        return len(bytes(cache.recall(session(person)).entry.raw))
+
+    seen("whoever warms up")
+    tracemalloc.start()
+
+    one = max([seen(f"person-{number}") for number in range(20)])
+
+    assert tracemalloc.get_traced_memory()[0] < 3 * one
+    tracemalloc.stop()
+
+
 # CACHE_SECRET ---------------------------------------------------------------------------------------
 
 
