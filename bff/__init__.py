@@ -11,7 +11,8 @@ The path of a request for ``GET /me/linked-accounts``:
       keyset ─ keysource ─ keyshelf       GenAuth's signing keys, and those of last time
     ratelimit                           not too often
     linked_accounts                     the use case
-      cache ─ store ─ roundtrip           what is remembered, sealed, in Redis; one round trip
+      cache ─ remembered, sealing         what is remembered, value by value, sealed
+      store ─ roundtrip                   … in Redis; one round trip
       lastresort                          … and in this process, for seconds, while Redis is away
       singleflight ─ leases               one caller asks GenAuth, the others wait: threads, then processes
       genauth.client ─ genauth.wire       bulkhead, breaker, one deadline; the answer as data
