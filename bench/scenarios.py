@@ -30,7 +30,6 @@ STAMPEDE_CALLERS = 500
 STAMPEDE_GENAUTH_SECONDS = 0.2
 MIXED_GENAUTH_SECONDS = 0.2
 _CALLERS = 32
-_MISS_SECONDS = 10.0
 _MIXED_CALLERS = 8
 _MISSES_A_SECOND = 300  # at the very most
 _STARTS = 5
@@ -78,8 +77,7 @@ def _values(measured: Measured) -> Values:
 
 def miss(bench: Bench) -> Values:
     """64 callers, every question for somebody nobody asked for, GenAuth takes 50 ms."""
-    # At first all callers wait for GenAuth together: two seconds of bursts, with a core that is idle between them.
-    seconds = bench.plan.seconds if bench.plan.quick else max(_MISS_SECONDS, bench.plan.seconds)
+    seconds = bench.plan.miss_seconds
     enough = int(MISS_CALLERS / GENAUTH_SECONDS * (seconds + 3))
     file = bench.token_file(enough)
     direct: list[Values] = []
@@ -136,7 +134,7 @@ def stampede(bench: Bench) -> Values:
 
 def mixed(bench: Bench) -> Values:
     """90 repeats, 9 warm ones and a miss in every hundred, GenAuth takes 200 ms: the hits alone, then all together."""
-    seconds, crowd = max(4.0, bench.plan.seconds), 5_000 if not bench.plan.quick else 1_000
+    seconds, crowd = bench.plan.mixed_seconds, 5_000 if not bench.plan.quick else 1_000
     most = int(_MISSES_A_SECOND * (seconds + 1))
     file = bench.token_file(crowd + 2 * most)
 
