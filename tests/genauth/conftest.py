@@ -1,6 +1,7 @@
-"""A server of a few bytes: it does to a connection whatever the test writes down, for real, on a loopback port."""
+"""Answers as data, and a server of a few bytes: it does to a connection whatever the test writes down, on a loopback port."""
 
 import contextlib
+import json
 import socket
 import ssl
 import threading
@@ -10,8 +11,9 @@ import pytest
 
 from bff.deadline import Deadline
 from bff.errors import BffError
-from bff.genauth.messages import Request
+from bff.genauth.messages import Answer, Request
 from bff.genauth.transport import Transport
+from bff.genauth.wire import read_identities
 
 CANARY = "canary-session-token-0123456789"
 GET = Request("GET", "/", {"Authorization": f"Bearer {CANARY}", "Accept-Encoding": "identity"})
@@ -29,6 +31,18 @@ def fails(transport, url, seconds=0.5, request=GET):
     assert error.value.__cause__ is None
     assert CANARY not in f"{error.value!r} {error.value} {error.value.note} {error.value.detail}"
     return error.value, took
+
+
+def answer(body, status=200, **headers):
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return Answer(status, {name.replace("_", "-"): value for name, value in headers.items()}, raw)
+
+
+def refused(body, status=200, read=read_identities, **headers):
+    with pytest.raises(BffError) as error:
+        read(answer(body, status, **headers))
+    assert error.value.__context__ is None or error.value.__suppress_context__
+    return error.value
 
 
 class RawServer:

@@ -1,18 +1,13 @@
-"""What GenAuth may answer and what we make of it: the table of rules, then anything at all."""
+"""What GenAuth may answer and what we make of it: the table of rules. Anything at all: test_any_answer.py."""
 
-import contextlib
 import json
-import re
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
 
 from bff.accounts import Identity, Profile
 from bff.errors import (
-    BffError,
     GenAuthMalformed,
     GenAuthRejected,
     GenAuthThrottled,
@@ -24,30 +19,11 @@ from bff.errors import (
 from bff.genauth import oidc
 from bff.genauth.envelope import Momentary, UnreadableData
 from bff.genauth.messages import asked_to_wait
-from bff.genauth.wire import (
-    Answer,
-    Identities,
-    Request,
-    ext_idps_request,
-    identities_request,
-    read_ext_idps,
-    read_identities,
-)
-from schemas.genauth import ExtIdpSchema, IdentitySchema, IntrospectionSchema, ProfileSchema, clean, parsed
+from bff.genauth.wire import ext_idps_request, identities_request, read_ext_idps, read_identities
+from schemas.genauth import clean
+from tests.genauth.conftest import answer, refused
 
 TOKEN = "eyJhbGciOiJSUzI1NiJ9.canary-session-token.c2lnbmF0dXJl"
-
-
-def answer(body, status=200, **headers):
-    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return Answer(status, {name.replace("_", "-"): value for name, value in headers.items()}, raw)
-
-
-def refused(body, status=200, read=read_identities, **headers):
-    with pytest.raises(BffError) as error:
-        read(answer(body, status, **headers))
-    assert error.value.__context__ is None or error.value.__suppress_context__
-    return error.value
 
 
 def test_the_request_carries_the_token_and_both_names_of_the_app():
@@ -388,202 +364,3 @@ def test_ext_idps_are_read():
     assert (github.ext_idp_id, github.type, github.category) == ("e1", "github", "social")
     assert (github.name, github.name_en, github.logo_url) == ("极狐", "GitHub", "https://l/g.svg")
     assert (other.type, other.category, other.name, other.logo_url) == ("unknown", None, None, None)
-
-
-KEYS = st.sampled_from(
-    [
-        "statusCode",
-        "apiCode",
-        "requestId",
-        "message",
-        "data",
-        "identityId",
-        "extIdpId",
-        "provider",
-        "type",
-        "userIdInIdp",
-        "originConnIds",
-        "userInfoInIdp",
-        "customData",
-        "nickname",
-        "photo",
-        "oauth",
-    ]
-) | st.text(max_size=6)
-LEAVES = (
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from([200, "200", 401, 2020, "[]", "{}"])
-)
-JSON = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=5), max_leaves=25)
-CANARY = "canary-9f8e7d6c5b4a"
-TOKEN_KEYS = st.sampled_from(["accessToken", "refreshToken", "access_token", "id_token", "RefreshToken"])
-
-
-def read_safely(body, status=200):
-    try:
-        result = read_identities(Answer(status, {}, body))
-    except BffError as error:
-        return f"{error!r} {error} {error.note} {error.detail} {error.__cause__} {error.__context__}"
-    assert isinstance(result, Identities)
-    assert all(isinstance(row, Identity) and row.account_id for row in result.rows)
-    return f"{result!r} {result}"
-
-
-@given(st.binary(), st.integers(100, 599))
-@example(b"\x00", 200)
-def test_any_bytes_are_identities_or_one_of_our_errors(body, status):
-    read_safely(body, status)
-
-
-@given(JSON, st.sampled_from([200, 200, 200, 201, 403, 404]))
-def test_any_json_is_identities_or_one_of_our_errors(value, status):
-    read_safely(json.dumps(value).encode(), status)
-
-
-WHOLE = st.recursive(
-    st.none() | st.booleans() | st.integers(-(10**24), 10**24) | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-)
-
-
-@given(WHOLE, st.booleans())
-def test_any_json_is_read_as_it_was_written(value, escaped):
-    text = json.dumps(value, ensure_ascii=escaped)
-
-    assert parsed(text) == parsed(text.encode()) == value
-
-
-@given(WHOLE, st.sampled_from([r'"\ud83d"', "NaN", "-Infinity", "1e999", "9" * 5000, '"\xff"', '"\xed\xa0\x80"']))
-@example(-(10**24), "NaN")
-def test_one_value_that_is_no_good_json_does_not_cost_the_others(value, bad):
-    body = b'{"good":%b,"bad":%b}' % (json.dumps(value).encode(), bad.encode("latin-1"))
-
-    read = parsed(body)
-
-    assert read["good"] == value
-    assert clean(read["bad"]) in {None, "\ufffd", "\ufffd" * 3}
-
-
-@pytest.mark.parametrize("digits", [1, 19, 20, 25, 26, 400, 5000])
-@pytest.mark.parametrize("sign", ["", "-"])
-def test_a_number_is_text_of_25_digits_at_most(digits, sign):
-    text = sign + "7" * digits
-
-    assert clean(parsed(text)) == (text if digits <= 25 else None)
-
-
-READING = [IdentitySchema(), ExtIdpSchema(), ProfileSchema()]
-READ = st.sampled_from(sorted({field.data_key or name for schema in READING for name, field in schema.fields.items()}))
-
-
-def test_a_schema_that_may_refuse_is_loaded_and_never_just_read():
-    assert not hasattr(IntrospectionSchema(), "read")
-
-
-@given(st.dictionaries(READ | KEYS, JSON))
-def test_a_schema_reads_what_it_loads(row):
-    for schema in READING:
-        assert schema.read(row) == schema.load(row)
-
-
-@given(st.lists(st.dictionaries(KEYS, JSON, max_size=5), max_size=3), TOKEN_KEYS, JSON)
-def test_a_planted_token_is_never_shown(rows, key, around):
-    planted = [
-        {"identityId": f"i{n}", **row, key: CANARY, "userInfoInIdp": {"x": around, key: [CANARY]}} for n, row in enumerate(rows)
-    ]
-    for row in planted:
-        row["identityId"] = row["identityId"] or "i"
-    body = json.dumps({"statusCode": 200, "data": planted}).encode()
-
-    assert CANARY not in read_safely(body)
-    if planted:
-        with contextlib.suppress(UnreadableData):
-            assert CANARY in read_identities(Answer(200, {}, body)).secrets
-
-
-@given(JSON, st.sampled_from([200, 401]))
-def test_any_json_at_the_oauth_endpoints_is_an_answer_or_one_of_our_errors(value, status):
-    back = Answer(status, {}, json.dumps(value).encode())
-    for read in (oidc.read_discovery, oidc.read_introspection, oidc.read_key_set, read_ext_idps):
-        with contextlib.suppress(BffError):
-            read(back)
-
-
-@given(st.text())
-def test_any_token_makes_a_request_or_is_invalid(token):
-    try:
-        request = identities_request("app", token)
-    except TokenInvalid:
-        return
-    assert isinstance(request, Request)
-    assert re.fullmatch(r"[\x21-\x7e]+", token)
-
-
-ACTIVE = {
-    "active": True,
-    "sub": "5f623f30d85f84c58f141777",
-    "client_id": "5d01e389985f81c6c1dd31de",
-    "exp": 1600634105,
-    "iat": 1600274405,
-    "iss": "https://oidc1.genauth.ai",
-    "jti": "hoV44FPNR-_EfxTP7s7vw",
-    "scope": "openid profile",
-}
-
-
-class TestOidc:
-    def test_discovery(self):
-        said = {
-            "issuer": "https://a/oidc",
-            "jwks_uri": "https://a/jwks",
-            "introspection_endpoint_auth_methods_supported": ["client_secret_basic"],
-        }
-
-        found = oidc.read_discovery(answer(said))
-
-        assert found == oidc.Discovery("https://a/oidc", "https://a/jwks", None, ("client_secret_basic",))
-
-    def test_key_set(self):
-        assert oidc.read_key_set(answer({"keys": [{"kid": "1"}]})) == {"keys": [{"kid": "1"}]}
-
-    @pytest.mark.parametrize("said", [{}, {"keys": {}}, {"keys": ["x"]}, [], b"<html>"])
-    def test_no_key_set(self, said):
-        assert type(refused(said, read=oidc.read_key_set)) is GenAuthMalformed
-
-    def test_an_active_token(self):
-        assert oidc.read_introspection(answer(ACTIVE)) == oidc.Introspection(
-            True, "5f623f30d85f84c58f141777", 1600634105, "5d01e389985f81c6c1dd31de", "openid profile", "https://oidc1.genauth.ai"
-        )
-
-    def test_an_inactive_token(self):
-        assert oidc.read_introspection(answer({"active": False})) == oidc.Introspection(active=False)
-
-    @pytest.mark.parametrize("active", [1, "true", None, "false", [True]])
-    def test_anything_but_true_and_false_is_unreadable(self, active):
-        assert type(refused({**ACTIVE, "active": active}, read=oidc.read_introspection)) is GenAuthMalformed
-
-    @pytest.mark.parametrize(
-        ("said", "status", "error"),
-        [
-            ({"error": "invalid_client"}, 401, GenAuthRejected),
-            ({"error": "invalid_request"}, 400, GenAuthRejected),
-            ({}, 429, GenAuthThrottled),
-            ({}, 500, GenAuthUnavailable),
-            ({}, 302, GenAuthMalformed),
-            (b"<html>", 200, GenAuthMalformed),
-            ({"statusCode": 429}, 200, GenAuthThrottled),
-            ({"statusCode": 503}, 200, GenAuthUnavailable),
-            ({"statusCode": 404}, 200, GenAuthRejected),
-            ({"statusCode": 200}, 200, GenAuthMalformed),
-        ],
-    )
-    def test_a_refusal_is_about_us_and_never_about_the_token(self, said, status, error):
-        assert type(refused(said, status, read=oidc.read_introspection)) is error
-
-    def test_the_secret_goes_into_the_form_or_encoded_into_the_header(self):
-        post = oidc.introspection_request("https://a/i", "app", "s&c:ret", "to+ken")
-        basic = oidc.introspection_request("https://a/i", "app", "s&c:ret", "to+ken", basic=True, strict=False)
-
-        assert post.body == b"token=to%2Bken&token_type_hint=access_token&client_id=app&client_secret=s%26c%3Aret&strict=true"
-        assert "Authorization" not in post.headers
-        assert basic.body == b"token=to%2Bken&token_type_hint=access_token"
-        assert basic.headers["Authorization"] == "Basic YXBwOnMlMjZjJTNBcmV0"

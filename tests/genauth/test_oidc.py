@@ -1,0 +1,83 @@
+"""What GenAuth's OIDC endpoints may answer and what we make of it."""
+
+import pytest
+
+from bff.errors import GenAuthMalformed, GenAuthRejected, GenAuthThrottled, GenAuthUnavailable
+from bff.genauth import oidc
+from tests.genauth.conftest import answer, refused
+
+ACTIVE = {
+    "active": True,
+    "sub": "5f623f30d85f84c58f141777",
+    "client_id": "5d01e389985f81c6c1dd31de",
+    "exp": 1600634105,
+    "iat": 1600274405,
+    "iss": "https://oidc1.genauth.ai",
+    "jti": "hoV44FPNR-_EfxTP7s7vw",
+    "scope": "openid profile",
+}
+
+
+def test_discovery():
+    said = {
+        "issuer": "https://a/oidc",
+        "jwks_uri": "https://a/jwks",
+        "introspection_endpoint_auth_methods_supported": ["client_secret_basic"],
+    }
+
+    found = oidc.read_discovery(answer(said))
+
+    assert found == oidc.Discovery("https://a/oidc", "https://a/jwks", None, ("client_secret_basic",))
+
+
+def test_key_set():
+    assert oidc.read_key_set(answer({"keys": [{"kid": "1"}]})) == {"keys": [{"kid": "1"}]}
+
+
+@pytest.mark.parametrize("said", [{}, {"keys": {}}, {"keys": ["x"]}, [], b"<html>"])
+def test_no_key_set(said):
+    assert type(refused(said, read=oidc.read_key_set)) is GenAuthMalformed
+
+
+def test_an_active_token():
+    assert oidc.read_introspection(answer(ACTIVE)) == oidc.Introspection(
+        True, "5f623f30d85f84c58f141777", 1600634105, "5d01e389985f81c6c1dd31de", "openid profile", "https://oidc1.genauth.ai"
+    )
+
+
+def test_an_inactive_token():
+    assert oidc.read_introspection(answer({"active": False})) == oidc.Introspection(active=False)
+
+
+@pytest.mark.parametrize("active", [1, "true", None, "false", [True]])
+def test_anything_but_true_and_false_is_unreadable(active):
+    assert type(refused({**ACTIVE, "active": active}, read=oidc.read_introspection)) is GenAuthMalformed
+
+
+@pytest.mark.parametrize(
+    ("said", "status", "error"),
+    [
+        ({"error": "invalid_client"}, 401, GenAuthRejected),
+        ({"error": "invalid_request"}, 400, GenAuthRejected),
+        ({}, 429, GenAuthThrottled),
+        ({}, 500, GenAuthUnavailable),
+        ({}, 302, GenAuthMalformed),
+        (b"<html>", 200, GenAuthMalformed),
+        ({"statusCode": 429}, 200, GenAuthThrottled),
+        ({"statusCode": 503}, 200, GenAuthUnavailable),
+        ({"statusCode": 404}, 200, GenAuthRejected),
+        ({"statusCode": 200}, 200, GenAuthMalformed),
+    ],
+)
+def test_a_refusal_is_about_us_and_never_about_the_token(said, status, error):
+    assert type(refused(said, status, read=oidc.read_introspection)) is error
+
+
+def test_the_secret_goes_into_the_form_or_encoded_into_the_header():
+    post = oidc.introspection_request("https://a/i", "app", "s&c:ret", "to+ken")
+    basic = oidc.introspection_request("https://a/i", "app", "s&c:ret", "to+ken", basic=True, strict=False)
+
+    assert post.body == b"token=to%2Bken&token_type_hint=access_token&client_id=app&client_secret=s%26c%3Aret&strict=true"
+    assert "Authorization" not in post.headers
+    assert basic.body == b"token=to%2Bken&token_type_hint=access_token"
+    assert basic.headers["Authorization"] == "Basic YXBwOnMlMjZjJTNBcmV0"
