@@ -27,7 +27,7 @@ help:  ## Say what there is (this)
 
 .PHONY: run
 run: $(RUN)  ## The service on http://127.0.0.1:8000 with a private Valkey and a GenAuth made up for it (PORT=…)
-	@$(BIN)/python -m bff.devrun --with-parent
+	@$(BIN)/python -m bff.server.dev --with-parent
 
 .PHONY: sandbox
 sandbox: $(RUN)  ## Only the GenAuth made up for development (SANDBOX_PORT=9000)

@@ -8,7 +8,7 @@ from typing import Any
 from bench import machine, plots
 from bench.programs import ALL, ROOT
 from bench.report import table, text
-from bench.rows import Verdict
+from bench.rows import TokenStatus
 from bench.sampling import sample
 from bench.scenarios import WARM
 from bench.sections import SECTIONS, percentile, spread
@@ -63,7 +63,7 @@ def _latency(title: str, programs: Mapping[str, Any]) -> str:
 
 def _sections(results: Results) -> Iterator[str]:
     lines = rows(results)
-    short = sum(line.verdict is not Verdict.REACHED for line in lines)
+    short = sum(line.verdict is not TokenStatus.REACHED for line in lines)
     yield "# Performance"
     yield (
         f"Written by `make bench` on {results['day']}, from `bench/results.json`; do not edit. Machine: {results['machine']}.\n"

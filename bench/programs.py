@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from bff.devrun import web_command
+from bff.server.dev import web_command
 
 ROOT = Path(__file__).parents[1]
 PEERS = Path(__file__).with_name("peers")
@@ -71,7 +71,7 @@ class Program:
 def _options_of_ours() -> str:
     """The server's options in the Procfile, for the floors: the same server, run the same way."""
     options = web_command().partition(" granian ")[2].rpartition(" --factory ")[0]
-    return options.replace("--log-config bff/server_log.json", "").replace("--host 0.0.0.0", "--host 127.0.0.1")
+    return options.replace("--log-config bff/server/log_config.json", "").replace("--host 0.0.0.0", "--host 127.0.0.1")
 
 
 OURS = Program("ours", lambda: f"exec {web_command()}", "this service, as the Procfile starts it")

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from bench.rows import Row, Verdict
+from bench.rows import Row, TokenStatus
 
 _TEXTS = Path(__file__).with_name("texts")
-_MARKS = {Verdict.REACHED: "reached", Verdict.SHORT: "**short**", Verdict.WRONG: "**wrong answers**"}
+_MARKS = {TokenStatus.REACHED: "reached", TokenStatus.SHORT: "**short**", TokenStatus.WRONG: "**wrong answers**"}
 
 
 def table(rows: Iterable[Row]) -> str:

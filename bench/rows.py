@@ -9,7 +9,7 @@ from typing import Any
 TIMES = "\N{MULTIPLICATION SIGN}"
 
 
-class Verdict(StrEnum):
+class TokenStatus(StrEnum):
     """Whether the bar was reached."""
 
     REACHED = "reached"
@@ -32,12 +32,12 @@ class Row:
     note: str = ""
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> TokenStatus:
         """By the median of the rounds."""
         if self.value != self.value:
-            return Verdict.WRONG
+            return TokenStatus.WRONG
         reached = self.value <= self.bar if self.less_is_better else self.value >= self.bar
-        return Verdict.REACHED if reached else Verdict.SHORT
+        return TokenStatus.REACHED if reached else TokenStatus.SHORT
 
     def as_dict(self) -> dict[str, Any]:
         """For the file of results."""

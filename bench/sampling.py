@@ -55,7 +55,7 @@ def sample(world: World, tokens: Sequence[str], *, core: int, changes: Mapping[s
     """The ``cost`` of a request in microseconds of CPU, and the ``shares`` of its parts, from 0 to 1, largest first."""
     environment = {**world.environment(8000, 1, changes), "BENCH_CORE": str(core)}
     with tempfile.TemporaryDirectory() as folder:
-        # As `bff.launch` sets it: counting costs more over several workers.
+        # As `bff.server.launch` sets it: counting costs more over several workers.
         environment["PROMETHEUS_MULTIPROC_DIR"] = folder
         told = subprocess.run(
             [sys.executable, "-m", "bench.sampling"],

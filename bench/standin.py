@@ -19,7 +19,6 @@ from typing import Any, Self
 
 import orjson
 
-from bff.lifeline import end_with_parent
 from bff.sandbox import genauth
 from bff.sandbox.messages import Answer, Request
 from bff.sandbox.people import People, numbered
@@ -27,6 +26,7 @@ from bff.sandbox.realm import Realm
 from bff.sandbox.sandbox import APP_ID, APP_SECRET
 from bff.sandbox.server import head_of
 from bff.sandbox.tokens import Tokens, first_key
+from bff.server.child_processes import end_with_parent
 
 IDENTITIES = b"/api/v3/get-identities"
 _DAY = 86_400

@@ -17,7 +17,7 @@ from bench.answers import Watching
 from bench.load import Figures, Load, apply, write_tokens
 from bench.programs import Program, Running, World
 from bench.standin import StandIn
-from bff import embedded
+from bff.server import embedded_valkey as embedded
 
 REPEATING = 200
 

@@ -2,7 +2,7 @@
 
     BffError
     ├── InvalidRequest            400 invalid_request
-    │   └── TokenMissent              … carries a challenge
+    │   └── InvalidTokenRequest              … carries a challenge
     ├── Unauthenticated           401, carries the challenge
     │   ├── TokenMissing              token_missing
     │   ├── SessionExpired            token_expired
@@ -15,12 +15,12 @@
     ├── MethodNotAllowed          405 method_not_allowed
     ├── RateLimited               429 rate_limited
     ├── InternalError             500 internal_error
-    ├── GenAuthRejected           502 upstream_malformed: it says our request is wrong
-    └── GenAuthTrouble            what a stale answer may stand in for
-        ├── GenAuthMalformed          502 upstream_malformed
-        ├── GenAuthUnavailable        503 upstream_unavailable
-        ├── GenAuthTimeout            504 upstream_timeout
-        └── GenAuthThrottled          429 rate_limited
+    ├── UpstreamRejected           502 upstream_malformed: it says our request is wrong
+    └── UpstreamFailure            what a stale answer may stand in for
+        ├── UpstreamMalformed          502 upstream_malformed
+        ├── UpstreamUnavailable        503 upstream_unavailable
+        ├── UpstreamTimeout            504 upstream_timeout
+        └── UpstreamThrottled          429 rate_limited
 
 An error carries a title for the person, a code for the frontend and a note for our log. A note never holds a token, nor the
 text of a library's exception, which may hold one.
@@ -60,7 +60,7 @@ class InvalidRequest(BffError):
     title = "The request is not valid."
 
 
-class TokenMissent(InvalidRequest):
+class InvalidTokenRequest(InvalidRequest):
     """The way in which a token was sent is wrong, as opposed to the token."""
 
     challenge = 'Bearer error="invalid_request"'  # RFC 6750 3.1
@@ -150,39 +150,39 @@ class InternalError(BffError):
     title = "Something went wrong on our side."
 
 
-class GenAuthRejected(BffError):
+class UpstreamRejected(BffError):
     """GenAuth understood the request and refused it for a reason that is not the token: ours to fix, nothing to serve."""
 
     status, code = 502, "upstream_malformed"
     title = "Linked accounts could not be read."
 
 
-class GenAuthTrouble(BffError):
+class UpstreamFailure(BffError):
     """GenAuth failed to answer; the last good answer may stand in."""
 
 
-class GenAuthMalformed(GenAuthTrouble):
+class UpstreamMalformed(UpstreamFailure):
     """GenAuth answered something unreadable, or a redirect."""
 
     status, code = 502, "upstream_malformed"
     title = "Linked accounts could not be read."
 
 
-class GenAuthUnavailable(GenAuthTrouble):
+class UpstreamUnavailable(UpstreamFailure):
     """GenAuth refused the connection, answered with a 5xx, or is known to be down."""
 
     status, code = 503, "upstream_unavailable"
     title = "Linked accounts are unavailable right now."
 
 
-class GenAuthTimeout(GenAuthTrouble):
+class UpstreamTimeout(UpstreamFailure):
     """GenAuth did not answer before the deadline."""
 
     status, code = 504, "upstream_timeout"
     title = "Linked accounts took too long."
 
 
-class GenAuthThrottled(GenAuthTrouble):
+class UpstreamThrottled(UpstreamFailure):
     """GenAuth asks us to slow down."""
 
     status, code = 429, "rate_limited"

@@ -8,27 +8,31 @@ import structlog
 from flask import Blueprint, Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from bff import logs
-from bff.gate import Gate
-from bff.pace import Pace
+from bff.observability import logging as logs
+from bff.resilience import Gate, Pace
 from bff.services import Services, make_services
 from bff.settings import Settings
-from bff.web import context
-from bff.web.auth import requires_no_session, requires_session
-from bff.web.cors import allow_origins
-from bff.web.docs import docs
-from bff.web.documenting import openapi
-from bff.web.express import Express
-from bff.web.health import health
-from bff.web.hygiene import tidy_headers
-from bff.web.me import me
-from bff.web.metering import metering, requires_metrics_token
-from bff.web.observing import observe
-from bff.web.problems import speak_problems
-from bff.web.queries import refuse_unreadable_queries
-from bff.web.repeats import Repeats
-from bff.web.request_id import carry_request_ids
-from bff.web.wsgi import Environ, credential
+from bff.web import (
+    Environ,
+    Express,
+    Repeats,
+    allow_origins,
+    carry_request_ids,
+    context,
+    credential,
+    docs,
+    health,
+    me,
+    metering,
+    observe,
+    openapi,
+    refuse_unreadable_queries,
+    requires_metrics_token,
+    requires_no_session,
+    requires_session,
+    speak_problems,
+    tidy_headers,
+)
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -96,7 +100,7 @@ def create_app(settings: Settings | None = None) -> Application:
     context.provide(app.extensions, services)
     app.wsgi_app = _fronted(app.wsgi_app, services)  # type: ignore[assignment,method-assign]
 
-    # After the view these run in reverse: the observer sees the answer as it goes out.
+    # After the view these run in reverse: the recorder sees the answer as it goes out.
     observe(app)
     carry_request_ids(app)
     refuse_unreadable_queries(app)

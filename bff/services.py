@@ -5,32 +5,27 @@ from functools import lru_cache, partial
 
 from flask import Flask
 
-from bff.access_tokens import AccessTokens
-from bff.announcements import Announcements
-from bff.backends import redis_backend
-from bff.breaker import Breaker, Rules
-from bff.cache import AccountsCache
-from bff.deadline import Deadline
-from bff.dependencies import Dependencies
-from bff.errors import BffError, GenAuthTrouble
-from bff.genauth.client import GenAuthClient
-from bff.introspection import Introspector
-from bff.keyset import KeySet
-from bff.keyshelf import KeyShelf
-from bff.keysource import KeySource
-from bff.leases import Leases
-from bff.linked_accounts import LinkedAccounts
-from bff.metrics import Metrics
-from bff.microcache import MicroCache
-from bff.providers import Providers
-from bff.ratelimit import RateLimit
-from bff.refusals import Refusals
-from bff.remembered import Lifetimes
-from bff.sealing import PlainSeal, Seal, SecretSeal
-from bff.sessions import Sessions, Verifier
+from bff.accounts import LinkedAccounts, Providers, Refusals
+from bff.auth import AccessTokens, Introspector, JwksCache, JwksFetcher, JwksSnapshot, Sessions, Verifier
+from bff.cache import (
+    PREFIX,
+    AccountsCache,
+    CachedResponses,
+    Codec,
+    EncryptedCodec,
+    InvalidationBus,
+    Lifetimes,
+    Locks,
+    PlainCodec,
+    RedisStore,
+    Shelf,
+    redis_backend,
+)
+from bff.errors import BffError, UpstreamFailure
+from bff.genauth import GenAuthClient
+from bff.observability import Metrics, Readiness
+from bff.resilience import CircuitBreaker, Deadline, RateLimit, Rules
 from bff.settings import Settings
-from bff.shelf import Shelf
-from bff.store import PREFIX, Store
 
 REDIS_TIMEOUT_SECONDS = 0.25
 REFUSAL_SECONDS = 8.0
@@ -55,26 +50,26 @@ class Services:
     providers: Providers
     user_limit: RateLimit | None
     address_limit: RateLimit | None
-    dependencies: Dependencies
-    announcements: Announcements
-    micro_cache: MicroCache | None
+    dependencies: Readiness
+    announcements: InvalidationBus
+    micro_cache: CachedResponses | None
     metrics: Metrics
 
 
 def make_services(app: Flask, settings: Settings) -> Services:
     """Everything the service needs, from its settings alone. ``app`` is what flask-caching registers its backend with."""
     metrics = Metrics()
-    seal: Seal = SecretSeal(settings.cache_secret) if settings.cache_secret else PlainSeal()
-    store = Store(
+    seal: Codec = EncryptedCodec(settings.cache_secret) if settings.cache_secret else PlainCodec()
+    store = RedisStore(
         lambda: redis_backend(app, settings.redis_url, timeout=REDIS_TIMEOUT_SECONDS),
-        Breaker("redis", _REDIS_BREAKER, on_change=metrics.breaker_changed),
+        CircuitBreaker("redis", _REDIS_BREAKER, on_change=metrics.breaker_changed),
         metrics,
     )
 
     person = lru_cache(_AT_ONCE)(partial(seal.name, settings.genauth_app_id))
 
-    micro_cache = MicroCache(settings.micro_cache_seconds, person=person) if settings.micro_cache_seconds else None
-    announcements = Announcements(
+    micro_cache = CachedResponses(settings.micro_cache_seconds, person=person) if settings.micro_cache_seconds else None
+    announcements = InvalidationBus(
         store,
         heard=micro_cache.forget if micro_cache else lambda _: None,
         lost=micro_cache.forget_all if micro_cache else lambda: None,
@@ -91,7 +86,7 @@ def make_services(app: Flask, settings: Settings) -> Services:
         sessions=Sessions(_verifier(settings, genauth, _key_shelf(settings, store, seal, metrics))),
         linked_accounts=LinkedAccounts(
             genauth,
-            AccountsCache(store, seal, Leases(store, LEASE_SECONDS), metrics, lifetimes, person=person),
+            AccountsCache(store, seal, Locks(store, LEASE_SECONDS), metrics, lifetimes, person=person),
             Refusals(REFUSAL_SECONDS),
             metrics,
             lifetimes,
@@ -105,29 +100,29 @@ def make_services(app: Flask, settings: Settings) -> Services:
         ),
         user_limit=_limit("user", settings, store, seal, metrics),
         address_limit=_limit("address", settings, store, seal, metrics),
-        dependencies=Dependencies({"redis": store.ping, "genauth": lambda: _answers(genauth)}),
+        dependencies=Readiness({"redis": store.ping, "genauth": lambda: _answers(genauth)}),
         announcements=announcements,
         micro_cache=micro_cache,
         metrics=metrics,
     )
 
 
-def _key_shelf(settings: Settings, store: Store, seal: Seal, metrics: Metrics) -> KeyShelf | None:
+def _key_shelf(settings: Settings, store: RedisStore, seal: Codec, metrics: Metrics) -> JwksSnapshot | None:
     if not settings.cache_secret:
         return None  # whoever writes Redis could lay down a key of their own, and sign
     origin = (settings.genauth_host, settings.genauth_app_id, settings.genauth_issuer or "", settings.genauth_jwks_url or "")
-    return KeyShelf(Shelf(store, seal, f"{PREFIX}keys:{seal.name('keys', *origin)}", metrics))
+    return JwksSnapshot(Shelf(store, seal, f"{PREFIX}keys:{seal.name('keys', *origin)}", metrics))
 
 
-def _verifier(settings: Settings, genauth: GenAuthClient, shelf: KeyShelf | None) -> Verifier:
+def _verifier(settings: Settings, genauth: GenAuthClient, shelf: JwksSnapshot | None) -> Verifier:
     if settings.token_verification == "introspection":  # noqa: S105 - the name of a way, no password
         return Introspector(genauth, app_id=settings.genauth_app_id, accepted_seconds=settings.token_accepted_seconds)
-    source = KeySource(genauth, host=settings.genauth_host, issuer=settings.genauth_issuer, url=settings.genauth_jwks_url)
-    keys = KeySet(source, shelf, fetch_seconds=settings.upstream_deadline_seconds)
+    source = JwksFetcher(genauth, host=settings.genauth_host, issuer=settings.genauth_issuer, url=settings.genauth_jwks_url)
+    keys = JwksCache(source, shelf, fetch_seconds=settings.upstream_deadline_seconds)
     return AccessTokens(keys, audience=settings.genauth_app_id)
 
 
-def _limit(scope: str, settings: Settings, store: Store, seal: Seal, metrics: Metrics) -> RateLimit | None:
+def _limit(scope: str, settings: Settings, store: RedisStore, seal: Codec, metrics: Metrics) -> RateLimit | None:
     if settings.rate_limit is None:
         return None
     return RateLimit(
@@ -138,7 +133,7 @@ def _limit(scope: str, settings: Settings, store: Store, seal: Seal, metrics: Me
 def _answers(genauth: GenAuthClient) -> bool:
     try:
         genauth.discovery(Deadline.after(_PROBE_SECONDS), lane=genauth.health_lane)
-    except GenAuthTrouble:
+    except UpstreamFailure:
         return False
     except BffError:
         return True  # it answered, if only to say no

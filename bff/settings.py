@@ -10,7 +10,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from itertools import pairwise
 from typing import Annotated, Any, NamedTuple, Self, get_type_hints
 
-from bff import setting_rules as rules
+from bff import setting_types as rules
 from bff import setting_urls as urls
 
 

@@ -5,9 +5,10 @@ import threading
 import pytest
 import redis
 
-from bff import embedded, logs
 from bff.factory import create_app
+from bff.observability import logging as logs
 from bff.sandbox import Sandbox
+from bff.server import embedded_valkey as embedded
 from bff.settings import Settings
 
 

@@ -3,7 +3,7 @@
 import threading
 import time
 
-from bff.gate import Gate
+from bff.resilience.gate import Gate
 
 
 class Crowd:

@@ -5,13 +5,13 @@ import signal
 import socket
 import time
 
-from bff import embedded
-from bff.sealing import PlainSeal
+from bff.cache.codec import PlainCodec
+from bff.server import embedded_valkey as embedded
 
 
 def legible(key, value):
     """What is stored, as somebody reads it who knows how: without a secret long values are deflated, which hides nothing."""
-    return PlainSeal().open(key.decode(), value) or value
+    return PlainCodec().open(key.decode(), value) or value
 
 
 def free_port():

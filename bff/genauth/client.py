@@ -4,19 +4,21 @@ import threading
 import time
 from typing import Any, Self
 
-from bff.deadline import Deadline
 from bff.errors import BffError
-from bff.genauth import oidc, wire
-from bff.genauth.asking import Asker, Question
-from bff.genauth.lanes import Lane, Metrics, RetryBudget
+from bff.genauth import oidc
+from bff.genauth import protocol as wire
+from bff.genauth.call_policy import CallPolicy, RetryBudget
+from bff.genauth.calls import Asker, Question
 from bff.genauth.oidc import Discovery, Introspection
+from bff.genauth.protocol import ExtIdp, Identities
 from bff.genauth.transport import Transport
-from bff.genauth.wire import ExtIdp, Identities
-from bff.setting_rules import Wrong
+from bff.observability import Recorder
+from bff.resilience import Deadline
+from bff.setting_types import Wrong
 from bff.setting_urls import url as permitted_url
 from bff.settings import Settings
 
-__all__ = ["Discovery", "ExtIdp", "GenAuthClient", "Identities", "Introspection", "Metrics"]
+__all__ = ["Discovery", "ExtIdp", "GenAuthClient", "Identities", "Introspection", "Recorder"]
 
 DISCOVERED_SECONDS = 3600.0
 REDISCOVER_SECONDS = 30.0
@@ -35,7 +37,7 @@ class GenAuthClient:
         app_secret: str | None,
         transport: Transport,
         *,
-        metrics: Metrics,
+        metrics: Recorder,
         upstream_seconds: float = 3.0,
         at_once: int = 64,
         budget: RetryBudget | None = None,
@@ -46,18 +48,18 @@ class GenAuthClient:
         self._transport = transport
         self._upstream_seconds = upstream_seconds
         self._asker = Asker(self._host, transport, metrics, upstream_seconds=upstream_seconds, budget=budget)
-        self.identities_lane = Lane("identities", at_once, metrics)
-        self.sources_lane = Lane("ext-idps", 2, metrics)
+        self.identities_lane = CallPolicy("identities", at_once, metrics)
+        self.sources_lane = CallPolicy("ext-idps", 2, metrics)
         # Of its own, so that tokens can be verified while get-identities hangs.
-        self.oidc_lane = Lane("oidc", 8, metrics)
+        self.oidc_lane = CallPolicy("oidc", 8, metrics)
         # Also of its own: a probe is impatient, and its failures must not keep tokens from being verified.
-        self.health_lane = Lane("health", 1, metrics)
+        self.health_lane = CallPolicy("health", 1, metrics)
         self._endpoint_lock = threading.Lock()
         self._endpoint = (f"{self._host}{oidc.INTROSPECTION_PATH}", False)
         self._rediscover_at = float("-inf")
 
     @classmethod
-    def from_settings(cls, settings: Settings, metrics: Metrics) -> Self:
+    def from_settings(cls, settings: Settings, metrics: Recorder) -> Self:
         """The client that the settings describe. Connects to nothing yet."""
         transport = Transport(ca_bundle=settings.genauth_ca_bundle, connect_seconds=settings.upstream_connect_seconds)
         return cls(
@@ -75,11 +77,11 @@ class GenAuthClient:
         return self.identities_lane.ready
 
     def heed(self) -> None:
-        """Raise GenAuthUnavailable when `identities` would, without asking GenAuth: the breaker is open or the bulkhead full."""
+        """Raise UpstreamUnavailable when `identities` would, without asking GenAuth: the breaker is open or the bulkhead full."""
         self._asker.heed(self.identities_lane, "identities")
 
     def identities(self, token: str, deadline: Deadline) -> Identities:
-        """The person's identity records. Raises TokenRefused, UserBlocked, GenAuthRejected, GenAuthTrouble, TokenInvalid."""
+        """The person's identity records. Raises TokenRefused, UserBlocked, UpstreamRejected, UpstreamFailure, TokenInvalid."""
         request = wire.identities_request(self._app_id, token)
         return self._asker.answer(self.identities_lane, Question("identities", request, wire.read_identities), deadline)
 
@@ -88,20 +90,20 @@ class GenAuthClient:
         request = wire.ext_idps_request(self._app_id, token)
         return self._asker.answer(self.sources_lane, Question("ext_idps", request, wire.read_ext_idps), deadline)
 
-    def discovery(self, deadline: Deadline, *, lane: Lane | None = None) -> Discovery:
-        """The OpenID Connect discovery document. Raises GenAuthTrouble, or GenAuthRejected if there is none."""
+    def discovery(self, deadline: Deadline, *, lane: CallPolicy | None = None) -> Discovery:
+        """The OpenID Connect discovery document. Raises UpstreamFailure, or UpstreamRejected if there is none."""
         return self._asker.answer(
             lane or self.oidc_lane, Question("discovery", oidc.discovery_request(), oidc.read_discovery), deadline
         )
 
     def key_set(self, url: str, deadline: Deadline) -> dict[str, Any]:
-        """The JSON Web Key Set at that absolute address. Raises GenAuthTrouble, or GenAuthRejected if there is none."""
+        """The JSON Web Key Set at that absolute address. Raises UpstreamFailure, or UpstreamRejected if there is none."""
         return self._asker.answer(self.oidc_lane, Question("key_set", oidc.key_set_request(url), oidc.read_key_set), deadline)
 
     def introspect(self, token: str, deadline: Deadline, *, strict: bool = True) -> Introspection:
         """What GenAuth says of a token; ``strict`` also counts those of deleted and deactivated users as inactive.
 
-        Raises GenAuthTrouble, or GenAuthRejected if GenAuth does not accept our secret: that is no word about the token.
+        Raises UpstreamFailure, or UpstreamRejected if GenAuth does not accept our secret: that is no word about the token.
         """
         deadline = deadline.within(self._upstream_seconds)
         url, basic = self._introspection_endpoint(deadline)

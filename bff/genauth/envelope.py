@@ -11,11 +11,11 @@ from msgspec import Struct
 
 from bff.errors import (
     BffError,
-    GenAuthMalformed,
-    GenAuthRejected,
-    GenAuthThrottled,
-    GenAuthUnavailable,
     TokenRefused,
+    UpstreamMalformed,
+    UpstreamRejected,
+    UpstreamThrottled,
+    UpstreamUnavailable,
     UserBlocked,
 )
 from bff.genauth.messages import Answer, asked_to_wait, readable_id
@@ -30,11 +30,11 @@ _REFUSED = frozenset({2020, 2206, 2207, 2004})
 _BUSY = 1000  # "system busy"
 
 
-class Momentary(GenAuthUnavailable):
+class TransientError(UpstreamUnavailable):
     """502, 503 or 504 without a word on when to come back: a second try may find another server."""
 
 
-class UnreadableData(GenAuthMalformed):
+class UnreadableData(UpstreamMalformed):
     """The envelope is a success, what is in it cannot be read: one person's data, it says nothing about GenAuth's health."""
 
 
@@ -70,9 +70,9 @@ def at_http_level(answer: Answer) -> None:
     """Raise what the HTTP status alone settles: redirects, throttling, gateways and servers in trouble."""
     wait = asked_to_wait(answer)
     if answer.status < 200 or 300 <= answer.status < 400:
-        raise GenAuthMalformed(note=note(answer))  # redirects are not followed: a token goes to GENAUTH_HOST only
+        raise UpstreamMalformed(note=note(answer))  # redirects are not followed: a token goes to GENAUTH_HOST only
     if answer.status == 429:
-        raise GenAuthThrottled(note=note(answer), retry_after=PATIENCE_SECONDS if wait is None else wait)
+        raise UpstreamThrottled(note=note(answer), retry_after=PATIENCE_SECONDS if wait is None else wait)
     if answer.status >= 500 or answer.status == 408:
         raise _unavailable(answer, answer.status)
 
@@ -88,12 +88,12 @@ def json_object(answer: Answer) -> dict[str, object] | None:
     return value if isinstance(value, dict) else None
 
 
-def _unreadable(answer: Answer) -> GenAuthMalformed:
+def _unreadable(answer: Answer) -> UpstreamMalformed:
     """A body that is no envelope: a proxy's page, most often.
 
     Not GenAuth's word, whatever its status: a firewall that turns us away with a 403 must not sign everybody out.
     """
-    return GenAuthMalformed(note=note(answer, "no envelope"))
+    return UpstreamMalformed(note=note(answer, "no envelope"))
 
 
 def request_id(answer: Answer) -> str | None:
@@ -118,15 +118,15 @@ def _error(answer: Answer, status: int, code: int | None) -> BffError:
         return TokenRefused(note=said)
     if status == 429:
         wait = asked_to_wait(answer)
-        return GenAuthThrottled(note=said, retry_after=PATIENCE_SECONDS if wait is None else wait)
+        return UpstreamThrottled(note=said, retry_after=PATIENCE_SECONDS if wait is None else wait)
     if 500 <= status < 700 or code == _BUSY:  # 601-603: its pipelines and custom databases
         return _unavailable(answer, status, said)
     if status == 403:
         return TokenRefused(note=said)
-    return GenAuthRejected(note=said)
+    return UpstreamRejected(note=said)
 
 
-def _unavailable(answer: Answer, status: int, said: str | None = None) -> GenAuthUnavailable:
+def _unavailable(answer: Answer, status: int, said: str | None = None) -> UpstreamUnavailable:
     wait = asked_to_wait(answer)
-    kind = Momentary if wait is None and status in {502, 503, 504} else GenAuthUnavailable
+    kind = TransientError if wait is None and status in {502, 503, 504} else UpstreamUnavailable
     return kind(note=said or note(answer), retry_after=PATIENCE_SECONDS if wait is None else wait)

@@ -10,10 +10,10 @@ from urllib.parse import quote_plus, urlencode
 
 from marshmallow import Schema
 
-from bff.errors import GenAuthMalformed, GenAuthRejected, GenAuthThrottled, GenAuthUnavailable
+from bff.errors import UpstreamMalformed, UpstreamRejected, UpstreamThrottled, UpstreamUnavailable
 from bff.genauth.envelope import PATIENCE_SECONDS, at_http_level, json_object, note
 from bff.genauth.messages import Answer, Request
-from bff.genauth.wire import PLAIN
+from bff.genauth.protocol import PLAIN
 from schemas.genauth import DiscoverySchema, IntrospectionSchema, number
 
 DISCOVERY_PATH = "/oidc/.well-known/openid-configuration"
@@ -76,10 +76,10 @@ def introspection_request(
 
 
 def read_discovery(answer: Answer) -> Discovery:
-    """The discovery document, which must name an issuer and a key set. GenAuthRejected for a 4xx."""
+    """The discovery document, which must name an issuer and a key set. UpstreamRejected for a 4xx."""
     found = _load(_DISCOVERY, _object(answer))
     if not found["issuer"] or not found["jwks_uri"]:
-        raise GenAuthMalformed(note=note(answer, "no issuer or no key set"))
+        raise UpstreamMalformed(note=note(answer, "no issuer or no key set"))
     return Discovery(**found)
 
 
@@ -88,15 +88,15 @@ def read_key_set(answer: Answer) -> dict[str, Any]:
     key_set = _object(answer)
     keys = key_set.get("keys")
     if not isinstance(keys, list) or not all(isinstance(key, dict) for key in keys):
-        raise GenAuthMalformed(note=note(answer, "no key set"))
+        raise UpstreamMalformed(note=note(answer, "no key set"))
     return key_set
 
 
 def read_introspection(answer: Answer) -> Introspection:
-    """What an introspection says. GenAuthRejected if GenAuth refuses *us*: that is no word about the token."""
+    """What an introspection says. UpstreamRejected if GenAuth refuses *us*: that is no word about the token."""
     body = _object(answer)
     if not isinstance(body.get("active"), bool):
-        raise GenAuthMalformed(note=note(answer, "no introspection"))
+        raise UpstreamMalformed(note=note(answer, "no introspection"))
     return Introspection(**_load(_INTROSPECTION, body))
 
 
@@ -104,19 +104,19 @@ def _object(answer: Answer) -> dict[str, Any]:
     """The body of an ``/oidc/`` endpoint: ordinary OAuth with real HTTP statuses, yet in front may stand the envelope."""
     at_http_level(answer)
     if answer.status >= 400:
-        raise GenAuthRejected(note=note(answer))
+        raise UpstreamRejected(note=note(answer))
     body = json_object(answer)
     if body is None:
-        raise GenAuthMalformed(note=note(answer, "no object"))
+        raise UpstreamMalformed(note=note(answer, "no object"))
     verdict = number(body.get("statusCode"))
     if verdict is None or verdict == 200:
         return body
     said = note(answer, codes={"statusCode": verdict})
     if verdict == 429:
-        raise GenAuthThrottled(note=said, retry_after=PATIENCE_SECONDS)
+        raise UpstreamThrottled(note=said, retry_after=PATIENCE_SECONDS)
     if verdict >= 500:
-        raise GenAuthUnavailable(note=said, retry_after=PATIENCE_SECONDS)
-    raise GenAuthRejected(note=said)
+        raise UpstreamUnavailable(note=said, retry_after=PATIENCE_SECONDS)
+    raise UpstreamRejected(note=said)
 
 
 def _load(schema: Schema, raw: dict[str, Any]) -> dict[str, Any]:

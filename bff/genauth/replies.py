@@ -8,9 +8,8 @@ from typing import Any
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-from bff.deadline import Deadline
-from bff.gate import waiting
-from bff.genauth.addresses import arm
+from bff.genauth.dns import arm
+from bff.resilience import Deadline, waiting
 
 HEAD_AT_MOST = 64 * 1024
 FIELDS_AT_MOST = 100  # http.client's own limit

@@ -20,13 +20,13 @@ from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError
 
-from bff.deadline import Deadline
-from bff.errors import BffError, GenAuthMalformed, GenAuthTimeout, GenAuthUnavailable, InternalError
-from bff.genauth.addresses import Resolver, Unconnected
+from bff.errors import BffError, InternalError, UpstreamMalformed, UpstreamTimeout, UpstreamUnavailable
+from bff.genauth.connection import Connection, Exchange, exchange
+from bff.genauth.dns import Resolver, Unconnected
 from bff.genauth.envelope import UnreadableData
 from bff.genauth.messages import Answer, Request
 from bff.genauth.replies import Garbled, Reply, TooMuch
-from bff.genauth.sockets import Connection, Exchange, exchange
+from bff.resilience import Deadline
 
 BODY_AT_MOST = 1024 * 1024
 _HOSTS = 4  # GENAUTH_HOST, and what discovery names
@@ -34,11 +34,11 @@ _SENDABLE_URL = re.compile(r"[!-~]+")
 _A_MOMENT = 0.005  # a timer may ring this much before the deadline it was set for
 
 
-class Unreached(GenAuthUnavailable):
+class ConnectError(UpstreamUnavailable):
     """No connection came about: the request was not sent."""
 
 
-class Unanswered(GenAuthUnavailable):
+class ConnectionClosed(UpstreamUnavailable):
     """The connection ended before an answer began, as when a server closes one that it had kept for us."""
 
 
@@ -142,8 +142,8 @@ class Transport:
     def send(self, url: str, request: Request, deadline: Deadline) -> Answer:
         """The answer, whatever its status. ``url`` is absolute.
 
-        Raises Unreached, Unanswered, GenAuthUnavailable, GenAuthTimeout, and GenAuthMalformed for an answer that is compressed,
-        cut off, too large or no HTTP.
+        Raises ConnectError, ConnectionClosed, UpstreamUnavailable, UpstreamTimeout; UpstreamMalformed for an answer that is
+        compressed, cut off, too large or no HTTP.
         """
         prepared = _prepared(url, request)
         current = exchange.set(Exchange(deadline, deadline.within(self._connect_seconds), self._resolver))
@@ -162,7 +162,7 @@ class Transport:
 
     def _sent(self, prepared: requests.PreparedRequest, deadline: Deadline) -> Answer | BffError:
         if deadline.passed:
-            return GenAuthTimeout(note="no time left to ask")
+            return UpstreamTimeout(note="no time left to ask")
         reply = None
         try:
             reply = self._adapter.send(prepared)
@@ -193,7 +193,7 @@ def _prepared(url: str, request: Request) -> requests.PreparedRequest:
 def _read(reply: Reply) -> Answer | BffError:
     encoding = reply.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in {"", "identity"}:
-        return GenAuthMalformed(note=f"HTTP {reply.status}, compressed though we asked for plain")
+        return UpstreamMalformed(note=f"HTTP {reply.status}, compressed though we asked for plain")
     body = reply.body(BODY_AT_MOST)
     if len(body) > BODY_AT_MOST:
         return UnreadableData(note=f"HTTP {reply.status}, more than {BODY_AT_MOST} bytes")
@@ -202,15 +202,15 @@ def _read(reply: Reply) -> Answer | BffError:
 
 # What an error means before and after an answer has begun; the first that fits counts.
 _MEANINGS: tuple[tuple[type[BaseException], type[BffError], type[BffError]], ...] = (
-    (requests.RequestException, GenAuthMalformed, GenAuthMalformed),  # a URL that leads nowhere; OSErrors, all of them
-    (Unconnected, Unreached, Unreached),
-    (ssl.SSLCertVerificationError, GenAuthUnavailable, GenAuthUnavailable),
-    (TimeoutError, Unreached, GenAuthTimeout),  # before the deadline only the TLS handshake ends, with the connect budget
-    (ConnectionError, Unanswered, GenAuthUnavailable),
-    (TooMuch, GenAuthMalformed, UnreadableData),
-    (Garbled, GenAuthMalformed, GenAuthMalformed),
-    (OSError, GenAuthUnavailable, GenAuthUnavailable),
-    (HTTPError, GenAuthMalformed, GenAuthMalformed),
+    (requests.RequestException, UpstreamMalformed, UpstreamMalformed),  # a URL that leads nowhere; OSErrors, all of them
+    (Unconnected, ConnectError, ConnectError),
+    (ssl.SSLCertVerificationError, UpstreamUnavailable, UpstreamUnavailable),
+    (TimeoutError, ConnectError, UpstreamTimeout),  # before the deadline only the TLS handshake ends, with the connect budget
+    (ConnectionError, ConnectionClosed, UpstreamUnavailable),
+    (TooMuch, UpstreamMalformed, UnreadableData),
+    (Garbled, UpstreamMalformed, UpstreamMalformed),
+    (OSError, UpstreamUnavailable, UpstreamUnavailable),
+    (HTTPError, UpstreamMalformed, UpstreamMalformed),
 )
 
 
@@ -218,9 +218,9 @@ def _failure(error: Exception, deadline: Deadline, *, answered: bool) -> BffErro
     """What an error means, told by its type and never by its text, but for `Unconnected`'s, which is ours."""
     note = str(error) if isinstance(error, Unconnected) else type(error).__name__
     if isinstance(error, (Unconnected, TimeoutError)) and deadline.remaining() <= _A_MOMENT:
-        return GenAuthTimeout(note=note)
+        return UpstreamTimeout(note=note)
     for kind, before, after in _MEANINGS:
         if isinstance(error, kind):
             meaning = after if answered else before
-            return meaning(note=note, retry_after=1 if issubclass(meaning, GenAuthUnavailable) else None)
+            return meaning(note=note, retry_after=1 if issubclass(meaning, UpstreamUnavailable) else None)
     return InternalError(note=note)

@@ -21,4 +21,7 @@ One subject a file::
 from bff.sandbox.messages import Request
 from bff.sandbox.sandbox import Sandbox
 
-__all__ = ["Request", "Sandbox"]
+__all__ = [
+    "Request",
+    "Sandbox",
+]

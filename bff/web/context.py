@@ -4,9 +4,9 @@ from typing import cast
 
 from flask import current_app, g
 
-from bff.deadline import Deadline
+from bff.models import Session
+from bff.resilience import Deadline
 from bff.services import Services
-from bff.sessions import Session
 
 _KEY = "linked-accounts"
 

@@ -11,10 +11,10 @@ from markupsafe import Markup, escape
 from orjson import OPT_INDENT_2, dumps
 
 from bff.errors import NotFound
-from bff.web.advice import ADVICE, errors_by_code
 from bff.web.context import services
-from bff.web.documenting import Document, document, documents_problems
+from bff.web.openapi import Document, document, documents_problems
 from bff.web.problems import problem_type
+from bff.web.remedies import ADVICE, errors_by_code
 
 docs = Blueprint("docs", __name__, description="The contract, for machines and people.", template_folder="pages")
 

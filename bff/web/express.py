@@ -11,15 +11,17 @@ from typing import Any
 
 from structlog.contextvars import bind_contextvars
 
+from bff.cache import KEEP
 from bff.errors import BffError
-from bff.microcache import KEEP
 from bff.services import Services
-from bff.web import auth, presented, problems
-from bff.web.hygiene import HSTS, VARY
-from bff.web.observing import NO_ERROR, record
-from bff.web.presenting import Said, answered, language
+from bff.web import authentication as auth
+from bff.web import credentials as presented
+from bff.web import problems
+from bff.web.access_log import NO_ERROR, record
+from bff.web.representation import Said, answered, language
 from bff.web.request_id import HEADER as REQUEST_ID
 from bff.web.request_id import of_environ
+from bff.web.security_headers import HSTS, VARY
 from bff.web.wsgi import PATH, Application, Environ, Headers, bearer, idle, is_bare
 
 _NOT_PLAIN = frozenset({"HTTP_ORIGIN", "HTTP_COOKIE", "HTTP_IF_NONE_MATCH"})

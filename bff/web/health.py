@@ -4,7 +4,7 @@ from flask import Response
 from flask_smorest import Blueprint
 from orjson import dumps
 
-from bff.draining import is_draining
+from bff.resilience import is_draining
 from bff.web.context import services
 from schemas.health import LivenessSchema, ReadinessSchema
 

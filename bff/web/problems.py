@@ -12,8 +12,8 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.exceptions import MethodNotAllowed as WerkzeugMethodNotAllowed
 from werkzeug.exceptions import NotFound as WerkzeugNotFound
 
-from bff.errors import BffError, InternalError, InvalidRequest, MethodNotAllowed, NotFound, TokenMissent, Unauthenticated
-from bff.web import presented
+from bff.errors import BffError, InternalError, InvalidRequest, InvalidTokenRequest, MethodNotAllowed, NotFound, Unauthenticated
+from bff.web import credentials as presented
 from schemas.problem import ProblemSchema
 
 CONTENT_TYPE = "application/problem+json"
@@ -68,7 +68,7 @@ def defect(exc: Exception) -> InternalError:
 
 def _headers(error: BffError) -> Iterator[tuple[str, str]]:
     yield from error.headers.items()
-    if isinstance(error, (Unauthenticated, TokenMissent)):
+    if isinstance(error, (Unauthenticated, InvalidTokenRequest)):
         yield "WWW-Authenticate", error.challenge
     if error.status in _DEFAULT_RETRY_SECONDS:
         seconds = error.retry_after if error.retry_after is not None else _DEFAULT_RETRY_SECONDS[error.status]

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from flask import Flask, Response, g, request
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
-from bff.web import presented
+from bff.web import credentials as presented
 
 HEADER = "X-Request-Id"
 _WORDS = re.compile(r"[\s,;=]+")

@@ -6,7 +6,7 @@ import pytest
 
 from bench import plots, sampling, scaling, verdicts
 from bench.load import NothingMeasured, WrongAnswer, read
-from bench.rows import Verdict, row
+from bench.rows import TokenStatus, row
 from bench.simulate import Activity, Lives, Shares, simulate
 
 
@@ -40,17 +40,17 @@ def test_no_answer_at_all_is_no_measurement():
 
 
 def test_a_bar_is_judged_by_the_median_of_the_rounds():
-    assert row("warm", "x bare", 0.45, [0.1, 0.5, 0.6], "x").verdict is Verdict.REACHED
-    assert row("warm", "x bare", 0.45, [0.1, 0.4, 0.6], "x").verdict is Verdict.SHORT
+    assert row("warm", "x bare", 0.45, [0.1, 0.5, 0.6], "x").verdict is TokenStatus.REACHED
+    assert row("warm", "x bare", 0.45, [0.1, 0.4, 0.6], "x").verdict is TokenStatus.SHORT
 
 
 def test_less_is_better_where_it_is_said_to_be():
-    assert row("stampede", "upstream calls", 1, [1, 1, 1], "", less_is_better=True).verdict is Verdict.REACHED
-    assert row("stampede", "upstream calls", 1, [1, 2, 2], "", less_is_better=True).verdict is Verdict.SHORT
+    assert row("stampede", "upstream calls", 1, [1, 1, 1], "", less_is_better=True).verdict is TokenStatus.REACHED
+    assert row("stampede", "upstream calls", 1, [1, 2, 2], "", less_is_better=True).verdict is TokenStatus.SHORT
 
 
 def test_what_could_not_be_measured_is_not_reached():
-    assert row("miss", "anything", 1, [], "ms", less_is_better=True).verdict is Verdict.WRONG
+    assert row("miss", "anything", 1, [], "ms", less_is_better=True).verdict is TokenStatus.WRONG
 
 
 def test_a_ratio_is_taken_within_each_round():

@@ -7,15 +7,14 @@ from functools import partial
 import pytest
 from flask import Flask
 
-from bff.accounts import LinkedAccount
-from bff.backends import redis_backend
-from bff.breaker import Breaker, Rules
-from bff.cache import AccountsCache
-from bff.leases import Leases
-from bff.remembered import Lifetimes
-from bff.sealing import PlainSeal
-from bff.sessions import Session
-from bff.store import Store
+from bff.cache.accounts_cache import AccountsCache
+from bff.cache.codec import PlainCodec
+from bff.cache.entries import Lifetimes
+from bff.cache.lock import Locks
+from bff.cache.redis_client import redis_backend
+from bff.cache.redis_store import RedisStore
+from bff.models import LinkedAccount, Session
+from bff.resilience.circuit_breaker import CircuitBreaker, Rules
 
 LIFETIMES = Lifetimes(ttl=60, stale=3600, accepted=60, refused=8)
 
@@ -76,7 +75,7 @@ def store_at(witness):
     def make(url, **rules):
         rules = Rules(**{"failures_in_a_row": 1, "open_seconds": 0.2, "open_at_most": 0.4, **rules})
         app = Flask("test")
-        return Store(lambda: redis_backend(app, url, timeout=0.25), Breaker("redis", rules), witness)
+        return RedisStore(lambda: redis_backend(app, url, timeout=0.25), CircuitBreaker("redis", rules), witness)
 
     return make
 
@@ -91,9 +90,9 @@ def cache_on(witness, clock):
     """``cache_on(store)``: a cache of its own over a store."""
 
     def make(store, seal=None, lifetimes=LIFETIMES, app_id="app"):
-        seal = seal or PlainSeal()
+        seal = seal or PlainCodec()
         person = partial(seal.name, app_id)
-        return AccountsCache(store, seal, Leases(store, 1.5), witness, lifetimes, person=person, clock=clock)
+        return AccountsCache(store, seal, Locks(store, 1.5), witness, lifetimes, person=person, clock=clock)
 
     return make
 

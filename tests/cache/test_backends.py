@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from bff.backends import _config
-from bff.store import StoreAway
+from bff.cache.redis_client import _config
+from bff.cache.redis_store import CacheUnavailable
 from tests.cache.proxy import Proxy
 from tests.valkey import ValkeyServer, free_port
 
@@ -168,7 +168,7 @@ def test_tls_to_a_server_whose_authority_we_do_not_know_is_refused(store_at, beh
     url, _ = behind_tls
     stranger, _ = certificate(tmp_path, "stranger")
     for refused in (url, f"{url}?ssl_ca_certs={stranger}"):
-        with pytest.raises(StoreAway):
+        with pytest.raises(CacheUnavailable):
             store_at(refused).read("a")
     assert witness.failed == [("read", "ConnectionError")] * 2
 

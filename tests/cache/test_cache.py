@@ -6,10 +6,10 @@ import threading
 import pytest
 import redis
 
-from bff.errors import GenAuthTimeout, GenAuthUnavailable, TokenRefused, UserBlocked
-from bff.lastresort import LastResort
-from bff.remembered import Recollection
-from bff.store import StoreAway
+from bff.cache.entries import Lookup
+from bff.cache.fallback import FallbackCache
+from bff.cache.redis_store import CacheUnavailable
+from bff.errors import TokenRefused, UpstreamTimeout, UpstreamUnavailable, UserBlocked
 from tests.cache.conftest import LIFETIMES, accounts, session
 from tests.valkey import ValkeyServer
 
@@ -132,7 +132,7 @@ def test_forgetting_says_when_it_could_not(cache_on, store_at, clock):
         cache.remember(MEI, accounts("a"), clock())
         valkey.kill()
 
-        with pytest.raises(StoreAway):
+        with pytest.raises(CacheUnavailable):
             cache.forget("mei")
 
 
@@ -157,15 +157,15 @@ def test_who_waited_learns_how_it_failed_and_a_newcomer_asks_anew(cache_on, stor
         with here.asking(MEI):
             with there.asking(MEI) as waiting:
                 awaited.append(waiting.awaiting)
-            raise GenAuthUnavailable(note="500", retry_after=7)
+            raise UpstreamUnavailable(note="500", retry_after=7)
 
     awaited = []
-    with pytest.raises(GenAuthUnavailable):
+    with pytest.raises(UpstreamUnavailable):
         fails()
 
     with there.asking(MEI, awaited[0]) as told:
         assert not told.go
-        assert type(told.trouble) is GenAuthUnavailable
+        assert type(told.trouble) is UpstreamUnavailable
         assert told.trouble.retry_after == 7
     with newcomer.asking(MEI) as asking:
         assert asking.go
@@ -198,7 +198,7 @@ def test_a_forged_word_of_failure_is_no_trouble(cache, stored):
             (lease,) = stored.keys("*:lease:*")
         stored.set(lease, word)
         with cache.asking(MEI, "00") as asking:
-            assert asking.trouble is None or type(asking.trouble) is GenAuthTimeout
+            assert asking.trouble is None or type(asking.trouble) is UpstreamTimeout
         stored.delete(lease)
 
 
@@ -213,7 +213,7 @@ def test_with_redis_away_what_was_seen_last_is_known_for_ten_seconds(own, clock)
 
     clock.advance(9)
     assert cache.recall(MEI).entry.fresh_until == clock() + 1
-    assert cache.recall(PHONE) == Recollection()
+    assert cache.recall(PHONE) == Lookup()
     clock.advance(2)
     assert cache.recall(MEI).entry.fresh_until < clock(), "may stand in, is not fresh"
 
@@ -225,7 +225,7 @@ def test_with_redis_away_an_acceptance_ends_as_it_does_with_redis(own, clock):
 
     clock.advance(LIFETIMES.accepted + 1)
 
-    assert cache.recall(MEI) == Recollection(), "who knows what another process saw since"
+    assert cache.recall(MEI) == Lookup(), "who knows what another process saw since"
 
 
 def test_with_redis_away_what_was_refused_or_forgotten_here_is_gone(own, clock):
@@ -235,11 +235,11 @@ def test_with_redis_away_what_was_refused_or_forgotten_here_is_gone(own, clock):
     valkey.kill()
 
     cache.refuse(MEI, TokenRefused())
-    assert cache.recall(MEI) == Recollection()
+    assert cache.recall(MEI) == Lookup()
     assert cache.recall(PHONE).entry
 
     clock.advance(1)
-    with pytest.raises(StoreAway):
+    with pytest.raises(CacheUnavailable):
         cache.forget("mei")
     assert cache.recall(PHONE).entry is None
 
@@ -256,14 +256,14 @@ def test_what_another_process_refused_or_forgot_while_redis_was_there_is_not_in_
         assert here.recall(PHONE).entry is None
         valkey.kill()
 
-        assert here.recall(MEI) == here.recall(PHONE) == Recollection()
+        assert here.recall(MEI) == here.recall(PHONE) == Lookup()
 
 
 def test_with_redis_well_the_copies_are_not_looked_at(cache, clock, stored):
     cache.remember(MEI, accounts("a"), clock())
     stored.flushall()
 
-    assert cache.recall(MEI) == Recollection()
+    assert cache.recall(MEI) == Lookup()
 
 
 def test_what_a_full_redis_does_not_take_is_known_here_for_ten_seconds(cache, clock, stored):
@@ -274,7 +274,7 @@ def test_what_a_full_redis_does_not_take_is_known_here_for_ten_seconds(cache, cl
 
     assert cache.recall(MEI).entry.accounts[0].id == "a"
     clock.advance(11)
-    assert cache.recall(MEI) == Recollection()
+    assert cache.recall(MEI) == Lookup()
 
 
 def test_a_full_redis_still_lets_go_of_an_acceptance(cache_on, store, clock, stored):
@@ -288,7 +288,7 @@ def test_a_full_redis_still_lets_go_of_an_acceptance(cache_on, store, clock, sto
 
 
 def test_the_copies_are_bounded():
-    copies = LastResort(3)
+    copies = FallbackCache(3)
     for n in range(10):
         copies.keep(str(n), n, stored=True)
 
@@ -301,7 +301,7 @@ def test_a_list_of_accounts_that_is_large_is_served_and_not_copied(own, clock):
     assert len(cache.recall(MEI).entry.accounts) == 2000
     valkey.kill()
 
-    assert cache.recall(MEI) == Recollection()
+    assert cache.recall(MEI) == Lookup()
 
 
 def test_threads_that_ask_at_once_share_what_is_remembered(cache, clock):

@@ -4,12 +4,12 @@ import threading
 import time
 from contextlib import ExitStack
 
-from bff.leases import Leases
+from bff.cache.lock import Locks
 from tests.valkey import ValkeyServer
 
 
 def test_a_holder_that_lives_keeps_its_lease_however_long_it_takes(store):
-    leases = Leases(store, 0.3)
+    leases = Locks(store, 0.3)
 
     with leases.take("lease", "a") as mine:
         assert mine.go
@@ -26,7 +26,7 @@ def test_all_that_are_held_are_renewed_in_one_round_trip(store, monkeypatch):
     # While GenAuth hangs there are dozens, and whoever is answered from memory would wait for each.
     round_trips, ask = [], store._ask
     monkeypatch.setattr(store, "_ask", lambda what, *commands: round_trips.append(len(commands)) or ask(what, *commands))
-    leases = Leases(store, 0.9)
+    leases = Locks(store, 0.9)
 
     with ExitStack() as held:
         turns = [held.enter_context(leases.take(f"lease-{n}", "a")) for n in range(64)]
@@ -36,7 +36,7 @@ def test_all_that_are_held_are_renewed_in_one_round_trip(store, monkeypatch):
         assert len(round_trips) <= 10
         assert all(turn.go for turn in turns)
         for n in range(64):
-            with Leases(store, 0.9).take(f"lease-{n}", "a") as other:
+            with Locks(store, 0.9).take(f"lease-{n}", "a") as other:
                 assert not other.go
 
 
@@ -46,7 +46,7 @@ def test_a_holder_that_is_gone_delays_the_others_by_the_leases_life(store):
     started = time.monotonic()
 
     while True:
-        with Leases(store, 0.3).take("lease", "a") as turn:
+        with Locks(store, 0.3).take("lease", "a") as turn:
             if turn.go:
                 break
         time.sleep(0.01)
@@ -55,7 +55,7 @@ def test_a_holder_that_is_gone_delays_the_others_by_the_leases_life(store):
 
 
 def test_nobody_renews_when_nothing_is_held(store):
-    leases = Leases(store, 0.06)
+    leases = Locks(store, 0.06)
     with leases.take("lease", "a"):
         assert "leases" in {thread.name for thread in threading.enumerate()}
     until = time.monotonic() + 2
@@ -69,7 +69,7 @@ def test_nobody_renews_when_nothing_is_held(store):
 
 def test_with_redis_away_everybody_goes(store_at):
     with ValkeyServer() as own:
-        leases = Leases(store_at(own.url), 1.5)
+        leases = Locks(store_at(own.url), 1.5)
         own.kill()
 
         with leases.take("lease", "a") as one, leases.take("lease", "a") as other:
@@ -80,7 +80,7 @@ def test_with_redis_away_everybody_goes(store_at):
 
 def test_a_lease_outlives_no_redis_that_goes_away_under_it(store_at):
     with ValkeyServer() as own:
-        leases = Leases(store_at(own.url), 0.2)
+        leases = Locks(store_at(own.url), 0.2)
         with leases.take("lease", "a") as turn:
             assert turn.go
             own.kill()

@@ -5,13 +5,13 @@ import time
 
 import pytest
 
-from bff.accounts import LinkedAccount
-from bff.deadline import Deadline
-from bff.errors import GenAuthUnavailable, TokenRefused
+from bff.accounts.providers import Catalogue, Providers
+from bff.cache.codec import EncryptedCodec, PlainCodec
+from bff.cache.snapshot import Shelf
+from bff.errors import TokenRefused, UpstreamUnavailable
 from bff.genauth.client import ExtIdp
-from bff.providers import Catalogue, Providers
-from bff.sealing import PlainSeal, SecretSeal
-from bff.shelf import Shelf
+from bff.models import LinkedAccount
+from bff.resilience.deadline import Deadline
 from tests.valkey import ValkeyServer
 
 LIST = [ExtIdp("src", "wechat", "social", "微信登录", "Our WeChat", "https://logo.example/wechat.svg")]
@@ -62,7 +62,7 @@ def providers(genauth, clock):
     return Providers(genauth, 3.0, clock=clock)
 
 
-@pytest.fixture(params=[PlainSeal(), SecretSeal([("1", b"k" * 32)])], ids=["plain", "secret"])
+@pytest.fixture(params=[PlainCodec(), EncryptedCodec([("1", b"k" * 32)])], ids=["plain", "secret"])
 def shelf(store, request, witness):
     return Shelf(store, request.param, "la:2:providers:app", witness)
 
@@ -106,7 +106,7 @@ def test_the_list_is_fetched_again_after_ten_minutes(providers, genauth, clock):
 
 
 def test_a_list_that_fails_leaves_the_brands_names_and_is_asked_for_again_after_half_a_minute(providers, genauth, clock):
-    genauth.error = GenAuthUnavailable()
+    genauth.error = UpstreamUnavailable()
     for _ in range(20):
         fetch(providers)
     assert genauth.calls == 1
@@ -120,7 +120,7 @@ def test_a_list_that_fails_leaves_the_brands_names_and_is_asked_for_again_after_
 
 def test_a_list_that_fails_later_leaves_the_one_there_was(providers, genauth, clock):
     fetch(providers)
-    genauth.error = GenAuthUnavailable()
+    genauth.error = UpstreamUnavailable()
     clock.now += 700
 
     fetch(providers)
@@ -165,7 +165,7 @@ def test_a_hanging_list_piles_up_no_threads(genauth, clock):
 
 def test_a_process_that_starts_while_genauth_is_away_knows_the_names_of_the_last_one(genauth, clock, shelf):
     fetch(Providers(genauth, 3.0, shelf, clock))
-    genauth.error = GenAuthUnavailable()
+    genauth.error = UpstreamUnavailable()
     later = Providers(genauth, 3.0, shelf, clock)
 
     fetch(later)
@@ -175,7 +175,7 @@ def test_a_process_that_starts_while_genauth_is_away_knows_the_names_of_the_last
 
 @pytest.mark.parametrize("poison", [b"", b"\x80\x04pickle", b'[{"ext_idp_id": 1}]', b"[" * 100_000, b"null", b"\xff"])
 def test_a_shelf_with_something_else_on_it_is_an_empty_one(genauth, clock, shelf, stored, poison):
-    genauth.error = GenAuthUnavailable()
+    genauth.error = UpstreamUnavailable()
     for held in (poison, shelf._seal.seal(shelf._key, poison)):
         stored.set(shelf._key, held)
         providers = Providers(genauth, 3.0, shelf, clock)
@@ -185,10 +185,10 @@ def test_a_shelf_with_something_else_on_it_is_an_empty_one(genauth, clock, shelf
 
 def test_a_shelf_that_is_away_is_an_empty_one(genauth, clock, store_at, witness):
     with ValkeyServer() as own:
-        shelf = Shelf(store_at(own.url), PlainSeal(), "key", witness)
+        shelf = Shelf(store_at(own.url), PlainCodec(), "key", witness)
         own.kill()
         fetch(Providers(genauth, 3.0, shelf, clock))
-        genauth.error = GenAuthUnavailable()
+        genauth.error = UpstreamUnavailable()
         providers = Providers(genauth, 3.0, shelf, clock)
         fetch(providers)
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from bff.accounts import LinkedAccount, LinkedIdentity
+from bff.accounts.redaction import guarded
+from bff.accounts.refusals import Refusals
 from bff.errors import TokenRefused, UserBlocked
-from bff.guarding import guarded
-from bff.refusals import Refusals
+from bff.models import LinkedAccount, LinkedIdentity
 
 
 def test_a_refusal_is_repeated_for_eight_seconds(clock):

@@ -7,8 +7,8 @@ import pytest
 import redis
 from redis.exceptions import ResponseError
 
-from bff.backends import PromptParser
-from bff.roundtrip import way_to
+from bff.cache.redis_client import PromptParser
+from bff.cache.roundtrip import way_to
 from tests.cache.proxy import Proxy
 from tests.crowd import Crowd
 

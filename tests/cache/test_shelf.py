@@ -2,10 +2,10 @@
 
 import pytest
 
-from bff.sealing import PlainSeal, SecretSeal
-from bff.shelf import Shelf
+from bff.cache.codec import EncryptedCodec, PlainCodec
+from bff.cache.snapshot import Shelf
 
-SEAL = SecretSeal([("1", b"k" * 32)])
+SEAL = EncryptedCodec([("1", b"k" * 32)])
 
 
 @pytest.fixture
@@ -31,9 +31,9 @@ def test_an_empty_shelf_is_no_news(shelf, witness):
     [
         (b"", "foreign"),
         (b"anything", "foreign"),
-        (PlainSeal().seal("la:2:some:thing", b"value"), "foreign"),
+        (PlainCodec().seal("la:2:some:thing", b"value"), "foreign"),
         (SEAL.seal("la:2:another:thing", b"value"), "foreign"),
-        (SecretSeal([("1", b"x" * 32)]).seal("la:2:some:thing", b"value"), "foreign"),
+        (EncryptedCodec([("1", b"x" * 32)]).seal("la:2:some:thing", b"value"), "foreign"),
         (b"x" * (2 * 1024 * 1024 + 1), "oversized"),
     ],
     ids=["empty", "anything", "in the clear", "moved here", "another secret", "too large"],

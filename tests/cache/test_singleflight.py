@@ -8,10 +8,10 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from bff.bulkhead import BulkheadFull
-from bff.deadline import Deadline
-from bff.errors import GenAuthUnavailable
-from bff.singleflight import SingleFlight, WaitingRoom
+from bff.errors import UpstreamUnavailable
+from bff.resilience.bulkhead import BulkheadFull
+from bff.resilience.deadline import Deadline
+from bff.resilience.single_flight import SingleFlight, WaitingRoom
 
 
 def in_threads(count, act):
@@ -79,7 +79,7 @@ def test_different_people_do_not_wait_for_one_another():
 
 
 def test_a_failure_is_shared_with_a_traceback_of_ones_own():
-    flights, call = SingleFlight(), Slow(GenAuthUnavailable("detail", note="503", retry_after=7))
+    flights, call = SingleFlight(), Slow(UpstreamUnavailable("detail", note="503", retry_after=7))
     threads, first, others = fly(flights, call, 20)
     call.go.set()
     for thread in threads:
@@ -87,7 +87,7 @@ def test_a_failure_is_shared_with_a_traceback_of_ones_own():
 
     assert call.calls == 1
     errors = first + others
-    assert {type(error) for error in errors} == {GenAuthUnavailable}
+    assert {type(error) for error in errors} == {UpstreamUnavailable}
     assert {(error.detail, error.note, error.retry_after) for error in errors} == {("detail", "503", 7)}
     assert len({id(error) for error in errors}) == 21
 

@@ -7,7 +7,7 @@ import time
 import pytest
 import redis
 
-from bff.store import StoreAway
+from bff.cache.redis_store import CacheUnavailable
 from tests.cache.proxy import Proxy
 from tests.valkey import ValkeyServer, free_port
 
@@ -127,7 +127,7 @@ def test_with_redis_away_it_says_so(store_at, own, call):
     store = store_at(own.url)
     own.kill()
 
-    with pytest.raises(StoreAway):
+    with pytest.raises(CacheUnavailable):
         CALLS[call](store)
 
 
@@ -153,7 +153,7 @@ def test_a_subscription_hears_what_is_published_and_ends_with_redis(store_at, ow
             while True:
                 subscription.get_message(timeout=1)
 
-    with pytest.raises(StoreAway):
+    with pytest.raises(CacheUnavailable):
         listen()
     assert heard == ["subscribe", b"m"]
 
@@ -166,7 +166,7 @@ def test_a_frozen_redis_costs_one_timeout_and_then_nothing(store_at, own):
         spent = []
         for _ in range(20):
             started = time.monotonic()
-            with pytest.raises(StoreAway):
+            with pytest.raises(CacheUnavailable):
                 store.read("a")
             spent.append(time.monotonic() - started)
     finally:
@@ -181,13 +181,13 @@ def test_nobody_pays_for_finding_out_whether_redis_is_back(store_at, own, witnes
     store.read("a")
     own.freeze()
     try:
-        with pytest.raises(StoreAway):
+        with pytest.raises(CacheUnavailable):
             store.read("a")
         slowest = 0.0
         for _ in range(40):
             time.sleep(0.02)
             started = time.monotonic()
-            with pytest.raises(StoreAway):
+            with pytest.raises(CacheUnavailable):
                 store.read("a")
             slowest = max(slowest, time.monotonic() - started)
         assert slowest < 0.1
@@ -203,7 +203,7 @@ def test_a_redis_that_comes_back_empty_is_used_again(store_at):
         store = store_at(own.url)
         store.write({"a": b"one"}, 10)
         own.kill()
-        with pytest.raises(StoreAway):
+        with pytest.raises(CacheUnavailable):
             store.read("a")
         own.restart()
 
@@ -214,7 +214,7 @@ def test_a_redis_that_comes_back_empty_is_used_again(store_at):
 def test_a_redis_that_is_away_at_start_is_used_when_it_comes(store_at):
     port = free_port()
     store = store_at(f"redis://127.0.0.1:{port}/0")
-    with pytest.raises(StoreAway):
+    with pytest.raises(CacheUnavailable):
         store.read("a")
     with ValkeyServer(port=port):
         assert eventually(store.ping)
@@ -230,7 +230,7 @@ def test_a_late_answer_is_never_given_to_the_next_caller(store_at, proxy, stored
         for n in range(first, 200, 8):
             try:
                 (value,) = store.read(f"key-{n}")
-            except StoreAway:
+            except CacheUnavailable:
                 continue
             answered.append(n)
             if value != b"value-%d" % n:
@@ -262,7 +262,7 @@ def test_a_late_answer_to_a_pipeline_or_a_script_is_never_given_to_the_next_call
         lambda: store.forget("x"),
     ):
         proxy.hold()
-        with contextlib.suppress(StoreAway):
+        with contextlib.suppress(CacheUnavailable):
             assert not call()
         proxy.release()
         assert [store.read("b") for _ in range(5)] == [[b"yours"]] * 5
@@ -274,7 +274,7 @@ def test_connections_that_end_in_the_middle_do_no_harm(store_at, proxy):
     proxy.hold()
     cut = threading.Timer(0.05, proxy.reset)
     cut.start()
-    with pytest.raises(StoreAway):
+    with pytest.raises(CacheUnavailable):
         store.read("a")
     cut.join()
     proxy.release()
@@ -289,7 +289,7 @@ def test_a_dripping_answer_takes_no_longer_than_two_timeouts(store_at, proxy):
     proxy.drip = 0.02
     started = time.monotonic()
 
-    with pytest.raises(StoreAway):
+    with pytest.raises(CacheUnavailable):
         store.read("a")
 
     assert time.monotonic() - started < ONE_TIMEOUT
@@ -328,7 +328,7 @@ def test_a_password_that_changes_at_run_time_is_redis_away_and_a_right_one_is_re
     with redis.Redis.from_url(own.url) as connection:
         connection.config_set("requirepass", "changed")
         connection.client_kill_filter(_type="normal", skipme=True)
-        with pytest.raises(StoreAway):
+        with pytest.raises(CacheUnavailable):
             store.read("a")
         connection.config_set("requirepass", "")
 

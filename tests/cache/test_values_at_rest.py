@@ -12,14 +12,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bff.remembered import Entry, Recollection
-from bff.sealing import PlainSeal, SecretSeal
+from bff.cache.codec import EncryptedCodec, PlainCodec
+from bff.cache.entries import Entry, Lookup
 from tests.cache.conftest import accounts, session
 from tests.valkey import legible
 
 OLD, NEW = ("2025", b"o" * 32), ("2026", b"n" * 32)
 MEI, OMAR = session("mei", "token-of-mei"), session("omar", "token-of-omar")
-SEALS = {"plain": PlainSeal(), "secret": SecretSeal([NEW])}
+SEALS = {"plain": PlainCodec(), "secret": EncryptedCodec([NEW])}
 
 
 @pytest.fixture(params=SEALS)
@@ -54,7 +54,7 @@ def test_two_users_values_swapped_in_redis_are_misses(cache, clock, stored, witn
     for one, other in zip(meis.values(), omars.values(), strict=True):
         stored.mset({one: stored.get(other), other: stored.get(one)})
 
-    assert cache.recall(MEI) == cache.recall(OMAR) == Recollection()
+    assert cache.recall(MEI) == cache.recall(OMAR) == Lookup()
     assert witness.rejected == ["foreign"] * 4
 
 
@@ -63,13 +63,13 @@ def test_a_users_own_token_and_accounts_swapped_are_misses(cache, clock, stored)
     one, other = key_of(stored, ":accounts"), key_of(stored, ":token:")
     stored.mset({one: stored.get(other), other: stored.get(one)})
 
-    assert cache.recall(MEI) == Recollection()
+    assert cache.recall(MEI) == Lookup()
 
 
 def test_the_same_user_of_another_application_is_somebody_else(cache_on, store, seal, clock):
     cache_on(store, seal, app_id="one").remember(MEI, accounts("meis"), clock())
 
-    assert cache_on(store, seal, app_id="other").recall(MEI) == Recollection()
+    assert cache_on(store, seal, app_id="other").recall(MEI) == Lookup()
 
 
 def test_no_two_people_share_a_name(seal):
@@ -81,7 +81,7 @@ def test_keys_and_values_hold_no_token_and_no_user_id(cache, clock, stored):
     with cache.asking(MEI):
         held = [part for key in stored.keys("*") for part in (key, legible(key, stored.get(key)))]
 
-    assert isinstance(cache._seal, SecretSeal) or any("小明".encode() in part for part in held)
+    assert isinstance(cache._seal, EncryptedCodec) or any("小明".encode() in part for part in held)
     for secret in (MEI.token, MEI.digest, MEI.digest[:16], MEI.user_id):
         assert not any(secret.encode() in part for part in held)
 
@@ -103,7 +103,7 @@ def test_what_is_not_ours_is_a_miss(cache, clock, stored, witness, poison):
     for key in stored.keys("*"):
         stored.set(key, poison)
 
-    assert cache.recall(MEI) == Recollection()
+    assert cache.recall(MEI) == Lookup()
     assert witness.rejected == ["foreign", "foreign"]
 
 
@@ -174,10 +174,10 @@ def test_another_type_under_our_keys_is_a_miss_and_overwritten(cache, clock, sto
         stored.delete(key)
         poison(key)
 
-    assert cache.recall(MEI) == Recollection()
+    assert cache.recall(MEI) == Lookup()
     with cache.asking(MEI) as asking:
         assert asking.go
-        assert asking.seen == Recollection()
+        assert asking.seen == Lookup()
         cache.remember(MEI, accounts("b"), clock(), asking)
     assert cache.recall(MEI).entry.accounts[0].id == "b"
 
@@ -212,14 +212,14 @@ def test_no_bytes_at_all_raise(cache, seal, value, what):
     values = [None, None, None]
     for stored in (value, seal.seal(keys[what], value), seal.seal(keys[what], b"[1800000000.0," + value)):
         values[what] = stored
-        assert isinstance(cache._recollection(keys, values), Recollection)
+        assert isinstance(cache._recollection(keys, values), Lookup)
 
 
 # Without CACHE_SECRET ----------------------------------------------------------------------------------
 
 
 def test_what_is_long_is_stored_short_and_what_is_short_can_be_read():
-    seal, short, long = PlainSeal(), b"[1800000000.0]", b'[1800000000.0,["githubber",null,["openid"]]]' * 20
+    seal, short, long = PlainCodec(), b"[1800000000.0]", b'[1800000000.0,["githubber",null,["openid"]]]' * 20
 
     assert seal.seal("key", short) == b"key " + short
     assert len(seal.seal("key", long)) < len(long) / 2
@@ -234,21 +234,21 @@ def test_what_was_deflated_over_a_larger_window_opens():
     stored = deflate.compress(value) + deflate.flush()
 
     assert len(stored) < 30_000  # the second half refers to the first
-    assert PlainSeal().open("key", b"key~" + stored) == value
+    assert PlainCodec().open("key", b"key~" + stored) == value
 
 
 def test_what_is_not_the_whole_of_it_and_nothing_else_does_not_open():
-    stored = PlainSeal().seal("key", bytes(1000))
+    stored = PlainCodec().seal("key", bytes(1000))
 
     for spoilt in (stored[:-1], stored + b"x", b"key~", b"key", b"key~" + bytes(50), b"key!" + stored[4:], b""):
-        assert PlainSeal().open("key", spoilt) is None
+        assert PlainCodec().open("key", spoilt) is None
 
 
 def test_a_little_that_would_become_very_much_does_not_open():
-    bomb = PlainSeal().seal("key", bytes(64 * 1024 * 1024))
+    bomb = PlainCodec().seal("key", bytes(64 * 1024 * 1024))
     tracemalloc.start()
 
-    assert PlainSeal().open("key", bomb) is None
+    assert PlainCodec().open("key", bomb) is None
 
     assert tracemalloc.get_traced_memory()[1] < 16 * 1024 * 1024
     tracemalloc.stop()
@@ -273,7 +273,7 @@ def test_very_long_lists_of_accounts_are_not_kept_in_memory(cache, clock):
 
 
 def test_a_reader_of_redis_learns_nothing_with_a_secret(cache_on, store, clock, stored):
-    cache = cache_on(store, SecretSeal([NEW]))
+    cache = cache_on(store, EncryptedCodec([NEW]))
     cache.remember(MEI, accounts("62f209327xxxxcc10d966ee5"), clock())
 
     held = b"".join(stored.get(key) for key in stored.keys("*"))
@@ -283,15 +283,18 @@ def test_a_reader_of_redis_learns_nothing_with_a_secret(cache_on, store, clock, 
 
 
 def test_names_cannot_be_guessed_without_the_secret():
-    assert SecretSeal([NEW]).name("app", "mei") not in {PlainSeal().name("app", "mei"), SecretSeal([OLD]).name("app", "mei")}
+    assert EncryptedCodec([NEW]).name("app", "mei") not in {
+        PlainCodec().name("app", "mei"),
+        EncryptedCodec([OLD]).name("app", "mei"),
+    }
 
 
 def test_a_value_sealed_under_the_plain_seal_does_not_open_with_a_secret():
-    assert SecretSeal([NEW]).open("key", PlainSeal().seal("key", b"forged")) is None
+    assert EncryptedCodec([NEW]).open("key", PlainCodec().seal("key", b"forged")) is None
 
 
 def test_what_was_altered_anywhere_does_not_open():
-    seal = SecretSeal([NEW])
+    seal = EncryptedCodec([NEW])
     sealed = seal.seal("key", b"value")
 
     assert seal.open("key", sealed) == b"value"
@@ -309,13 +312,13 @@ def test_what_was_sealed_for_another_key_does_not_open(seal):
 
 
 def test_equal_values_do_not_look_equal():
-    seal = SecretSeal([NEW])
+    seal = EncryptedCodec([NEW])
 
     assert seal.seal("key", b"value") != seal.seal("key", b"value")
 
 
 def test_a_new_secret_in_front_keeps_the_cache_warm_and_seals_from_then_on(cache_on, store, clock):
-    before, during, after = (cache_on(store, SecretSeal(secrets)) for secrets in ([OLD], [NEW, OLD], [NEW]))
+    before, during, after = (cache_on(store, EncryptedCodec(secrets)) for secrets in ([OLD], [NEW, OLD], [NEW]))
     before.remember(MEI, accounts("a"), clock())
 
     assert during.recall(MEI).entry.accounts[0].id == "a"

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 import redis
 
-from bff import embedded
+from bff.server import embedded_valkey as embedded
 from tests.valkey import ValkeyServer, free_port
 
 _NODE_TIMEOUT = "500"  # milliseconds until a silent node counts as gone

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from bff.memo import Memo
+from bff.resilience.caches import Memo
 from tests.fault.conftest import ASKED, parts, timed, together, travel
 
 MISS = "linked-accounts; fwd=miss"

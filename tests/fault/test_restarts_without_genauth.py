@@ -7,8 +7,8 @@ import time
 import pytest
 import requests
 
-from bff.deadline import Deadline
-from bff.errors import GenAuthUnavailable
+from bff.errors import UpstreamUnavailable
+from bff.resilience.deadline import Deadline
 from tests.fault.conftest import ASKED, eventually, timed, travel
 from tests.valkey import legible
 
@@ -175,7 +175,7 @@ def test_keys_are_for_a_process_of_the_same_settings_alone(app_with, known, gena
         return sessions.of(genauth.token("mei", claims={"aud": app_id}), Deadline.after(3))
 
     assert verified().user_id == genauth.id_of("mei")
-    with pytest.raises(GenAuthUnavailable):
+    with pytest.raises(UpstreamUnavailable):
         verified(**{other: changed[other]})
 
 

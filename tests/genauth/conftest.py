@@ -9,11 +9,11 @@ import time
 
 import pytest
 
-from bff.deadline import Deadline
 from bff.errors import BffError
 from bff.genauth.messages import Answer, Request
+from bff.genauth.protocol import read_identities
 from bff.genauth.transport import Transport
-from bff.genauth.wire import read_identities
+from bff.resilience.deadline import Deadline
 
 CANARY = "canary-session-token-0123456789"
 GET = Request("GET", "/", {"Authorization": f"Bearer {CANARY}", "Accept-Encoding": "identity"})

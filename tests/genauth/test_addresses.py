@@ -4,9 +4,9 @@ import socket
 import threading
 import time
 
-from bff.deadline import Deadline
-from bff.genauth.addresses import Resolver
-from bff.genauth.transport import Transport, Unreached
+from bff.genauth.dns import Resolver
+from bff.genauth.transport import ConnectError, Transport
+from bff.resilience.deadline import Deadline
 from tests.genauth.conftest import CANARY, GET, fails
 
 HOST = "http://genauth.test/"
@@ -47,7 +47,7 @@ def test_many_dead_addresses_stay_within_the_budget(dead):
 
     error, took = fails(transport, HOST, 2)
 
-    assert type(error) is Unreached
+    assert type(error) is ConnectError
     assert took < 1.2
     transport.close()
 
@@ -64,7 +64,7 @@ def test_a_name_server_that_hangs_ends_with_the_connect_budget():
 
     error, took = fails(transport, HOST, 2)
 
-    assert type(error) is Unreached
+    assert type(error) is ConnectError
     assert took < 1.2
     release.set()
     transport.close()
@@ -100,7 +100,7 @@ def test_an_unknown_name_is_unreachable():
     transport = Transport(resolver=Resolver(lookup))
     error, _ = fails(transport, HOST)
 
-    assert type(error) is Unreached
+    assert type(error) is ConnectError
     assert error.note == "name lookup: gaierror"
     transport.close()
 

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bff.accounts import Identity
 from bff.errors import BffError, TokenInvalid
 from bff.genauth import oidc
 from bff.genauth.envelope import UnreadableData
-from bff.genauth.wire import Answer, Identities, Request, identities_request, read_ext_idps, read_identities
+from bff.genauth.protocol import Answer, Identities, Request, identities_request, read_ext_idps, read_identities
+from bff.models import Identity
 from schemas.genauth import ExtIdpSchema, IdentitySchema, IntrospectionSchema, ProfileSchema, clean, parsed
 
 KEYS = st.sampled_from(

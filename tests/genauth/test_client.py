@@ -9,23 +9,23 @@ import pytest
 import structlog
 from msgspec.structs import replace
 
-from bff.deadline import Deadline
 from bff.errors import (
     BffError,
-    GenAuthMalformed,
-    GenAuthRejected,
-    GenAuthThrottled,
-    GenAuthTimeout,
-    GenAuthUnavailable,
     TokenInvalid,
     TokenRefused,
+    UpstreamMalformed,
+    UpstreamRejected,
+    UpstreamThrottled,
+    UpstreamTimeout,
+    UpstreamUnavailable,
     UserBlocked,
 )
-from bff.genauth import asking
+from bff.genauth import calls as asking
+from bff.genauth.call_policy import CallNotMade, NoPlace, RetryBudget
 from bff.genauth.client import GenAuthClient
 from bff.genauth.envelope import UnreadableData
-from bff.genauth.lanes import LeftAlone, NoPlace, RetryBudget
 from bff.genauth.transport import Transport
+from bff.resilience.deadline import Deadline
 from bff.sandbox import Sandbox
 
 IDENTITIES = "/api/v3/get-identities"
@@ -245,22 +245,22 @@ class TestTrouble:
     @pytest.mark.parametrize(
         ("how", "error", "outcome"),
         [
-            ({"status": 500}, GenAuthUnavailable, "unavailable"),
-            ({"status": 503, "retry_after": 3}, GenAuthUnavailable, "unavailable"),
-            ({"status": 429, "retry_after": 9}, GenAuthThrottled, "throttled"),
-            ({"status": 302}, GenAuthMalformed, "malformed"),
-            ({"envelope": 429}, GenAuthThrottled, "throttled"),
-            ({"envelope": 500}, GenAuthUnavailable, "unavailable"),
-            ({"envelope": 404}, GenAuthRejected, "rejected"),
-            ({"malformed": "gzip-bomb"}, GenAuthMalformed, "malformed"),
-            ({"ending": "hang"}, GenAuthTimeout, "timeout"),
-            ({"ending": "hang-after-headers"}, GenAuthTimeout, "timeout"),
-            ({"drip_headers": 0.1}, GenAuthTimeout, "timeout"),
-            ({"drip_body": 0.1}, GenAuthTimeout, "timeout"),
-            ({"latency": 2}, GenAuthTimeout, "timeout"),
-            ({"ending": "close"}, GenAuthUnavailable, "unavailable"),
-            ({"ending": "reset"}, GenAuthUnavailable, "unavailable"),
-            ({"ending": "truncate"}, GenAuthMalformed, "malformed"),
+            ({"status": 500}, UpstreamUnavailable, "unavailable"),
+            ({"status": 503, "retry_after": 3}, UpstreamUnavailable, "unavailable"),
+            ({"status": 429, "retry_after": 9}, UpstreamThrottled, "throttled"),
+            ({"status": 302}, UpstreamMalformed, "malformed"),
+            ({"envelope": 429}, UpstreamThrottled, "throttled"),
+            ({"envelope": 500}, UpstreamUnavailable, "unavailable"),
+            ({"envelope": 404}, UpstreamRejected, "rejected"),
+            ({"malformed": "gzip-bomb"}, UpstreamMalformed, "malformed"),
+            ({"ending": "hang"}, UpstreamTimeout, "timeout"),
+            ({"ending": "hang-after-headers"}, UpstreamTimeout, "timeout"),
+            ({"drip_headers": 0.1}, UpstreamTimeout, "timeout"),
+            ({"drip_body": 0.1}, UpstreamTimeout, "timeout"),
+            ({"latency": 2}, UpstreamTimeout, "timeout"),
+            ({"ending": "close"}, UpstreamUnavailable, "unavailable"),
+            ({"ending": "reset"}, UpstreamUnavailable, "unavailable"),
+            ({"ending": "truncate"}, UpstreamMalformed, "malformed"),
         ],
         ids=str,
     )
@@ -278,7 +278,7 @@ class TestTrouble:
         genauth.trouble(ending="hang")
         started = time.monotonic()
 
-        assert type(fails(client.identities, genauth.token("mei"), seconds=5)) is GenAuthTimeout
+        assert type(fails(client.identities, genauth.token("mei"), seconds=5)) is UpstreamTimeout
         assert time.monotonic() - started < 1.5
 
     def test_a_cookie_of_one_person_is_not_sent_with_anothers_question(self, client, genauth, soon):
@@ -289,7 +289,7 @@ class TestTrouble:
         assert not [request for request in genauth.requests if "cookie" in {name.lower() for name in request.headers}]
 
     def test_a_deadline_that_has_passed_asks_nobody(self, client, genauth):
-        assert type(fails(client.identities, genauth.token("mei"), seconds=0)) is GenAuthTimeout
+        assert type(fails(client.identities, genauth.token("mei"), seconds=0)) is UpstreamTimeout
         assert genauth.calls() == 0
 
 
@@ -339,7 +339,7 @@ class TestSecondTries:
     def test_a_refused_connection_is_tried_again(self, client_of, heard):
         client = client_of("http://127.0.0.1:1")
 
-        assert isinstance(fails(client.identities, "token"), GenAuthUnavailable)
+        assert isinstance(fails(client.identities, "token"), UpstreamUnavailable)
         assert heard.retries == ["identities"]
 
     def test_a_try_that_took_most_of_the_time_is_the_last(self, client, genauth):
@@ -407,8 +407,8 @@ class TestLanes:
 
         error = fails(client.identities, genauth.token("mei"))
 
-        assert type(error) is LeftAlone
-        assert isinstance(error, GenAuthUnavailable)
+        assert type(error) is CallNotMade
+        assert isinstance(error, UpstreamUnavailable)
         assert error.retry_after == 2
         assert genauth.calls(IDENTITIES) == 5
         assert heard.turns == [("genauth-identities", "open")]
@@ -435,7 +435,7 @@ class TestLanes:
         assert fails(client.identities, genauth.token("mei")).retry_after == 7
         error = fails(client.identities, genauth.token("omar"))
 
-        assert type(error) is LeftAlone
+        assert type(error) is CallNotMade
         assert error.retry_after == 7
         assert genauth.calls(IDENTITIES) == 1
 
@@ -470,7 +470,7 @@ class TestLanes:
         genauth.trouble(path=IDENTITIES, latency=0.5)
 
         for _ in range(10):
-            assert type(fails(client.identities, genauth.token("mei"), seconds=0.02)) is GenAuthTimeout
+            assert type(fails(client.identities, genauth.token("mei"), seconds=0.02)) is UpstreamTimeout
 
         assert client.identities_lane.breaker.state == "closed"
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bff.errors import GenAuthMalformed, GenAuthRejected, GenAuthThrottled, GenAuthUnavailable
+from bff.errors import UpstreamMalformed, UpstreamRejected, UpstreamThrottled, UpstreamUnavailable
 from bff.genauth import oidc
 from tests.genauth.conftest import answer, refused
 
@@ -36,7 +36,7 @@ def test_key_set():
 
 @pytest.mark.parametrize("said", [{}, {"keys": {}}, {"keys": ["x"]}, [], b"<html>"])
 def test_no_key_set(said):
-    assert type(refused(said, read=oidc.read_key_set)) is GenAuthMalformed
+    assert type(refused(said, read=oidc.read_key_set)) is UpstreamMalformed
 
 
 def test_an_active_token():
@@ -51,22 +51,22 @@ def test_an_inactive_token():
 
 @pytest.mark.parametrize("active", [1, "true", None, "false", [True]])
 def test_anything_but_true_and_false_is_unreadable(active):
-    assert type(refused({**ACTIVE, "active": active}, read=oidc.read_introspection)) is GenAuthMalformed
+    assert type(refused({**ACTIVE, "active": active}, read=oidc.read_introspection)) is UpstreamMalformed
 
 
 @pytest.mark.parametrize(
     ("said", "status", "error"),
     [
-        ({"error": "invalid_client"}, 401, GenAuthRejected),
-        ({"error": "invalid_request"}, 400, GenAuthRejected),
-        ({}, 429, GenAuthThrottled),
-        ({}, 500, GenAuthUnavailable),
-        ({}, 302, GenAuthMalformed),
-        (b"<html>", 200, GenAuthMalformed),
-        ({"statusCode": 429}, 200, GenAuthThrottled),
-        ({"statusCode": 503}, 200, GenAuthUnavailable),
-        ({"statusCode": 404}, 200, GenAuthRejected),
-        ({"statusCode": 200}, 200, GenAuthMalformed),
+        ({"error": "invalid_client"}, 401, UpstreamRejected),
+        ({"error": "invalid_request"}, 400, UpstreamRejected),
+        ({}, 429, UpstreamThrottled),
+        ({}, 500, UpstreamUnavailable),
+        ({}, 302, UpstreamMalformed),
+        (b"<html>", 200, UpstreamMalformed),
+        ({"statusCode": 429}, 200, UpstreamThrottled),
+        ({"statusCode": 503}, 200, UpstreamUnavailable),
+        ({"statusCode": 404}, 200, UpstreamRejected),
+        ({"statusCode": 200}, 200, UpstreamMalformed),
     ],
 )
 def test_a_refusal_is_about_us_and_never_about_the_token(said, status, error):

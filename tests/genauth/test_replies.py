@@ -8,15 +8,15 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bff.deadline import Deadline
 from bff.genauth.replies import Garbled, Reply, TooMuch
+from bff.resilience.deadline import Deadline
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n1;x=y\r\n}\r\n0\r\nTrailer: x\r\n\r\n"
 LATER = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\nX: early\r\n\r\n"
 
 
-class Kept:
+class CachedResponse:
     """The connection and the pool of an answer: whether it comes back, and fit for use."""
 
     def __init__(self):
@@ -35,7 +35,7 @@ def read(*pieces, ends=True, at_most=1000):
     ours, theirs = socket.socketpair()
     with ours, theirs:
         reply = Reply(ours, Deadline.after(2))
-        reply._connection = reply._pool = kept = Kept()
+        reply._connection = reply._pool = kept = CachedResponse()
         remaining = iter(filter(None, pieces))
 
         class Piecewise:

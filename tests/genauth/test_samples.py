@@ -4,17 +4,17 @@ from pathlib import Path
 
 import pytest
 
-from bff.accounts import Identity, Profile
 from bff.errors import (
     BffError,
-    GenAuthMalformed,
-    GenAuthRejected,
-    GenAuthThrottled,
-    GenAuthUnavailable,
     TokenRefused,
+    UpstreamMalformed,
+    UpstreamRejected,
+    UpstreamThrottled,
+    UpstreamUnavailable,
     UserBlocked,
 )
-from bff.genauth.wire import Answer, read_identities
+from bff.genauth.protocol import Answer, read_identities
+from bff.models import Identity, Profile
 from schemas.genauth import parsed
 
 SAMPLES = Path(__file__).parents[1] / "samples"
@@ -76,21 +76,21 @@ SUCCESSES = {
 }
 
 FAILURES = {
-    "throttled": GenAuthThrottled,
+    "throttled": UpstreamThrottled,
     "business-error": TokenRefused,
     "code-string": TokenRefused,
-    "legacy-envelope": GenAuthRejected,
-    "v2-envelope": GenAuthMalformed,
+    "legacy-envelope": UpstreamRejected,
+    "v2-envelope": UpstreamMalformed,
     "not-logged-in": TokenRefused,
     "login-expired": TokenRefused,
     "user-not-found": TokenRefused,
     "user-locked": UserBlocked,
     "user-deactivated": UserBlocked,
     "user-not-of-this-tenant": UserBlocked,
-    "system-busy": GenAuthUnavailable,
-    "microservice-failed": GenAuthUnavailable,
-    "pipeline-failed": GenAuthUnavailable,
-    "maintenance": GenAuthUnavailable,
+    "system-busy": UpstreamUnavailable,
+    "microservice-failed": UpstreamUnavailable,
+    "pipeline-failed": UpstreamUnavailable,
+    "maintenance": UpstreamUnavailable,
     "unauthorized-for-real": TokenRefused,
 }
 

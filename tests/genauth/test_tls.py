@@ -1,8 +1,8 @@
 """Whom the transport believes to be GenAuth."""
 
-from bff.deadline import Deadline
-from bff.errors import GenAuthUnavailable
+from bff.errors import UpstreamUnavailable
 from bff.genauth.transport import Transport
+from bff.resilience.deadline import Deadline
 from tests.genauth.conftest import GET, OK, fails
 
 
@@ -11,7 +11,7 @@ def test_a_certificate_of_an_unknown_authority_is_refused(serve, certificates, t
 
     error, _ = fails(transport, server.url)
 
-    assert type(error) is GenAuthUnavailable
+    assert type(error) is UpstreamUnavailable
     assert "SSLCertVerificationError" in error.note
     assert server.requests == []
 
@@ -41,7 +41,7 @@ def test_the_environment_cannot_turn_it_off(serve, certificates, monkeypatch):
     monkeypatch.setenv("CURL_CA_BUNDLE", bundle)
     transport = Transport()
 
-    assert type(fails(transport, serve(context=context).url)[0]) is GenAuthUnavailable
+    assert type(fails(transport, serve(context=context).url)[0]) is UpstreamUnavailable
     transport.close()
 
 
@@ -52,4 +52,4 @@ def test_a_plain_server_behind_https_is_unavailable(serve, transport):
 
     error, _ = fails(transport, serve(behave).url.replace("http:", "https:"))
 
-    assert isinstance(error, GenAuthUnavailable)
+    assert isinstance(error, UpstreamUnavailable)

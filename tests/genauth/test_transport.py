@@ -8,11 +8,11 @@ import time
 
 import pytest
 
-from bff.deadline import Deadline
-from bff.errors import GenAuthMalformed, GenAuthTimeout, GenAuthUnavailable
+from bff.errors import UpstreamMalformed, UpstreamTimeout, UpstreamUnavailable
 from bff.genauth.envelope import UnreadableData
 from bff.genauth.messages import Request
-from bff.genauth.transport import Transport, Unanswered, Unreached
+from bff.genauth.transport import ConnectError, ConnectionClosed, Transport
+from bff.resilience.deadline import Deadline
 from tests.genauth.conftest import CANARY, GET, OK, fails
 
 
@@ -67,14 +67,14 @@ class TestDeadline:
 
         error, took = fails(transport, server.url, 0.5)
 
-        assert type(error) is GenAuthTimeout
+        assert type(error) is UpstreamTimeout
         assert took >= 0.45, "it was given its time"
         transport.close()
 
     def test_a_server_that_says_nothing_ends_on_time(self, serve, transport):
         server = serve(lambda _server, connection, _number: connection.recv(1 << 20) and time.sleep(3))
 
-        assert type(fails(transport, server.url, 0.4)[0]) is GenAuthTimeout
+        assert type(fails(transport, server.url, 0.4)[0]) is UpstreamTimeout
 
     def test_a_tls_handshake_that_says_nothing_ends_with_the_connect_budget(self, serve):
         server = serve(lambda _server, _connection, _number: time.sleep(3))
@@ -82,7 +82,7 @@ class TestDeadline:
 
         error, took = fails(transport, server.url.replace("http:", "https:"), 2)
 
-        assert type(error) is Unreached
+        assert type(error) is ConnectError
         assert took < 1.2
         transport.close()
 
@@ -96,12 +96,12 @@ class TestDeadline:
                 time.sleep(0.3)
 
         server = serve()
-        monkeypatch.setattr("bff.genauth.addresses.socket.socket", Late)
+        monkeypatch.setattr("bff.genauth.dns.socket.socket", Late)
         transport = Transport(connect_seconds=0.2)
 
         error, _ = fails(transport, server.url, 1)
 
-        assert type(error) is Unreached
+        assert type(error) is ConnectError
         assert made
         assert not [late for late in made if late.fileno() != -1]
         transport.close()
@@ -117,14 +117,14 @@ class TestDeadline:
 
         error, took = fails(transport, serve(behave).url.replace("http:", "https:"), 2)
 
-        assert isinstance(error, GenAuthUnavailable)
+        assert isinstance(error, UpstreamUnavailable)
         assert took < 1.2
         transport.close()
 
     def test_no_time_left_means_not_to_ask(self, serve, transport):
         server = serve()
 
-        assert type(fails(transport, server.url, 0)[0]) is GenAuthTimeout
+        assert type(fails(transport, server.url, 0)[0]) is UpstreamTimeout
         assert server.connections == 0
 
     def test_after_a_timeout_the_connection_is_not_used_again_and_the_pool_works(self, serve, transport):
@@ -137,7 +137,7 @@ class TestDeadline:
                     connection.sendall(OK)
 
         server = serve(behave)
-        assert type(fails(transport, server.url, 0.2)[0]) is GenAuthTimeout
+        assert type(fails(transport, server.url, 0.2)[0]) is UpstreamTimeout
         time.sleep(0.4)
 
         for _ in range(3):
@@ -162,7 +162,7 @@ class TestDeadline:
 
         error, took = fails(transport, f"http://127.0.0.1:{dead[1]}/", 2)
 
-        assert type(error) is Unreached
+        assert type(error) is ConnectError
         assert 0.25 < took < 1.2
         transport.close()
 
@@ -174,20 +174,20 @@ class TestBrokenConnections:
 
         error, _ = fails(transport, f"http://127.0.0.1:{port}/")
 
-        assert type(error) is Unreached
+        assert type(error) is ConnectError
         assert error.note == "connect: ConnectionRefusedError"
 
     def test_closed_without_a_word(self, serve, transport):
         server = serve(lambda server, connection, _number: server.read_head(connection))
 
-        assert type(fails(transport, server.url)[0]) is Unanswered
+        assert type(fails(transport, server.url)[0]) is ConnectionClosed
 
     def test_reset_without_a_word(self, serve, transport):
         def behave(server, connection, _number):
             server.read_head(connection)
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
-        assert type(fails(transport, serve(behave).url)[0]) is Unanswered
+        assert type(fails(transport, serve(behave).url)[0]) is ConnectionClosed
 
     def test_reset_in_the_middle_of_the_body(self, serve, transport):
         def behave(server, connection, _number):
@@ -196,7 +196,7 @@ class TestBrokenConnections:
             time.sleep(0.05)
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
-        assert type(fails(transport, serve(behave).url)[0]) is GenAuthUnavailable
+        assert type(fails(transport, serve(behave).url)[0]) is UpstreamUnavailable
 
     @pytest.mark.parametrize(
         "data",
@@ -213,7 +213,7 @@ class TestBrokenConnections:
             server.read_head(connection)
             connection.sendall(data)
 
-        assert type(fails(transport, serve(behave).url)[0]) is GenAuthMalformed
+        assert type(fails(transport, serve(behave).url)[0]) is UpstreamMalformed
 
     @pytest.mark.parametrize(
         "data",
@@ -230,7 +230,7 @@ class TestBrokenConnections:
             server.read_head(connection)
             connection.sendall(data)
 
-        assert type(fails(transport, serve(behave).url)[0]) is GenAuthMalformed
+        assert type(fails(transport, serve(behave).url)[0]) is UpstreamMalformed
 
     @pytest.mark.parametrize(
         "data",
@@ -247,7 +247,7 @@ class TestBrokenConnections:
             server.read_head(connection)
             connection.sendall(data.encode())
 
-        assert type(fails(transport, serve(behave).url)[0]) is GenAuthMalformed
+        assert type(fails(transport, serve(behave).url)[0]) is UpstreamMalformed
 
     def test_a_connection_that_the_server_closed_between_two_calls_costs_nothing(self, serve, transport):
         def behave(server, connection, _number):
@@ -263,7 +263,7 @@ class TestBrokenConnections:
     def test_a_connection_that_was_quiet_for_long_is_not_trusted(self, serve, transport, monkeypatch):
         server = serve()
         transport.send(server.url, GET, Deadline.after(1))
-        monkeypatch.setattr("bff.genauth.sockets.QUIET_AT_MOST", 0.0)
+        monkeypatch.setattr("bff.genauth.connection.QUIET_AT_MOST", 0.0)
 
         transport.send(server.url, GET, Deadline.after(1))
 
@@ -312,7 +312,7 @@ class TestSize:
     def test_too_many_and_too_large_headers_are_refused(self, serve, transport, headers):
         server = serve(b"HTTP/1.1 200 OK\r\n" + headers + b"Content-Length: 2\r\n\r\n{}")
 
-        assert type(fails(transport, server.url, 1)[0]) is GenAuthMalformed
+        assert type(fails(transport, server.url, 1)[0]) is UpstreamMalformed
 
     def test_endless_headers_are_refused(self, serve, transport):
         def behave(server, connection, _number):
@@ -322,7 +322,7 @@ class TestSize:
 
         error, took = fails(transport, serve(behave).url, 5)
 
-        assert type(error) is GenAuthMalformed
+        assert type(error) is UpstreamMalformed
         assert took < 3
 
     @pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "GZIP", "identity, gzip", "zstd"])
@@ -332,7 +332,7 @@ class TestSize:
 
         error, _ = fails(transport, serve(head + bomb).url, 2)
 
-        assert type(error) is GenAuthMalformed
+        assert type(error) is UpstreamMalformed
         assert "compressed" in error.note
 
     def test_identity_is_no_compression(self, serve, transport):

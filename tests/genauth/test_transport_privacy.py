@@ -6,10 +6,10 @@ import time
 
 import pytest
 
-from bff.deadline import Deadline
-from bff.errors import GenAuthMalformed, InternalError
+from bff.errors import InternalError, UpstreamMalformed
 from bff.genauth.messages import Request
 from bff.genauth.transport import Transport
+from bff.resilience.deadline import Deadline
 from tests.genauth.conftest import CANARY, GET, fails
 
 
@@ -105,7 +105,7 @@ def test_the_libraries_log_nothing(serve, transport, caplog):
     transport.send(f"{serve().url}?id_token={CANARY}", GET, Deadline.after(1))
     error, _ = fails(transport, f"{server.url}?id_token={CANARY}")
 
-    assert type(error) is GenAuthMalformed
+    assert type(error) is UpstreamMalformed
     assert caplog.text == ""
 
 
@@ -130,4 +130,4 @@ def test_an_address_that_is_none_is_one_of_our_errors(transport, url):
 def test_an_address_that_leads_nowhere_is_not_a_host_that_is_away(transport, url):
     error, _ = fails(transport, url)
 
-    assert type(error) is GenAuthMalformed
+    assert type(error) is UpstreamMalformed

@@ -7,11 +7,11 @@ from contextlib import suppress
 
 import pytest
 
-from bff.deadline import Deadline
 from bff.errors import BffError
-from bff.gate import Gate
 from bff.genauth.messages import Request
 from bff.genauth.transport import Transport
+from bff.resilience.deadline import Deadline
+from bff.resilience.gate import Gate
 from tests.genauth.conftest import OK
 
 SLOW = 0.2

@@ -6,20 +6,20 @@ from email.utils import format_datetime
 
 import pytest
 
-from bff.accounts import Identity, Profile
 from bff.errors import (
-    GenAuthMalformed,
-    GenAuthRejected,
-    GenAuthThrottled,
-    GenAuthUnavailable,
     TokenInvalid,
     TokenRefused,
+    UpstreamMalformed,
+    UpstreamRejected,
+    UpstreamThrottled,
+    UpstreamUnavailable,
     UserBlocked,
 )
 from bff.genauth import oidc
-from bff.genauth.envelope import Momentary, UnreadableData
+from bff.genauth.envelope import TransientError, UnreadableData
 from bff.genauth.messages import asked_to_wait
-from bff.genauth.wire import ext_idps_request, identities_request, read_ext_idps, read_identities
+from bff.genauth.protocol import ext_idps_request, identities_request, read_ext_idps, read_identities
+from bff.models import Identity, Profile
 from schemas.genauth import clean
 from tests.genauth.conftest import answer, refused
 
@@ -60,20 +60,20 @@ def test_a_token_that_no_header_can_carry_is_invalid_and_stays_unsaid(token):
 @pytest.mark.parametrize(
     ("status", "error"),
     [
-        (101, GenAuthMalformed),
-        (301, GenAuthMalformed),
-        (302, GenAuthMalformed),
-        (304, GenAuthMalformed),
-        (308, GenAuthMalformed),
+        (101, UpstreamMalformed),
+        (301, UpstreamMalformed),
+        (302, UpstreamMalformed),
+        (304, UpstreamMalformed),
+        (308, UpstreamMalformed),
         (401, TokenRefused),
-        (408, GenAuthUnavailable),
-        (429, GenAuthThrottled),
-        (500, GenAuthUnavailable),
-        (501, GenAuthUnavailable),
-        (502, Momentary),
-        (503, Momentary),
-        (504, Momentary),
-        (520, GenAuthUnavailable),
+        (408, UpstreamUnavailable),
+        (429, UpstreamThrottled),
+        (500, UpstreamUnavailable),
+        (501, UpstreamUnavailable),
+        (502, TransientError),
+        (503, TransientError),
+        (504, TransientError),
+        (520, UpstreamUnavailable),
     ],
 )
 @pytest.mark.parametrize("body", [b"", b"<html>", b'{"statusCode": 200, "data": []}'])
@@ -84,61 +84,61 @@ def test_the_http_status_alone(status, error, body):
 @pytest.mark.parametrize("status", [400, 403, 404, 413, 451, 499])
 @pytest.mark.parametrize("body", [b"", b"<html>", b"{}", b'{"error": "forbidden"}'])
 def test_a_firewalls_page_is_not_genauths_word_about_a_token(status, body):
-    assert type(refused(body, status)) is GenAuthMalformed
+    assert type(refused(body, status)) is UpstreamMalformed
 
 
 @pytest.mark.parametrize(
     ("said", "error"),
     [
-        ({"statusCode": 400}, GenAuthRejected),
+        ({"statusCode": 400}, UpstreamRejected),
         ({"statusCode": 401}, TokenRefused),
         ({"statusCode": "401"}, TokenRefused),
-        ({"statusCode": 402}, GenAuthRejected),
+        ({"statusCode": 402}, UpstreamRejected),
         ({"statusCode": 403}, TokenRefused),
-        ({"statusCode": 404}, GenAuthRejected),
+        ({"statusCode": 404}, UpstreamRejected),
         ({"statusCode": 404, "apiCode": 2004}, TokenRefused),
         ({"statusCode": 422, "apiCode": "2207"}, TokenRefused),
-        ({"statusCode": 499, "apiCode": 2011}, GenAuthRejected),
-        ({"statusCode": 499, "apiCode": 1000}, GenAuthUnavailable),
-        ({"statusCode": 429}, GenAuthThrottled),
+        ({"statusCode": 499, "apiCode": 2011}, UpstreamRejected),
+        ({"statusCode": 499, "apiCode": 1000}, UpstreamUnavailable),
+        ({"statusCode": 429}, UpstreamThrottled),
         ({"statusCode": 429, "apiCode": 2020}, TokenRefused),
-        ({"statusCode": 500}, GenAuthUnavailable),
-        ({"statusCode": 501}, GenAuthUnavailable),
-        ({"statusCode": 502}, Momentary),
-        ({"statusCode": 601}, GenAuthUnavailable),
-        ({"statusCode": 699}, GenAuthUnavailable),
-        ({"statusCode": 700}, GenAuthRejected),
-        ({"statusCode": 0}, GenAuthRejected),
-        ({"statusCode": -1}, GenAuthRejected),
-        ({"statusCode": 302}, GenAuthRejected),
+        ({"statusCode": 500}, UpstreamUnavailable),
+        ({"statusCode": 501}, UpstreamUnavailable),
+        ({"statusCode": 502}, TransientError),
+        ({"statusCode": 601}, UpstreamUnavailable),
+        ({"statusCode": 699}, UpstreamUnavailable),
+        ({"statusCode": 700}, UpstreamRejected),
+        ({"statusCode": 0}, UpstreamRejected),
+        ({"statusCode": -1}, UpstreamRejected),
+        ({"statusCode": 302}, UpstreamRejected),
         ({"statusCode": 500, "apiCode": 2005}, UserBlocked),
         ({"statusCode": 200, "apiCode": 2005}, UserBlocked),
         ({"statusCode": 401, "apiCode": " 2120008 "}, UserBlocked),
         ({"statusCode": 403, "apiCode": 2130010.0}, UserBlocked),
-        ({"statusCode": 400, "apiCode": "TOO_BAD"}, GenAuthRejected),
-        ({"statusCode": 400, "apiCode": [2020]}, GenAuthRejected),
-        ({"statusCode": 400, "apiCode": True}, GenAuthRejected),
+        ({"statusCode": 400, "apiCode": "TOO_BAD"}, UpstreamRejected),
+        ({"statusCode": 400, "apiCode": [2020]}, UpstreamRejected),
+        ({"statusCode": 400, "apiCode": True}, UpstreamRejected),
         ({"statusCode": 403, "code": "2005"}, TokenRefused),
-        ({"statusCode": None}, GenAuthMalformed),
-        ({"statusCode": True}, GenAuthMalformed),
-        ({"statusCode": "OK"}, GenAuthMalformed),
-        ({"statusCode": ""}, GenAuthMalformed),
-        ({"statusCode": [200]}, GenAuthMalformed),
-        ({"statusCode": 10**40}, GenAuthMalformed),
-        ({"statusCode": "٢٠٠"}, GenAuthMalformed),
-        ({"statusCode": float("nan")}, GenAuthMalformed),
-        ({}, GenAuthMalformed),
-        ([], GenAuthMalformed),
-        ("200", GenAuthMalformed),
-        (200, GenAuthMalformed),
-        (None, GenAuthMalformed),
+        ({"statusCode": None}, UpstreamMalformed),
+        ({"statusCode": True}, UpstreamMalformed),
+        ({"statusCode": "OK"}, UpstreamMalformed),
+        ({"statusCode": ""}, UpstreamMalformed),
+        ({"statusCode": [200]}, UpstreamMalformed),
+        ({"statusCode": 10**40}, UpstreamMalformed),
+        ({"statusCode": "٢٠٠"}, UpstreamMalformed),
+        ({"statusCode": float("nan")}, UpstreamMalformed),
+        ({}, UpstreamMalformed),
+        ([], UpstreamMalformed),
+        ("200", UpstreamMalformed),
+        (200, UpstreamMalformed),
+        (None, UpstreamMalformed),
     ],
 )
 def test_the_verdict_is_in_the_envelope(said, error):
     assert type(refused(said)) is error
 
 
-@pytest.mark.parametrize(("status", "error"), [(400, GenAuthRejected), (403, TokenRefused), (404, GenAuthRejected)])
+@pytest.mark.parametrize(("status", "error"), [(400, UpstreamRejected), (403, TokenRefused), (404, UpstreamRejected)])
 def test_an_http_error_with_a_happy_envelope_is_no_success(status, error):
     assert type(refused({"statusCode": 200, "data": []}, status)) is error
 
@@ -285,9 +285,9 @@ def test_throttling_carries_the_wait_and_five_seconds_without_one(body):
 
 
 def test_a_busy_server_that_says_when_is_not_worth_a_second_try():
-    assert type(refused(b"", 503, retry_after="3")) is GenAuthUnavailable
+    assert type(refused(b"", 503, retry_after="3")) is UpstreamUnavailable
     assert refused(b"", 503, retry_after="3").retry_after == 3
-    assert type(refused(b"", 503)) is Momentary
+    assert type(refused(b"", 503)) is TransientError
 
 
 @pytest.mark.parametrize("id_", ["x" * 200, "a b", "tok\nen", 7, None, {"a": 1}, "<script>"])

@@ -1,6 +1,6 @@
 """GenAuth's answers as a test writes them, at the one place where bytes come in: below it everything is real."""
 
-from bff.genauth.lanes import Lane
+from bff.genauth.call_policy import CallPolicy
 from bff.genauth.messages import Answer
 from bff.web.context import _KEY
 
@@ -30,7 +30,7 @@ class Canned:
         """From now on, with every breaker closed and no catalogue kept: what came before leaves no trace."""
         self._answers[path] = Answer(status, headers, body)
         for lane in ("identities_lane", "sources_lane"):
-            setattr(self._client, lane, Lane(lane, 32, self._services.metrics))
+            setattr(self._client, lane, CallPolicy(lane, 32, self._services.metrics))
 
     def sources_due(self):
         """The catalogue of identity sources is asked for again with the next request."""

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from bff import logs
 from bff.factory import create_app
+from bff.observability import logging as logs
 from bff.settings import Settings
 from tests.security import effort
 from tests.security.service import Service

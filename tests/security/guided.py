@@ -12,20 +12,20 @@ import atheris
 with atheris.instrument_imports(include=["bff", "schemas"]):
     import msgspec
 
-    from bff.access_tokens import claims
-    from bff.accounts import link
+    from bff.accounts.linking import link
+    from bff.accounts.redaction import guarded
+    from bff.auth.access_tokens import claims
+    from bff.auth.jwk import usable_keys
+    from bff.cache.codec import EncryptedCodec, PlainCodec
+    from bff.cache.entries import Entry, TokenStatus
     from bff.errors import BffError
     from bff.genauth.messages import Answer
     from bff.genauth.oidc import read_discovery, read_introspection, read_key_set
-    from bff.genauth.wire import read_ext_idps, read_identities
-    from bff.guarding import guarded
-    from bff.jwks import usable_keys
-    from bff.remembered import Entry, Verdict
-    from bff.sealing import PlainSeal, SecretSeal
+    from bff.genauth.protocol import read_ext_idps, read_identities
 
 KEY = "la:2:{AAAAAAAAAAAAAAAA}:accounts"
 STATUSES = (200, 200, 200, 201, 302, 401, 403, 404, 429, 500, 503, 999)
-SEALED = SecretSeal([("k1", b"k" * 32)])
+SEALED = EncryptedCodec([("k1", b"k" * 32)])
 
 
 def wire(data):
@@ -51,13 +51,13 @@ def texts(value):
 
 def stored(data):
     """Any bytes under a key of ours: nothing, or what can be read."""
-    for seal in (PlainSeal(), SEALED):
+    for seal in (PlainCodec(), SEALED):
         for value in (data, KEY.encode() + b" " + data, KEY.encode() + b"~" + data, b"k1 " + data):
             opened = seal.open(KEY, value)
             assert opened is None or seal is not SEALED
             if opened is None:
                 continue
-            for kind in (Entry, Verdict):
+            for kind in (Entry, TokenStatus):
                 try:
                     decoded = msgspec.json.decode(opened, type=kind)
                     decoded.accounts if kind is Entry else decoded.word  # noqa: B018 - readable or a miss

@@ -9,7 +9,7 @@ import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from bff.devrun import web_command
+from bff.server.dev import web_command
 from tests.security.effort import ROOT
 
 

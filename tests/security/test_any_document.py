@@ -5,14 +5,14 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bff.deadline import Deadline
+from bff.auth.introspection import Introspector
+from bff.auth.jwk import Key, usable_keys
+from bff.auth.jwks_fetcher import JwksFetcher
+from bff.auth.sessions import LONGEST_USER_ID, Sessions
 from bff.errors import BffError, TokenInvalid
 from bff.genauth import oidc
 from bff.genauth.messages import Answer
-from bff.introspection import Introspector
-from bff.jwks import Key, usable_keys
-from bff.keysource import KeySource
-from bff.sessions import LONGEST_USER_ID, Sessions
+from bff.resilience.deadline import Deadline
 from tests.security.effort import examples, tried
 from tests.sessions.world import HOST, Clock, GenAuth, House, Signer
 
@@ -89,7 +89,7 @@ def test_any_discovery_document_sends_us_nowhere_but_to_https(document, status):
     published = Published(SIGNER)
     tried("discovery documents")
     try:
-        KeySource(published, host=HOST).fetch(Deadline.after(1))
+        JwksFetcher(published, host=HOST).fetch(Deadline.after(1))
     except BffError:
         return
     assert all(url.startswith("https://") for url in published.urls)

@@ -122,7 +122,7 @@ def test_a_defect_tells_where_and_never_what(service, genauth, log, monkeypatch)
     def defect(*_args, **_kwargs):
         raise ValueError(f"Invalid header value b'Bearer {token}' for {genauth.app_secret}")
 
-    monkeypatch.setattr("bff.linked_accounts.link", defect)
+    monkeypatch.setattr("bff.accounts.service.link", defect)
     # Not through `service`, which would count the one 500 that is meant.
     answer = service.app.test_client().get(PATH, headers={"Authorization": f"Bearer {token}"})
     assert (answer.status_code, answer.json["code"]) == (500, "internal_error")
@@ -145,7 +145,7 @@ def test_no_answer_to_an_error_tells_what_was_sent(service, genauth):
 def test_exceptions_and_values_do_not_show_tokens(genauth):
     from bff.errors import TokenInvalid
     from bff.genauth.messages import Request
-    from bff.sessions import Session
+    from bff.models import Session
 
     token = genauth.token("mei")
     values = [

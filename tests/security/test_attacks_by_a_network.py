@@ -11,7 +11,7 @@ from contextlib import suppress
 import pytest
 from redis.exceptions import RedisClusterException, RedisError
 
-from bff.backends import redis_backend
+from bff.cache.redis_client import redis_backend
 from bff.settings import ConfigurationError, Settings
 from tests.security.conftest import PAGE
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import requests
 
-from bff.devrun import web_command
+from bff.server.dev import web_command
 from tests.valkey import free_port
 
 ROOT = Path(__file__).parents[2]

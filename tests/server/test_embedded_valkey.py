@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from bff import embedded
+from bff.server import embedded_valkey as embedded
 from tests.server.service import ROOT, eventually
 from tests.valkey import ValkeyServer, free_port
 

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.server
 
 @pytest.fixture
 def running(tmp_path):
-    program = Program([sys.executable, "-m", "bff.devrun"], {"PORT": str(free_port())}, tmp_path / "output")
+    program = Program([sys.executable, "-m", "bff.server.dev"], {"PORT": str(free_port())}, tmp_path / "output")
     eventually(lambda: "Ctrl-C ends everything" in program.said() or program.process.poll() is not None, within=30)
     assert program.process.poll() is None, program.said()
     program.family()
@@ -52,7 +52,7 @@ def test_killed_outright_it_takes_everything_along(running):
 def test_a_taken_port_is_said_in_a_sentence(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        program = Program([sys.executable, "-m", "bff.devrun"], {"PORT": str(port)}, tmp_path / "output")
+        program = Program([sys.executable, "-m", "bff.server.dev"], {"PORT": str(port)}, tmp_path / "output")
         code = program.process.wait(10)
         program.clear_away()
 

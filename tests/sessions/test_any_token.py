@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bff.access_tokens import _STRICT, _json
+from bff.auth.access_tokens import _STRICT, _json
 from bff.errors import BffError, InvalidRequest, Unauthenticated
 from tests.sessions.world import APP, ISSUER, NOW, Clock, GenAuth, House, Signer, b64, good_claims
 

@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bff.attempts import Attempts
+from bff.auth.refresh_budget import RefreshBudget
 
 
 def starts(attempts, times, **how):
@@ -11,25 +11,25 @@ def starts(attempts, times, **how):
 
 
 def test_three_at_once_and_then_one_in_thirty_seconds():
-    assert starts(Attempts(), range(100)) == [0, 1, 2, 30, 60, 90]
+    assert starts(RefreshBudget(), range(100)) == [0, 1, 2, 30, 60, 90]
 
 
 def test_after_a_quiet_time_three_at_once_again():
-    attempts = Attempts()
+    attempts = RefreshBudget()
     starts(attempts, range(10))
 
     assert starts(attempts, range(200, 220)) == [200, 201, 202]
 
 
 def test_what_can_wait_is_asked_thirty_seconds_after_the_last():
-    attempts = Attempts()
+    attempts = RefreshBudget()
     attempts.start(0, have_keys=True)
 
     assert starts(attempts, range(100), unhurried=True) == [30, 60, 90]
 
 
 def test_without_keys_the_next_try_is_soon_and_then_less_soon():
-    attempts, tries = Attempts(), []
+    attempts, tries = RefreshBudget(), []
     for tenth in range(400):
         if attempts.start(tenth / 10, have_keys=False):
             tries.append(tenth / 10)
@@ -39,7 +39,7 @@ def test_without_keys_the_next_try_is_soon_and_then_less_soon():
 
 
 def test_the_first_keys_leave_the_whole_burst():
-    attempts = Attempts()
+    attempts = RefreshBudget()
     attempts.start(0, have_keys=False)
     attempts.failed(0)
     attempts.start(1, have_keys=False)
@@ -48,7 +48,7 @@ def test_the_first_keys_leave_the_whole_burst():
 
 
 def test_the_rest_is_what_is_left_to_wait():
-    attempts = Attempts()
+    attempts = RefreshBudget()
     assert attempts.rest(0, have_keys=True) == 0
     starts(attempts, [0, 0, 0])
     assert attempts.rest(12, have_keys=True) == 18
@@ -60,7 +60,7 @@ def test_the_rest_is_what_is_left_to_wait():
 @settings(deadline=None)
 @given(st.lists(st.floats(0, 30), max_size=200))
 def test_whatever_happens_no_more_than_three_and_one_per_thirty_seconds(pauses):
-    attempts, now, granted = Attempts(), 0.0, 0
+    attempts, now, granted = RefreshBudget(), 0.0, 0
     for pause in pauses:
         now += pause
         granted += attempts.start(now, have_keys=True)

@@ -5,20 +5,20 @@ from dataclasses import dataclass
 
 import pytest
 
-from bff.deadline import Deadline
+from bff.auth.introspection import REMEMBERED_REFUSALS, Introspector
+from bff.auth.sessions import Sessions
 from bff.errors import (
-    GenAuthMalformed,
-    GenAuthRejected,
-    GenAuthThrottled,
-    GenAuthTimeout,
-    GenAuthUnavailable,
     SessionExpired,
     TokenInvalid,
     TokenRefused,
+    UpstreamMalformed,
+    UpstreamRejected,
+    UpstreamThrottled,
+    UpstreamTimeout,
+    UpstreamUnavailable,
 )
-from bff.introspection import REMEMBERED_REFUSALS, Introspector
-from bff.sessions import Sessions
-from bff.singleflight import SingleFlight
+from bff.resilience.deadline import Deadline
+from bff.resilience.single_flight import SingleFlight
 from tests.sessions.world import APP, NOW
 
 
@@ -157,10 +157,12 @@ def test_an_answer_that_does_not_name_the_application_is_for_us(sessions, genaut
 def test_an_active_token_of_nobody_is_an_unreadable_answer(sessions, genauth, sub):
     genauth.answer = Answer(sub=sub)
 
-    refusal(sessions, GenAuthMalformed)
+    refusal(sessions, UpstreamMalformed)
 
 
-@pytest.mark.parametrize("trouble", [GenAuthUnavailable, GenAuthTimeout, GenAuthThrottled, GenAuthMalformed, GenAuthRejected])
+@pytest.mark.parametrize(
+    "trouble", [UpstreamUnavailable, UpstreamTimeout, UpstreamThrottled, UpstreamMalformed, UpstreamRejected]
+)
 def test_without_an_answer_no_token_is_good_and_none_is_bad(sessions, genauth, clock, trouble):
     of(sessions)
     clock.advance(60)
@@ -174,7 +176,7 @@ def test_without_an_answer_no_token_is_good_and_none_is_bad(sessions, genauth, c
 
 def test_what_was_believed_is_believed_while_genauth_is_away(sessions, genauth, clock):
     of(sessions)
-    genauth.trouble = GenAuthUnavailable(note="away")
+    genauth.trouble = UpstreamUnavailable(note="away")
     clock.advance(59)
 
     assert of(sessions).user_id
@@ -250,8 +252,8 @@ def test_an_answer_that_came_between_two_looks_is_not_asked_for_again(sessions, 
 @pytest.mark.parametrize("bad", ["answer", "trouble"])
 def test_many_requests_with_one_bad_token_cost_one_question(sessions, genauth, bad):
     genauth.hangs = threading.Event()
-    genauth.answer, genauth.trouble = Answer(active=False), GenAuthUnavailable(note="away") if bad == "trouble" else None
-    kind = TokenRefused if bad == "answer" else GenAuthUnavailable
+    genauth.answer, genauth.trouble = Answer(active=False), UpstreamUnavailable(note="away") if bad == "trouble" else None
+    kind = TokenRefused if bad == "answer" else UpstreamUnavailable
     heard = []
     threads = [threading.Thread(target=lambda: heard.append(refusal(sessions, kind))) for _ in range(20)]
     for thread in threads:
@@ -273,7 +275,7 @@ def test_who_waits_for_somebody_elses_answer_waits_no_longer_than_its_deadline(s
     first.start()
     assert genauth.arrived.wait(5)
 
-    refusal(sessions, GenAuthTimeout, seconds=0.05)
+    refusal(sessions, UpstreamTimeout, seconds=0.05)
     genauth.hangs.set()
     first.join(5)
     assert genauth.calls == 1

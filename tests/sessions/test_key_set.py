@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-from bff.deadline import Deadline
-from bff.errors import GenAuthMalformed, GenAuthRejected, GenAuthTimeout, GenAuthUnavailable, TokenInvalid
-from bff.keyset import REMEMBERED_UNKNOWN
+from bff.auth.jwks_cache import REMEMBERED_UNKNOWN
+from bff.errors import TokenInvalid, UpstreamMalformed, UpstreamRejected, UpstreamTimeout, UpstreamUnavailable
+from bff.resilience.deadline import Deadline
 from tests.sessions.world import ISSUER, JWKS_URL, NOW, House, Signer, fresh, refusal
 
 
@@ -68,7 +68,7 @@ def test_who_waits_for_the_first_keys_waits_no_longer_than_its_deadline(genauth,
     genauth.hangs = threading.Event()
     began = time.monotonic()
 
-    refusal(threaded, signer.token(), GenAuthTimeout, seconds=0.05)
+    refusal(threaded, signer.token(), UpstreamTimeout, seconds=0.05)
 
     assert time.monotonic() - began < 2
     genauth.hangs.set()
@@ -93,22 +93,22 @@ def test_without_keys_a_token_is_not_called_invalid(genauth, house, signer):
     genauth.goes_away()
 
     for token in (signer.token(), stranger(), signer.token(exp=int(NOW) - 1)):
-        assert refusal(house, token, GenAuthUnavailable).retry_after >= 1
+        assert refusal(house, token, UpstreamUnavailable).retry_after >= 1
 
 
 def test_a_genauth_that_is_too_slow_for_the_first_keys_is_a_timeout(genauth, house, signer):
-    genauth.trouble = GenAuthTimeout(note="read")
+    genauth.trouble = UpstreamTimeout(note="read")
 
-    refusal(house, signer.token(), GenAuthTimeout)
-    refusal(house, signer.token(), GenAuthUnavailable)
+    refusal(house, signer.token(), UpstreamTimeout)
+    refusal(house, signer.token(), UpstreamUnavailable)
 
 
 def test_a_blip_at_boot_costs_a_second(genauth, house, signer, clock):
     genauth.goes_away()
-    assert refusal(house, signer.token(), GenAuthUnavailable).retry_after == 1
+    assert refusal(house, signer.token(), UpstreamUnavailable).retry_after == 1
     genauth.is_back()
 
-    refusal(house, signer.token(), GenAuthUnavailable)
+    refusal(house, signer.token(), UpstreamUnavailable)
     clock.advance(1)
     assert house.of(signer.token()).user_id
 
@@ -116,7 +116,7 @@ def test_a_blip_at_boot_costs_a_second(genauth, house, signer, clock):
 def test_a_long_outage_at_boot_is_noticed_to_be_over_within_eight_seconds(genauth, house, signer, clock):
     genauth.goes_away()
     for _ in range(600):
-        refusal(house, signer.token(), GenAuthUnavailable)
+        refusal(house, signer.token(), UpstreamUnavailable)
         clock.advance(1)
     assert genauth.discoveries < 80
 
@@ -126,12 +126,12 @@ def test_a_long_outage_at_boot_is_noticed_to_be_over_within_eight_seconds(genaut
 
 
 @pytest.mark.parametrize(
-    "trouble", [GenAuthRejected(note="404"), GenAuthMalformed(note="html"), ValueError("a defect"), KeyError("x")]
+    "trouble", [UpstreamRejected(note="404"), UpstreamMalformed(note="html"), ValueError("a defect"), KeyError("x")]
 )
 def test_no_failure_of_a_fetch_keeps_anybody_waiting(genauth, threaded, signer, trouble):
     genauth.trouble = trouble
 
-    refusal(threaded, signer.token(), GenAuthUnavailable)
+    refusal(threaded, signer.token(), UpstreamUnavailable)
 
 
 def test_a_machine_without_threads_left_is_no_defect(genauth, clock, signer):
@@ -139,7 +139,7 @@ def test_a_machine_without_threads_left_is_no_defect(genauth, clock, signer):
         raise RuntimeError("can't start new thread")
 
     house = House(genauth, clock, start=no_threads)
-    refusal(house, signer.token(), GenAuthUnavailable)
+    refusal(house, signer.token(), UpstreamUnavailable)
     assert house.keys._fetching is None
 
 
@@ -187,7 +187,7 @@ def test_a_known_issuer_refuses_others_before_any_call(genauth, clock, signer):
 def test_discovery_cannot_send_us_anywhere(genauth, house, signer, url):
     genauth.jwks_uri = url
 
-    refusal(house, signer.token(), GenAuthUnavailable)
+    refusal(house, signer.token(), UpstreamUnavailable)
     assert genauth.fetches == 0
 
 
@@ -196,13 +196,13 @@ def test_plain_http_is_for_a_sandbox_on_this_machine(genauth, clock, signer):
     assert House(genauth, clock, host="http://localhost:9000").of(signer.token()).user_id
 
     genauth.jwks_uri = "http://keys.example/jwks"
-    refusal(House(genauth, clock, host="http://localhost:9000"), signer.token(), GenAuthUnavailable)
+    refusal(House(genauth, clock, host="http://localhost:9000"), signer.token(), UpstreamUnavailable)
 
 
 def test_discovery_without_an_issuer_is_a_failed_fetch(genauth, house, signer):
     genauth.issuer = ""
 
-    refusal(house, signer.token(), GenAuthUnavailable)
+    refusal(house, signer.token(), UpstreamUnavailable)
 
 
 def test_discovery_is_believed_for_an_hour(genauth, house, clock):
@@ -216,7 +216,7 @@ def test_discovery_is_believed_for_an_hour(genauth, house, clock):
 
 def test_keys_that_have_moved_are_found_again(genauth, house, clock):
     house.of(fresh(clock, Signer("k1")))
-    genauth.trouble = GenAuthRejected(note="404")
+    genauth.trouble = UpstreamRejected(note="404")
     clock.advance(600)
     house.of(fresh(clock, Signer("k1")))
     genauth.trouble, genauth.jwks_uri = None, f"{ISSUER}/moved"
@@ -275,7 +275,7 @@ def test_a_new_token_in_the_cooldown_is_not_called_invalid(genauth, house, signe
     clock.advance(12)
     genauth.publish(signer, successor := Signer("k2"))
 
-    wait = refusal(house, fresh(clock, successor), GenAuthUnavailable)
+    wait = refusal(house, fresh(clock, successor), UpstreamUnavailable)
     assert wait.retry_after == 18
     clock.advance(18)
     assert house.of(fresh(clock, successor)).user_id
@@ -321,16 +321,16 @@ def test_who_waits_for_a_new_key_waits_no_longer_than_its_deadline(genauth, thre
     threaded.of(signer.token())
     genauth.hangs = threading.Event()
 
-    refusal(threaded, Signer("k2").token(), GenAuthTimeout, seconds=0.05)
+    refusal(threaded, Signer("k2").token(), UpstreamTimeout, seconds=0.05)
     genauth.hangs.set()
 
 
 def test_few_threads_wait_long_for_a_key_that_may_not_exist(genauth, threaded, signer, monkeypatch):
-    monkeypatch.setattr("bff.keyset.IMPATIENT_SECONDS", 0.05)
+    monkeypatch.setattr("bff.auth.jwks_cache.IMPATIENT_SECONDS", 0.05)
     threaded.of(signer.token())
     genauth.hangs = threading.Event()
     threads = [
-        threading.Thread(target=refusal, args=(threaded, stranger(n), (GenAuthTimeout, TokenInvalid), 8)) for n in range(40)
+        threading.Thread(target=refusal, args=(threaded, stranger(n), (UpstreamTimeout, TokenInvalid), 8)) for n in range(40)
     ]
     for thread in threads:
         thread.start()
@@ -351,11 +351,11 @@ def test_who_has_waited_makes_room_for_the_next(genauth, threaded, signer, clock
         clock.advance(30)
         refusal(threaded, stranger(number))
 
-    monkeypatch.setattr("bff.keyset.IMPATIENT_SECONDS", 0.0)
+    monkeypatch.setattr("bff.auth.jwks_cache.IMPATIENT_SECONDS", 0.0)
     clock.advance(30)
     genauth.hangs = threading.Event()
     outcome = []
-    waiter = threading.Thread(target=lambda: outcome.append(refusal(threaded, stranger(), (TokenInvalid, GenAuthTimeout))))
+    waiter = threading.Thread(target=lambda: outcome.append(refusal(threaded, stranger(), (TokenInvalid, UpstreamTimeout))))
     waiter.start()
     waiter.join(0.1)
     genauth.hangs.set()
@@ -406,14 +406,14 @@ def test_a_new_key_while_genauth_is_away_may_be_good(genauth, house, clock, sign
     genauth.goes_away()
 
     for _ in range(6):
-        assert refusal(house, Signer("k2").token(), GenAuthUnavailable).retry_after >= 1
+        assert refusal(house, Signer("k2").token(), UpstreamUnavailable).retry_after >= 1
     assert genauth.discoveries + genauth.fetches == 2 + 3  # and no more than the burst
 
 
 def test_a_new_key_is_found_once_genauth_is_back(genauth, house, clock, signer):
     house.of(signer.token())
     genauth.goes_away()
-    refusal(house, Signer("k2").token(), GenAuthUnavailable)
+    refusal(house, Signer("k2").token(), UpstreamUnavailable)
     genauth.is_back()
     genauth.publish(Signer("k2"))
 
@@ -524,10 +524,10 @@ def test_a_key_without_a_name_serves_alone_and_for_tokens_that_name_none(genauth
 def test_a_child_does_not_wait_for_a_fetch_that_its_parent_had_under_way(genauth, clock, signer, monkeypatch):
     house = House(genauth, clock)
     genauth.hangs = threading.Event()
-    refusal(house, signer.token(), GenAuthTimeout, seconds=0.05)
+    refusal(house, signer.token(), UpstreamTimeout, seconds=0.05)
     assert genauth.arrived.wait(5)
     genauth.hangs, hanging = None, genauth.hangs
 
-    monkeypatch.setattr("bff.keyset.os.getpid", lambda: -1)
+    monkeypatch.setattr("bff.auth.jwks_cache.os.getpid", lambda: -1)
     assert house.of(signer.token()).user_id
     hanging.set()

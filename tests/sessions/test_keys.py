@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
-from bff.jwks import Key, usable_keys
+from bff.auth.jwk import Key, usable_keys
 from tests.sessions.world import Signer, b64, rsa_key
 
 RSA = Signer("k1").jwk()

@@ -5,9 +5,9 @@ import gc
 import pytest
 from msgspec import structs
 
-from bff.deadline import Deadline
+from bff.auth.sessions import Acceptance, Sessions
 from bff.errors import InvalidRequest, SessionExpired, TokenInvalid
-from bff.sessions import Acceptance, Sessions
+from bff.resilience.deadline import Deadline
 from tests.sessions.world import Signer
 
 

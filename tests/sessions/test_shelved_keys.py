@@ -11,12 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from bff import keyset, keyshelf
-from bff.deadline import Deadline
-from bff.errors import GenAuthTimeout, GenAuthUnavailable, TokenInvalid
-from bff.jwks import usable_keys
-from bff.keyset import IMPATIENT_SECONDS, PATIENT_THREADS
-from bff.keyshelf import KeyShelf, Shelved
+from bff.auth import jwks_cache as keyset
+from bff.auth import jwks_snapshot as keyshelf
+from bff.auth.jwk import usable_keys
+from bff.auth.jwks_cache import IMPATIENT_SECONDS, PATIENT_THREADS
+from bff.auth.jwks_snapshot import JwksSnapshot, StoredJwks
+from bff.errors import TokenInvalid, UpstreamTimeout, UpstreamUnavailable
+from bff.resilience.deadline import Deadline
 from tests.sessions.world import ISSUER, NOW, House, Signer, b64, fresh, refusal
 
 WEEK = 7 * 86_400
@@ -57,7 +58,7 @@ def box():
 
 @pytest.fixture
 def shelf(box, clock):
-    return KeyShelf(box, clock)
+    return JwksSnapshot(box, clock)
 
 
 @pytest.fixture
@@ -155,7 +156,7 @@ def test_what_shelved_keys_do_not_vouch_for_is_not_refused(genauth, process, sig
 
     for token in doubtful.values():
         for _ in range(3):
-            assert refusal(house, token, GenAuthUnavailable).retry_after >= 1
+            assert refusal(house, token, UpstreamUnavailable).retry_after >= 1
     assert house.of(signer.token()).user_id
 
 
@@ -172,7 +173,7 @@ def test_few_threads_wait_long_for_what_shelved_keys_do_not_vouch_for(genauth, p
     house = process(start=lambda work: threading.Thread(target=work, daemon=True).start())
     house.of(signer.token())
     threads = [
-        threading.Thread(target=refusal, args=(house, forged(n), (GenAuthTimeout, TokenInvalid), 8), daemon=True)
+        threading.Thread(target=refusal, args=(house, forged(n), (UpstreamTimeout, TokenInvalid), 8), daemon=True)
         for n in range(PATIENT_THREADS + 8)
     ]
     for thread in threads:
@@ -205,7 +206,7 @@ def test_equal_keys_keep_what_was_verified_and_others_end_it(genauth, process, s
     pending = []
     house = process(start=pending.append)
     genauth.goes_away()
-    with pytest.raises(GenAuthTimeout):
+    with pytest.raises(UpstreamTimeout):
         house.of(signer.token(), 0)
     pending.pop()()
     house.of(signer.token())
@@ -266,7 +267,7 @@ def test_another_key_under_the_old_name_is_found(genauth, process, box):
 def test_only_what_genauth_said_is_put_away_and_with_its_moment(genauth, process, signer, box, clock):
     house = process()
     genauth.goes_away()
-    refusal(house, signer.token(), GenAuthUnavailable)
+    refusal(house, signer.token(), UpstreamUnavailable)
     assert box.held is None
 
     genauth.is_back()
@@ -322,7 +323,7 @@ def test_the_shelf_is_looked_on_for_as_long_as_there_are_no_keys(genauth, proces
     genauth.goes_away()
     box.held, kept = None, box.held
     house, looked = process(), box.read
-    refusal(house, signer.token(), GenAuthUnavailable)
+    refusal(house, signer.token(), UpstreamUnavailable)
     box.held = kept  # another process was luckier
     clock.advance(1)
     for _ in range(9):
@@ -378,7 +379,7 @@ def test_what_cannot_be_believed_is_an_empty_shelf(genauth, process, before, sig
     genauth.goes_away()
 
     with capture_logs() as lines:
-        refusal(process(), signer.token(), GenAuthUnavailable)
+        refusal(process(), signer.token(), UpstreamUnavailable)
 
     assert [line["reason"] for line in lines if line["event"] == "shelved_keys_not_believed"] == [reason]
 
@@ -395,7 +396,7 @@ def test_a_week_and_another_clock_are_believed(process, before, genauth, signer,
 
 def test_a_set_that_is_too_large_is_not_put_away(shelf, box):
     with capture_logs() as lines:
-        shelf.put(Shelved("https://x/" + "x" * 256 * 1024, NOW, usable_keys({"keys": [Signer().jwk()]})))
+        shelf.put(StoredJwks("https://x/" + "x" * 256 * 1024, NOW, usable_keys({"keys": [Signer().jwk()]})))
 
     assert box.held is None
     assert [line["event"] for line in lines] == ["keys_not_shelved"]
@@ -404,7 +405,7 @@ def test_a_set_that_is_too_large_is_not_put_away(shelf, box):
 def test_the_largest_set_there_is_fits(shelf, box):
     modulus = b64((1 << 8191 | 1).to_bytes(1024))  # a real one takes seconds to find
     entries = [{"kty": "RSA", "kid": f"{n:0>256}", "n": modulus, "e": "AQAB"} for n in range(64)]
-    shelf.put(Shelved(ISSUER, NOW, keys := usable_keys({"keys": entries})))
+    shelf.put(StoredJwks(ISSUER, NOW, keys := usable_keys({"keys": entries})))
 
     assert (len(keys), shelf.get().keys) == (64, keys)
 
@@ -426,14 +427,14 @@ def test_no_bytes_on_the_shelf_can_upset_us(lies):
     box = Box()
     box.held = lies
 
-    assert KeyShelf(box, lambda: NOW).get() is None
+    assert JwksSnapshot(box, lambda: NOW).get() is None
 
 
 @settings(deadline=None)
 @given(issuer=st.text(min_size=1) | st.just("\ud800"))
 def test_no_issuer_can_upset_us(issuer):
-    shelf = KeyShelf(Box(), lambda: NOW)
-    shelf.put(Shelved(issuer, NOW, usable_keys({"keys": [Signer().jwk()]})))
+    shelf = JwksSnapshot(Box(), lambda: NOW)
+    shelf.put(StoredJwks(issuer, NOW, usable_keys({"keys": [Signer().jwk()]})))
 
     found = shelf.get()
     assert found is None or found.issuer == issuer

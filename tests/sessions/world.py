@@ -11,12 +11,12 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
-from bff.access_tokens import AccessTokens
-from bff.deadline import Deadline
-from bff.errors import GenAuthUnavailable, TokenInvalid
-from bff.keyset import KeySet
-from bff.keysource import KeySource
-from bff.sessions import Sessions
+from bff.auth.access_tokens import AccessTokens
+from bff.auth.jwks_cache import JwksCache
+from bff.auth.jwks_fetcher import JwksFetcher
+from bff.auth.sessions import Sessions
+from bff.errors import TokenInvalid, UpstreamUnavailable
+from bff.resilience.deadline import Deadline
 
 HOST = "https://app.genauth.ai"
 ISSUER = f"{HOST}/oidc"
@@ -127,7 +127,7 @@ class GenAuth:
         self.document = {"keys": [signer.jwk() for signer in signers]}
 
     def goes_away(self):
-        self.trouble = GenAuthUnavailable(note="connection refused")
+        self.trouble = UpstreamUnavailable(note="connection refused")
 
     def is_back(self):
         self.trouble = None
@@ -144,8 +144,8 @@ class House:
     """A process's sessions, wired as the factory does."""
 
     def __init__(self, genauth, clock, *, host=HOST, issuer=None, url=None, **options):
-        source = KeySource(genauth, host=host, issuer=issuer, url=url, monotonic=clock)
-        self.keys = KeySet(source, clock=clock, monotonic=clock, **options)
+        source = JwksFetcher(genauth, host=host, issuer=issuer, url=url, monotonic=clock)
+        self.keys = JwksCache(source, clock=clock, monotonic=clock, **options)
         self.sessions = Sessions(
             AccessTokens(self.keys, audience=APP, clock=clock, monotonic=clock), clock=clock, monotonic=clock
         )

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from bff.breaker import Breaker, CircuitOpen, Rules
+from bff.resilience.circuit_breaker import CircuitBreaker, CircuitOpen, Rules
 
 
 class Clock:
@@ -30,7 +30,7 @@ def turns():
 
 @pytest.fixture
 def breaker(clock, turns):
-    return Breaker("genauth", clock=clock, chance=lambda: 0.0, on_change=lambda name, state: turns.append((name, state)))
+    return CircuitBreaker("genauth", clock=clock, chance=lambda: 0.0, on_change=lambda name, state: turns.append((name, state)))
 
 
 def fail(breaker, times=1, **said):
@@ -107,7 +107,7 @@ def test_failing_probes_wait_longer_each_time_up_to_thirty_seconds(breaker, cloc
 
 
 def test_chance_shortens_the_wait_by_a_fifth_at_most(clock):
-    breaker = Breaker("genauth", clock=clock, chance=lambda: 1.0)
+    breaker = CircuitBreaker("genauth", clock=clock, chance=lambda: 1.0)
     fail(breaker, 5)
 
     with pytest.raises(CircuitOpen) as refused:
@@ -241,7 +241,9 @@ def test_an_abandoned_call_is_neither_good_nor_bad(breaker):
 
 def test_the_listener_may_look_at_the_breaker_and_call_it(clock):
     seen = []
-    breaker = Breaker("redis", Rules(failures_in_a_row=1), clock=clock, on_change=lambda _n, _s: seen.append(breaker.state))
+    breaker = CircuitBreaker(
+        "redis", Rules(failures_in_a_row=1), clock=clock, on_change=lambda _n, _s: seen.append(breaker.state)
+    )
 
     fail(breaker)
 

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from bff.bulkhead import Bulkhead, BulkheadFull
+from bff.resilience.bulkhead import Bulkhead, BulkheadFull
 
 
 def test_the_next_caller_is_turned_away_within_the_short_wait():

@@ -1,7 +1,7 @@
 import threading
 import time
 
-from bff.dependencies import Dependencies
+from bff.observability.readiness import Readiness
 
 
 class Clock:
@@ -13,14 +13,14 @@ class Clock:
 
 
 def test_a_dependency_that_is_well_is_up_at_the_first_question():
-    dependencies = Dependencies({"redis": lambda: True, "genauth": lambda: False})
+    dependencies = Readiness({"redis": lambda: True, "genauth": lambda: False})
 
     assert dependencies.statuses() == {"redis": True, "genauth": False}
 
 
 def test_it_is_asked_once_in_three_seconds_however_often_we_are():
     clock, asked = Clock(), []
-    dependencies = Dependencies({"redis": lambda: not asked.append(clock.now)}, clock)
+    dependencies = Readiness({"redis": lambda: not asked.append(clock.now)}, clock)
 
     for clock.now in (0.0, 1.0, 2.9, 3.0, 5.0):
         dependencies.statuses()
@@ -34,7 +34,7 @@ def test_one_that_hangs_holds_nobody_up_and_is_told_as_it_last_was():
     def up_then_hanging():
         return hanging.wait() if clock.now else True
 
-    dependencies = Dependencies({"genauth": up_then_hanging}, clock)
+    dependencies = Readiness({"genauth": up_then_hanging}, clock)
     assert dependencies.statuses() == {"genauth": True}
 
     clock.now = 10.0

@@ -1,11 +1,11 @@
-"""Few run, many wait: `bff.gate`."""
+"""Few run, many wait: `bff.resilience.gate`."""
 
 import threading
 import time
 
 import pytest
 
-from bff.gate import ARRIVED, Gate, waiting
+from bff.resilience.gate import ARRIVED, Gate, waiting
 
 
 class Crowd:

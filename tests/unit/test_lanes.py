@@ -6,13 +6,13 @@ from unittest.mock import Mock
 
 import pytest
 
-from bff.gate import Gate
-from bff.genauth.lanes import Lane, NoPlace
+from bff.genauth.call_policy import CallPolicy, NoPlace
+from bff.resilience.gate import Gate
 
 
 @pytest.fixture
 def lane():
-    return Lane("identities", 1, Mock())
+    return CallPolicy("identities", 1, Mock())
 
 
 def turns(enter):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bff.leaks import LeakGuard, contains
+from bff.accounts.leak_guard import LeakGuard, contains
 
 SECRET = "ya29.a0Af/H6+SMBq_x-9?=="
 

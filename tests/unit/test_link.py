@@ -1,4 +1,4 @@
-"""Identities become accounts: `bff.accounts`."""
+"""Identities become accounts: `bff.accounts.linking`."""
 
 import random
 from itertools import permutations
@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bff.accounts import Identity, Profile, display_name, link, masked, safe_avatar
+from bff.accounts.linking import display_name, link, masked, safe_avatar
+from bff.models import Identity, Profile
 
 
 def identity(id_="i1", source="s1", provider="wechat", type_="openid", **profile):

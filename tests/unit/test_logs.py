@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
-from bff import logs
+from bff.observability import logging as logs
 
 ROOT = Path(__file__).parents[2]
 JWT = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJtZWkifQ.c2lnbmF0dXJl"
@@ -227,7 +227,7 @@ def test_a_librarys_finished_text_is_withheld_unless_it_is_written_in_its_code(l
 
 
 def test_our_own_modules_may_say_what_they_mean(lines):
-    logging.getLogger("bff.keyset").warning("key set not refreshed: %s after %d s", "refused", 3)
+    logging.getLogger("bff.auth.jwks_cache").warning("key set not refreshed: %s after %d s", "refused", 3)
 
     assert line(lines)["event"] == "key set not refreshed: refused after 3 s"
 
@@ -274,7 +274,7 @@ def test_a_closed_stdout_harms_nobody(log, monkeypatch):
 def test_a_death_is_a_line_without_its_text(death, event):
     program = f"""
         import gc, threading
-        from bff import logs
+        from bff.observability import logging as logs
         logs.configure("info")
         secret = "abc-secret"
         def fail():

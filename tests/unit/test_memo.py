@@ -1,8 +1,8 @@
-"""A dict that cannot grow beyond its size: `bff.memo`."""
+"""A dict that cannot grow beyond its size: `bff.resilience.caches`."""
 
 from collections import OrderedDict
 
-from bff.memo import Memo
+from bff.resilience.caches import Memo
 
 
 def test_a_memo_forgets_the_value_not_read_for_longest():

@@ -12,9 +12,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from bff import metric_labels
-from bff.linked_accounts import Source
-from bff.metrics import CONTENT_TYPE, Metrics
+from bff.accounts.service import Source
+from bff.observability import metric_labels
+from bff.observability.metrics import CONTENT_TYPE, Metrics
 
 ROOT = Path(__file__).parents[2]
 
@@ -148,7 +148,7 @@ def test_a_rule_of_ours_is_a_route(metrics, rule):
 
 
 def test_what_other_modules_say_is_in_the_vocabulary():
-    from bff.genauth.asking import OUTCOMES
+    from bff.genauth.calls import OUTCOMES
 
     assert [word for _, word in OUTCOMES if metric_labels.OUTCOME(word) == "other"] == []
     assert [source for source in Source if metric_labels.SOURCE(source) == "other"] == []
@@ -156,7 +156,7 @@ def test_what_other_modules_say_is_in_the_vocabulary():
 
 WORKER = """
     import os, sys
-    from bff.metrics import Metrics
+    from bff.observability.metrics import Metrics
     metrics = Metrics()
     metrics.answered("/livez", 200, "none", 0.01)
     metrics.breaker_changed("redis", "open")
@@ -169,7 +169,7 @@ WORKER = """
 # What a worker does that ends at once, as granian's do: a child of multiprocessing.
 ENDING = """
     import multiprocessing
-    from bff.metrics import Metrics
+    from bff.observability.metrics import Metrics
     def work():
         Metrics().answered("/livez", 200, "none", 0.01)
     worker = multiprocessing.get_context("fork").Process(target=work)

@@ -1,9 +1,9 @@
-"""Finished answers, bounded: `bff.microcache`. For how long it holds them: tests/web/test_express.py."""
+"""Finished answers, bounded: `bff.cache.cached_responses`. For how long it holds them: tests/web/test_express.py."""
 
 import pytest
 
-from bff.microcache import Keepsake, MicroCache
-from bff.sessions import Session
+from bff.cache.cached_responses import CachedResponses, Freshness
+from bff.models import Session
 
 NOW = 1_000.0
 PLACES = 1024
@@ -11,12 +11,12 @@ PLACES = 1024
 
 @pytest.fixture
 def micro_cache():
-    return MicroCache(2.0, person=lambda user_id: f"person {user_id}", clock=lambda: NOW)
+    return CachedResponses(2.0, person=lambda user_id: f"person {user_id}", clock=lambda: NOW)
 
 
 def keep(micro_cache, number, user_id="mei"):
     session = Session(user_id, NOW + 60, "token", "digest")
-    keepsake = Keepsake(session, NOW, NOW + 60, NOW + 60)
+    keepsake = Freshness(session, NOW, NOW + 60, NOW + 60)
     micro_cache.keep(str(number).encode(), keepsake, "200 OK", (), str(number).encode(), micro_cache.changes)
 
 

@@ -1,4 +1,4 @@
-"""Evenly, not all at once: `bff.pace`."""
+"""Evenly, not all at once: `bff.resilience.pace`."""
 
 from itertools import pairwise
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bff.pace import Pace
+from bff.resilience.pace import Pace
 
 
 class Time:

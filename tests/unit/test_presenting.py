@@ -5,9 +5,9 @@ import tracemalloc
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bff.accounts import LinkedIdentity
-from bff.providers import Provider
-from bff.web import presenting
+from bff.accounts.providers import Provider
+from bff.models import LinkedIdentity
+from bff.web import representation as presenting
 from schemas.linked_accounts import LinkedAccountSchema
 
 TEXT = st.text(max_size=8)

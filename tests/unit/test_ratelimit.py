@@ -6,7 +6,7 @@ from math import ceil
 import pytest
 
 from bff.errors import RateLimited
-from bff.ratelimit import RateLimit
+from bff.resilience.rate_limit import RateLimit
 
 
 class Clock:

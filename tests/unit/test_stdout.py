@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bff.stdout import Stdout
+from bff.observability.log_writer import Stdout
 from tests.server.service import eventually
 
 ROOT = Path(__file__).parents[2]
@@ -188,7 +188,7 @@ def test_many_threads_lose_none(stdout, written):
     ids=["process", "worker", "worker at once", "killed"],
 )
 def test_a_process_that_ends_has_told_everything(end):
-    head = "import multiprocessing, os, time\nfrom bff.stdout import Stdout\nstdout = Stdout(b''.join)\n"
+    head = "import multiprocessing, os, time\nfrom bff.observability.log_writer import Stdout\nstdout = Stdout(b''.join)\n"
     program = head + textwrap.dedent(end)
 
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)

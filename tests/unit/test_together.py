@@ -1,4 +1,4 @@
-"""Errands that wait for company: `bff.gate.together`."""
+"""Errands that wait for company: `bff.resilience.gate.together`."""
 
 import random
 import threading
@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from bff.gate import Gate, together, waiting
+from bff.resilience.gate import Gate, together, waiting
 from tests.crowd import Crowd
 
 

@@ -152,7 +152,7 @@ def test_a_defect_tells_no_token(client, app_with, genauth, written, monkeypatch
     def broken(*_, **__):
         raise ValueError(f"could not handle {token}")
 
-    monkeypatch.setattr("bff.linked_accounts.LinkedAccounts.of", broken)
+    monkeypatch.setattr("bff.accounts.service.LinkedAccounts.of", broken)
     response = app.test_client().get(PATH, headers={"Authorization": f"Bearer {token}"} | way)
 
     assert response.status_code == 500

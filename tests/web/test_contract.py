@@ -6,7 +6,7 @@ import re
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from bff.web.advice import ADVICE, errors_by_code
+from bff.web.remedies import ADVICE, errors_by_code
 
 PATH = "/me/linked-accounts"
 EVERY_CODE = {

@@ -178,7 +178,7 @@ def test_a_defect_of_ours_is_told_without_its_trace(client, sign_in, written, mo
     def broken(*_, **__):
         raise RuntimeError("token is eyJhbGciOiJSUzI1NiJ9.canary")
 
-    monkeypatch.setattr("bff.linked_accounts.LinkedAccounts.of", broken)
+    monkeypatch.setattr("bff.accounts.service.LinkedAccounts.of", broken)
     response = client.get(PATH, headers=sign_in("mei") | way)
 
     assert told(response) == (500, "internal_error")
@@ -192,6 +192,6 @@ def test_a_defect_of_ours_is_told_without_its_trace(client, sign_in, written, mo
 
 @BOTH_WAYS
 def test_a_defect_before_the_view_is_told_alike(client, sign_in, monkeypatch, way):
-    monkeypatch.setattr("bff.sessions.Sessions.of", lambda *_: 1 / 0)
+    monkeypatch.setattr("bff.auth.sessions.Sessions.of", lambda *_: 1 / 0)
 
     assert told(client.get(PATH, headers=sign_in("mei") | way)) == (500, "internal_error")

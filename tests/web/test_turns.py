@@ -4,7 +4,7 @@ import threading
 import time
 
 from bff.factory import NEWCOMERS
-from bff.gate import ARRIVED, Gate
+from bff.resilience.gate import ARRIVED, Gate
 
 PATH = "/me/linked-accounts"
 

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from bff import draining
+from bff.resilience import draining
 
 PATH = "/me/linked-accounts"
 WATCHING = {"Authorization": "Bearer watching"}

@@ -1,0 +1,172 @@
+"""What to call the providers, and their logos: the application's own list from GenAuth, else a table of names.
+
+The list belongs to the application, not to a person, and is fetched beside a request, never in its way: the first request
+waits a moment for it, later ones get what is known.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Literal, Protocol
+
+import msgspec
+import structlog
+from msgspec import Struct, structs
+
+from bff.accounts.leak_guard import LeakGuard
+from bff.accounts.linking import safe_avatar
+from bff.accounts.provider_names import PROVIDER_NAMES
+from bff.errors import BffError, TokenRefused, UserBlocked
+from bff.genauth import ExtIdp
+from bff.models import LinkedAccount
+from bff.resilience import Deadline, waiting
+
+log = structlog.get_logger()
+
+Language = Literal["en", "zh"]
+
+_FRESH_SECONDS = 600.0
+_RETRY_SECONDS = 30.0
+_NEXT_CALLER_SECONDS = 1.0  # the list was refused to one token, which says nothing of the next
+_FIRST_WAIT_SECONDS = 0.5
+
+
+class Provider(Struct, frozen=True):
+    """A provider as a frontend shows it. ``category`` is social, enterprise or None."""
+
+    type: str
+    name: str
+    category: str | None
+    logo_url: str | None
+
+
+class Catalogue:
+    """The application's identity sources by id. Immutable, and a key for memos: two of equal content are told apart."""
+
+    def __init__(self, sources: Sequence[ExtIdp] = ()) -> None:
+        # Several connections may share a source; the first one speaks for it, as GenAuth lists them.
+        self._sources = MappingProxyType({source.ext_idp_id: source for source in reversed(sources) if source.ext_idp_id})
+
+    def provider_of(self, account: LinkedAccount, language: Language) -> Provider:
+        """Names fall back from the application's own to the brand's to the type itself.
+
+        GenAuth's ``name`` is in whatever language the console was used in, ``name_en`` is optional: an English reader is shown
+        a brand rather than characters.
+        """
+        return _shown(self._sources.get(account.id or "", _NO_SOURCE), account.provider, language)
+
+
+_NO_SOURCE = ExtIdp(None, "", None, None, None, None)
+
+
+@lru_cache(maxsize=256)
+def _shown(source: ExtIdp, type_: str, language: Language) -> Provider:
+    known = PROVIDER_NAMES.get(type_)
+    if language == "zh":
+        names = [source.name, source.name_en, known and known.zh]
+    else:
+        names = [source.name_en, source.name if (source.name or "").isascii() else None, known and known.en, source.name]
+    return Provider(
+        type=type_,
+        name=next((name for name in names if name), type_),
+        category=source.category or (known.category if known else None),
+        logo_url=safe_avatar(source.logo_url),
+    )
+
+
+class GenAuth(Protocol):
+    """Who knows: `bff.genauth.client.GenAuthClient`."""
+
+    def ext_idps(self, token: str, deadline: Deadline) -> Sequence[ExtIdp]:
+        """The application's enabled identity sources."""
+
+
+class Shelf(Protocol):
+    """Where the list outlives this process: `bff.cache.snapshot.Shelf`."""
+
+    def put(self, value: bytes) -> None:
+        """Keep it, if that can be done."""
+
+    def get(self) -> bytes | None:
+        """What was kept, if it is there."""
+
+
+class Providers:
+    """The catalogue, kept current behind the requests."""
+
+    def __init__(
+        self,
+        genauth: GenAuth,
+        fetch_seconds: float,
+        shelf: Shelf | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``fetch_seconds`` bounds one fetch. On the ``shelf`` lies what serves a process that starts while GenAuth is away."""
+        self._genauth = genauth
+        self._fetch_seconds = fetch_seconds
+        self._shelf = shelf
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._due = float("-inf")
+        self._catalogue: Catalogue | None = None
+        self._fetched = threading.Event()
+        self._first_until = float("inf")
+
+    def freshen(self, token: str) -> None:
+        """See to it that the catalogue is fetched when it is due. Returns at once."""
+        if self._clock() < self._due:
+            return
+        with self._lock:
+            now = self._clock()
+            if now < self._due:
+                return
+            self._due = now + _RETRY_SECONDS
+            self._first_until = now + _FIRST_WAIT_SECONDS
+        threading.Thread(target=self._fetch, args=(token,), name="providers", daemon=True).start()
+
+    def known(self) -> Catalogue | None:
+        """The catalogue without waiting; None before there is one."""
+        return self._catalogue
+
+    def catalogue(self, deadline: Deadline) -> Catalogue:
+        """What is known; the very first fetch is waited for, half a second at most."""
+        if self._catalogue is None:
+            with waiting():
+                self._fetched.wait(min(deadline.remaining(), max(0.0, self._first_until - self._clock())))
+        return self._catalogue or _UNKNOWN
+
+    def _fetch(self, token: str) -> None:
+        try:
+            sources = _without(token, self._genauth.ext_idps(token, Deadline.after(self._fetch_seconds)))
+        except BffError as error:  # the client has logged why
+            if isinstance(error, (TokenRefused, UserBlocked)):
+                self._due = self._clock() + _NEXT_CALLER_SECONDS
+            if self._catalogue is None and self._shelf:
+                self._catalogue = _shelved(self._shelf.get())
+        else:
+            self._catalogue = Catalogue(sources)
+            self._due = self._clock() + _FRESH_SECONDS
+            if self._shelf:
+                self._shelf.put(msgspec.json.encode(sources))
+        finally:
+            self._fetched.set()
+
+
+def _shelved(stored: bytes | None) -> Catalogue | None:
+    try:
+        return Catalogue(msgspec.json.decode(stored, type=list[ExtIdp])) if stored else None
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        return None
+
+
+def _without(token: str, sources: Iterable[ExtIdp]) -> list[ExtIdp]:
+    """What everybody is shown was asked for with one person's token: a field that holds it is emptied."""
+    cleaned, stopped = LeakGuard([token]).clean([structs.asdict(source) for source in sources])
+    for field in stopped:
+        log.warning("leak_stopped", field=f"ext_idps{field}")
+    return [ExtIdp(**fields | {"type": fields["type"] or "unknown"}) for fields in cleaned]
+
+
+_UNKNOWN = Catalogue()

@@ -1,0 +1,18 @@
+"""Whose token is this? Signed access tokens, introspection, and GenAuth's signing keys."""
+
+from bff.auth.access_tokens import AccessTokens
+from bff.auth.introspection import Introspector
+from bff.auth.jwks_cache import JwksCache
+from bff.auth.jwks_fetcher import JwksFetcher
+from bff.auth.jwks_snapshot import JwksSnapshot
+from bff.auth.sessions import Sessions, Verifier
+
+__all__ = [
+    "AccessTokens",
+    "Introspector",
+    "JwksCache",
+    "JwksFetcher",
+    "JwksSnapshot",
+    "Sessions",
+    "Verifier",
+]

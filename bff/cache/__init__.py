@@ -1,0 +1,33 @@
+"""What is remembered, in Redis and in this process. The only place that knows Redis."""
+
+from bff.cache.accounts_cache import AccountsCache, Asking
+from bff.cache.cached_responses import KEEP, CachedResponse, CachedResponses, Freshness
+from bff.cache.codec import Codec, EncryptedCodec, PlainCodec
+from bff.cache.entries import Entry, Lifetimes, Lookup
+from bff.cache.invalidation import InvalidationBus
+from bff.cache.lock import Locks
+from bff.cache.redis_client import redis_backend
+from bff.cache.redis_store import PREFIX, RedisStore
+from bff.cache.snapshot import KEPT_SECONDS, Shelf
+
+__all__ = [
+    "KEEP",
+    "KEPT_SECONDS",
+    "PREFIX",
+    "AccountsCache",
+    "Asking",
+    "CachedResponse",
+    "CachedResponses",
+    "Codec",
+    "EncryptedCodec",
+    "Entry",
+    "Freshness",
+    "InvalidationBus",
+    "Lifetimes",
+    "Locks",
+    "Lookup",
+    "PlainCodec",
+    "RedisStore",
+    "Shelf",
+    "redis_backend",
+]

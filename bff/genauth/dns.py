@@ -1,0 +1,103 @@
+"""The way to a host, within a deadline: its name looked up, its addresses tried one by one."""
+
+import ipaddress
+import socket
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+from bff.resilience import Deadline
+
+_FAIR_SHARE = 0.25  # seconds; an address gets no less while others wait to be tried
+
+Lookup = Callable[..., list[Any]]
+
+
+class Unconnected(OSError):
+    """No connection came about, so nothing was sent. Its text names types of errors, never addresses or tokens."""
+
+
+class Resolver:
+    """Looks names up in a thread, since no timeout reaches the C library, and remembers where they last led.
+
+    One lookup per name at a time: while the name server hangs, callers wait for the same thread instead of starting theirs.
+    """
+
+    def __init__(self, lookup: Lookup = socket.getaddrinfo) -> None:
+        self._lookup = lookup
+        self._lock = threading.Lock()
+        self._pending: dict[tuple[str, int], Future[list[Any]]] = {}
+        self._known: dict[tuple[str, int], list[Any]] = {}
+
+    def addresses(self, host: str, port: int, deadline: Deadline) -> list[Any]:
+        """What getaddrinfo answers, or answered before the name server went away; else Unconnected."""
+        if _is_address(host):
+            return self._lookup(host, port, type=socket.SOCK_STREAM)
+        key = host, port
+        known = self._known.get(key)
+        with self._lock:
+            pending = self._pending.get(key)
+            if pending is None:
+                pending = self._pending[key] = Future()
+                threading.Thread(target=self._look_up, args=(key, pending), name="lookup", daemon=True).start()
+        try:
+            # With an address at hand, half of the time is left for connecting to it.
+            return pending.result(deadline.remaining() / (2 if known else 1))
+        except (OSError, UnicodeError) as error:  # TimeoutError is one
+            if known:
+                return known
+            raise Unconnected(f"name lookup: {type(error).__name__}") from None
+
+    def _look_up(self, key: tuple[str, int], answer: "Future[list[Any]]") -> None:
+        try:
+            found = self._lookup(*key, type=socket.SOCK_STREAM)
+            self._known[key] = found
+            answer.set_result(found)
+        except BaseException as error:  # noqa: BLE001 - whoever waits must hear of it
+            answer.set_exception(error)
+        finally:
+            with self._lock:
+                self._pending.pop(key, None)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return True
+
+
+def arm(sock: socket.socket, deadline: Deadline) -> None:
+    """Let the next operation end at the deadline. Raise TimeoutError if it has passed: 0 would mean not to wait at all."""
+    left = deadline.remaining()
+    if left <= 0:
+        raise TimeoutError
+    sock.settimeout(left)
+
+
+def connect(host: str, port: int, deadline: Deadline, resolver: Resolver) -> socket.socket:
+    """A TCP connection to the first address that answers, all of it before the deadline; else Unconnected.
+
+    What comes next ends at the deadline, too: a TLS handshake is part of connecting.
+    The time left is shared fairly among the addresses left, so that a dead ``::1`` does not use up that of ``127.0.0.1``.
+    """
+    addresses = resolver.addresses(host, port, deadline)
+    failures: list[str] = []
+    for tried, (family, kind, protocol, _, address) in enumerate(addresses):
+        left = deadline.remaining()
+        if left <= 0:
+            break
+        sock = socket.socket(family, kind, protocol)
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.settimeout(min(left, max(_FAIR_SHARE, left / (len(addresses) - tried))))
+            sock.connect(address)
+            arm(sock, deadline)
+        except OSError as error:
+            sock.close()
+            failures.append(type(error).__name__)
+        else:
+            return sock
+    raise Unconnected(f"connect: {', '.join(failures[:4]) or 'no time left'}")

@@ -1,0 +1,179 @@
+"""A breaker: after enough failures a dependency is left alone for a while, then exactly one call finds out how it is.
+
+    closed ──(5 failures in a row, or half of the recent calls)──▶ open ──(2 s, growing to 30 s)──▶ half open
+       ▲                                                            ▲                                 │
+       └───────────────── the probe succeeded ──────────────────────┴───── the probe failed ──────────┘
+
+Ours because pybreaker makes all calls wait for one another, and circuitbreaker and purgatory let every half-open call through.
+"""
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+State = Literal["closed", "open", "half_open"]
+
+
+class CircuitOpen(Exception):
+    """The dependency is left alone for now; ask again in ``retry_after`` seconds."""
+
+    def __init__(self, retry_after: float) -> None:
+        super().__init__("the circuit is open")
+        self.retry_after = retry_after
+
+
+class Permit:
+    """Leave to make one call. Say how it went with one of the three verbs; what is said later or twice is not heard."""
+
+    __slots__ = ("_breaker", "_era", "probe")
+
+    def __init__(self, breaker: "CircuitBreaker", era: int, *, probe: bool) -> None:
+        self._breaker = breaker
+        self._era = era
+        self.probe = probe
+
+    def succeeded(self) -> None:
+        """The dependency did its work, whatever it thought of our request."""
+        era, self._era = self._era, -1
+        self._breaker._succeeded(era)  # noqa: SLF001 - two halves of one mechanism
+
+    def failed(self, retry_after: float | None = None) -> None:
+        """The dependency failed; with ``retry_after`` (seconds) it said for how long it wants to be left alone."""
+        era, self._era = self._era, -1
+        self._breaker._failed(era, retry_after)  # noqa: SLF001 - two halves of one mechanism
+
+    def abandoned(self) -> None:
+        """The call was not made, or its end says nothing about the dependency."""
+        era, self._era = self._era, -1
+        self._breaker._abandoned(era)  # noqa: SLF001 - two halves of one mechanism
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """When to open and for how long, in seconds."""
+
+    failures_in_a_row: int = 5
+    failure_share: float = 0.5
+    share_of_at_least: int = 20  # calls; a share of less than these says nothing
+    window_seconds: float = 10.0
+    open_seconds: float = 2.0
+    open_at_most: float = 30.0
+    retry_after_at_most: float = 60.0
+    probe_seconds: float = 10.0  # a probe that says nothing for so long counts as lost
+
+
+class CircuitBreaker:
+    """Counts what its permits report. ``on_change(name, state)`` hears of every turn; ``clock`` is in seconds."""
+
+    def __init__(
+        self,
+        name: str,
+        rules: Rules = Rules(),
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        chance: Callable[[], float] = random.random,
+        on_change: Callable[[str, State], None] | None = None,
+    ) -> None:
+        self.name = name
+        self._rules = rules
+        self._clock = clock
+        self._chance = chance
+        self._on_change = on_change or (lambda _name, _state: None)
+        self._lock = threading.Lock()
+        self._state: State = "closed"
+        # Everything reported under an older era is about a past that the breaker has already judged.
+        self._era = 0
+        self._until = 0.0  # open: when a probe may go. Half open: when the probe counts as lost.
+        self._openings = 0  # since the last success, for the growing wait
+        self._in_a_row = 0
+        self._good = self._bad = 0
+        self._window_ends = 0.0
+
+    @property
+    def state(self) -> State:
+        """``half_open`` also when the wait is over and nobody has come to probe yet."""
+        return "half_open" if self._state == "open" and self._clock() >= self._until else self._state
+
+    @property
+    def rest(self) -> float:
+        """For how many seconds `enter` would refuse, 0 if it would not."""
+        left = max(0.0, self._until - self._clock()) if self._state != "closed" else 0.0
+        # How long a probe takes nobody knows; a second is worth waiting for it.
+        return left if self._state == "open" else min(1.0, left)
+
+    def enter(self) -> Permit:
+        """Leave to call, or CircuitOpen. Costs no lock while closed."""
+        if self._state == "closed":
+            return Permit(self, self._era, probe=False)
+        with self._lock:
+            now = self._clock()
+            if self.state == "closed":  # by now
+                return Permit(self, self._era, probe=False)
+            if now < self._until:
+                raise CircuitOpen(self.rest)
+            # Also when a probe never came back: its permit is of an older era from here on.
+            news = self._turn("half_open", until=now + self._rules.probe_seconds)
+            permit = Permit(self, self._era, probe=True)
+        news()
+        return permit
+
+    def _succeeded(self, era: int) -> None:
+        if era != self._era:
+            return
+        if self._state == "closed":
+            # Without the lock: an increment lost to another thread moves the share by one call.
+            self._good += 1
+            if self._in_a_row:
+                self._in_a_row = 0
+            return
+        with self._lock:
+            if era != self._era:
+                return
+            self._openings = 0
+            news = self._turn("closed", until=0.0)
+        news()
+
+    def _failed(self, era: int, retry_after: float | None) -> None:
+        with self._lock:
+            if era != self._era:
+                return
+            now = self._clock()
+            if retry_after and retry_after > 0:
+                news = self._turn("open", until=now + min(retry_after, self._rules.retry_after_at_most))
+            elif self._state == "half_open" or self._too_many(now):
+                wait = min(self._rules.open_at_most, self._rules.open_seconds * 2.0 ** min(self._openings, 16))
+                self._openings += 1
+                # Replicas that saw one outage begin together must not all probe together.
+                news = self._turn("open", until=now + wait * (1 - 0.2 * self._chance()))
+            else:
+                return
+        news()
+
+    def _abandoned(self, era: int) -> None:
+        if self._state != "half_open":
+            return
+        with self._lock:
+            if era == self._era and self._state == "half_open":
+                self._until = self._clock()  # the next caller may probe
+
+    def _too_many(self, now: float) -> bool:
+        if now >= self._window_ends:
+            self._good, self._bad, self._window_ends = 0, 0, now + self._rules.window_seconds
+        self._bad += 1
+        self._in_a_row += 1
+        calls = self._good + self._bad
+        return self._in_a_row >= self._rules.failures_in_a_row or (
+            calls >= self._rules.share_of_at_least and self._bad >= calls * self._rules.failure_share
+        )
+
+    def _turn(self, state: State, *, until: float) -> Callable[[], None]:
+        changed = state != self._state
+        self._state, self._until = state, until
+        self._era += 1
+        self._in_a_row = self._good = self._bad = 0
+        self._window_ends = 0.0
+        # Told outside the lock, so that the listener may look at the breaker.
+        return (lambda: self._on_change(self.name, state)) if changed else (lambda: None)

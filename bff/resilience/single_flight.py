@@ -1,0 +1,128 @@
+"""One caller goes, the others wait for what it brings.
+
+Ours, because flask-caching has no stampede lock and functools' caches do not wait on one another. This is the half inside one
+process; `leases` is the half between processes.
+"""
+
+import copy
+import threading
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Generic, TypeVar, cast
+
+from bff.resilience.bulkhead import Bulkhead
+from bff.resilience.deadline import Deadline
+from bff.resilience.gate import waiting
+
+T = TypeVar("T")
+
+
+class WaitingRoom:
+    """How many threads may wait long for somebody else, so that some are left to answer what needs no waiting.
+
+    A short wait is free: while GenAuth is well, a thousand callers may want one answer and all of them get it. Only who waits
+    longer than ``free_seconds`` needs one of the ``places``, and gets `BulkheadFull` when there is none.
+    """
+
+    def __init__(
+        self,
+        places: int,
+        *,
+        free_seconds: float = 1.0,
+        watched: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        """``watched`` is entered for as long as somebody waits, short or long."""
+        self.free_seconds = free_seconds
+        self._seats = Bulkhead("waiting", places, wait_seconds=0.0)
+        self._watched = watched
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Somebody waits, for the length of the block."""
+        with self._watched():
+            yield
+
+    @contextmanager
+    def seat(self) -> Iterator[None]:
+        """One of the places, or `BulkheadFull`."""
+        with self._seats.place():
+            yield
+
+
+class _Flight(Generic[T]):
+    """One call, and what it brought. ``landed`` is made by the first who waits for it: most calls are nobody else's."""
+
+    __slots__ = ("error", "landed", "result")
+
+    def __init__(self) -> None:
+        self.landed: threading.Event | None = None
+        self.error: BaseException | None = None
+        self.result: T | None = None
+
+
+class SingleFlight(Generic[T]):
+    """At most one call for a key at a time in this process. Without a ``room``, waiting is not bounded but by the deadline."""
+
+    def __init__(self, room: WaitingRoom | None = None) -> None:
+        self._room = room
+        self._lock = threading.Lock()
+        self._flights: dict[Hashable, _Flight[T]] = {}
+
+    def do(self, key: Hashable, call: Callable[[], T], deadline: Deadline) -> tuple[T, bool]:
+        """What ``call`` returns or raises, and whether somebody else's call was shared.
+
+        Waits no longer than ``deadline``, then raises TimeoutError; BulkheadFull when too many wait. A failure is shared too:
+        those who waited do not go and fail one after the other.
+        """
+        with self._lock:
+            flight = self._flights.get(key)
+            if flight is None:
+                ours = self._flights[key] = _Flight()
+            else:
+                landed = flight.landed = flight.landed or threading.Event()
+        if flight is not None:
+            self._await(landed, deadline)
+            return _outcome(flight), True
+        try:
+            ours.result = call()
+        except BaseException as exc:
+            ours.error = exc
+            raise
+        finally:
+            # Before anybody hears of it: who comes from here on would be given an answer to an older question.
+            self._land(key, ours)
+        return ours.result, False
+
+    def _land(self, key: Hashable, flight: _Flight[T]) -> None:
+        with self._lock:
+            del self._flights[key]
+        if flight.landed:
+            flight.landed.set()
+        else:
+            flight.error = None  # which knows us: the two would wait for the garbage collector
+
+    def _await(self, landed: threading.Event, deadline: Deadline) -> None:
+        if self._room is None:
+            arrived = _arrives(landed, deadline.remaining())
+        else:
+            with self._room.watched():
+                arrived = _arrives(landed, min(self._room.free_seconds, deadline.remaining()))
+                if not arrived and not deadline.passed:
+                    with self._room.seat():
+                        arrived = _arrives(landed, deadline.remaining())
+        if not arrived:
+            raise TimeoutError
+
+
+def _arrives(landed: threading.Event, seconds: float) -> bool:
+    with waiting():
+        return landed.wait(seconds)
+
+
+def _outcome(flight: _Flight[T]) -> T:
+    if flight.error is None:
+        return cast("T", flight.result)
+    if isinstance(flight.error, Exception):
+        # One exception object raised in many threads would grow one shared traceback.
+        raise copy.copy(flight.error).with_traceback(None) from None
+    raise TimeoutError  # the thread that went was told to end; that is no message to the others

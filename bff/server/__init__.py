@@ -1,0 +1,1 @@
+"""The processes around the application: how it starts, drains and ends."""

@@ -1,0 +1,192 @@
+"""What ``make run`` runs: a GenAuth to develop against, the service as the Procfile starts it, and a request that works.
+
+The service is started by the Procfile's own line, so what is tried here is what is deployed. Everything ends with this
+process, however it ends.
+"""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from bff.server.child_processes import end_with_parent, tie_forks_to_this_process
+
+_ROOT = Path(__file__).resolve().parents[2]
+_APP_ID = "60193c610f9117e7cb049159"
+_READY_WITHIN_SECONDS = 60
+_TOKEN_LASTS_SECONDS = 24 * 60 * 60
+
+
+class Failed(Exception):
+    """It cannot run; the text says why and what to do."""
+
+
+class Stopped(BaseException):
+    """Somebody asked it to end, with Ctrl-C or SIGTERM."""
+
+
+def main() -> int:
+    """Run until asked to stop; 0 then, 1 when something could not run."""
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, _stop)
+    try:
+        if "--with-parent" in sys.argv:
+            end_with_parent()
+        tie_forks_to_this_process()
+        _run(int(os.environ.get("PORT") or 8000))
+    except Stopped:
+        print("\nStopped; nothing is left running.")
+        return 0
+    except Failed as failure:
+        print(failure, file=sys.stderr)
+        return 1
+
+
+def _run(port: int) -> NoReturn:
+    _refuse_taken(port)
+    with ExitStack() as running:
+        genauth = _Program([sys.executable, "-m", "bff.sandbox", "--port", "0", "--app-id", _APP_ID], {}, says=True)
+        running.callback(genauth.end)
+        genauth_url = genauth.first_line()
+
+        service = _Program(["/bin/sh", "-c", f"exec {web_command()}"], _environment(genauth_url, port))
+        running.callback(service.end)
+        url = f"http://127.0.0.1:{port}"
+        _wait_until_ready(service, f"{url}/readyz")
+        asked = {"person": "mei", "lifetime": _TOKEN_LASTS_SECONDS}
+        token = json.loads(_ask(f"{genauth_url}/sandbox/token", asked))["token"]
+        print(_welcome(url, genauth_url, token), flush=True)
+        code = service.wait()
+    raise Failed(f"The service ended by itself with exit code {code}; its last lines are above.")
+
+
+def _refuse_taken(port: int) -> None:
+    # granian binds with SO_REUSEPORT and would share the port without a word; this socket does not.
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("0.0.0.0", port))  # noqa: S104 - where the Procfile listens
+        except OSError as error:
+            raise Failed(f"Port {port} is taken ({error.strerror}). Choose another one: make run PORT={port + 1}") from None
+
+
+def web_command() -> str:
+    """The command of the Procfile's ``web:`` line."""
+    web = re.search(r"^web:\s*(.+)$", (_ROOT / "Procfile").read_text(), re.MULTILINE)
+    if web is None:
+        raise Failed("The Procfile has no web: line.")
+    return web[1]
+
+
+def _environment(genauth_url: str, port: int) -> dict[str, str]:
+    """What an operator would set. A GENAUTH_* of the shell belongs to another GenAuth."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("GENAUTH_")}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    ours = {"GENAUTH_HOST": genauth_url, "GENAUTH_APP_ID": _APP_ID, "REDIS_URL": "embedded", "PORT": str(port), "PATH": path}
+    return inherited | ours
+
+
+def _wait_until_ready(service: "_Program", url: str) -> None:
+    patience = time.monotonic() + _READY_WITHIN_SECONDS
+    while time.monotonic() < patience:
+        if (code := service.ended()) is not None:
+            raise Failed(f"The service did not start (exit code {code}); it says why above.")
+        try:
+            _ask(url)
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+    raise Failed(f"The service was not ready within {_READY_WITHIN_SECONDS} seconds.")
+
+
+def _ask(url: str, body: Mapping[str, object] | None = None) -> bytes:
+    """The answer's body; `OSError` when there is none, or when it is an error."""
+    request = urllib.request.Request(url, json.dumps(body).encode() if body else None)  # noqa: S310 - a loopback URL of ours
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=5) as answer:
+        content: bytes = answer.read()
+    return content
+
+
+def _welcome(url: str, genauth_url: str, token: str) -> str:
+    return f"""
+The service answers on {url}, against a GenAuth made up for development on {genauth_url}.
+
+Mei's token, good for a day:
+
+{token}
+
+What has Mei linked?
+
+curl -s {url}/me/linked-accounts -H 'Authorization: Bearer {token}'
+
+Somebody else's token (who there is: curl -s {genauth_url}/sandbox/people):
+
+curl -s {genauth_url}/sandbox/token -d '{{"person": "omar"}}'
+
+Also there: {url}/docs, {url}/openapi.json, {url}/readyz. Ctrl-C ends everything.
+"""
+
+
+class _Program:
+    """A child in a process group of its own: Ctrl-C reaches us alone, and we end our children in order."""
+
+    def __init__(self, command: list[str], environment: Mapping[str, str], *, says: bool = False) -> None:
+        self._process = subprocess.Popen(  # noqa: S603 - our own Procfile and our own sandbox
+            command,
+            cwd=_ROOT,
+            env=environment or None,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE if says else None,
+            process_group=0,
+            preexec_fn=_nothing,  # noqa: PLW1509 - there is one thread here
+        )
+
+    def first_line(self) -> str:
+        """What it says first; later words are dropped."""
+        assert self._process.stdout is not None  # noqa: S101 - asked for with ``says``; this tells mypy
+        line: str = self._process.stdout.readline().decode().strip()
+        threading.Thread(target=self._process.stdout.read, daemon=True).start()
+        if not line:
+            raise Failed("The GenAuth made up for development did not start; it says why above.")
+        return line
+
+    def ended(self) -> int | None:
+        """Its exit code, None while it runs."""
+        return self._process.poll()
+
+    def wait(self) -> int:
+        """Its exit code, when it has ended."""
+        return self._process.wait()
+
+    def end(self) -> None:
+        """Ask it to stop and wait for it; nothing happens when it has ended."""
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(signum, signal.SIG_IGN)
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGTERM)  # the group: some shells stay in front of what they start
+        self._process.wait()
+
+
+def _nothing() -> None:
+    """Asked for between fork and exec, because only then the fork hooks run that tie the child to us."""
+
+
+def _stop(_: int, __: FrameType | None) -> None:
+    raise Stopped
+
+
+if __name__ == "__main__":
+    sys.exit(main())

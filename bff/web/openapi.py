@@ -1,0 +1,134 @@
+"""The contract as OpenAPI 3.1, generated from the routes and schemas that run, so that the two cannot part."""
+
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from http import HTTPStatus
+from typing import Any, TypeVar
+
+from flask import Flask
+from flask_smorest import Api
+
+from bff.settings import Settings
+from bff.web.problems import CONTENT_TYPE
+from bff.web.remedies import ADVICE, codes_by_status, errors_by_code
+from schemas.problem import ProblemSchema
+
+View = TypeVar("View", bound=Callable[..., Any])
+Document = dict[str, Any]
+
+_DESCRIPTION = """\
+Which outside accounts has this person linked? Errors are problem details (RFC 9457): branch on `code`, show `title`,
+tell us `requestId`.
+"""
+_REQUEST_ID = {"description": "The caller's, or one of ours.", "schema": {"type": "string"}}
+_SECONDS = {"type": "integer", "minimum": 1}
+
+
+def openapi(app: Flask) -> Api:
+    """The API to register blueprints with. What it gathers, `document` finishes."""
+    app.config.update(API_TITLE="Linked accounts", API_VERSION="1", OPENAPI_VERSION="3.1.0")
+    api = Api(app)
+    api.DEFAULT_ERROR_RESPONSE_NAME = None
+    for status, codes in codes_by_status().items():
+        api.spec.components.response(f"Problem{status}", _problem_response(status, codes), lazy=True)
+    rest = ", ".join(f"`{code}`" for code in codes_by_status()[404] + codes_by_status()[405])
+    api.spec.components.response("Problem", _problem(f"Any other error: {rest}."), lazy=True)
+    return api
+
+
+def documents_problems(*statuses: int) -> Callable[[View], View]:
+    """Say of a view which problems it may answer with. Unlike flask-smorest's own decorators it wraps nothing around the view."""
+
+    def note(view: View) -> View:
+        told = deepcopy(getattr(view, "_apidoc", {}))
+        responses = told.setdefault("response", {}).setdefault("responses", {})
+        responses |= {status: [f"Problem{status}"] for status in statuses} | {"default": ["Problem"]}
+        view._apidoc = told  # type: ignore[attr-defined]  # noqa: SLF001 - where flask-smorest looks for it
+        return view
+
+    return note
+
+
+def document(api: Api, settings: Settings) -> Document:
+    """The finished document, with what flask-smorest cannot know: HEAD, OPTIONS, and what the settings switch on."""
+    made: Document = deepcopy(api.spec.to_dict())
+    schemes = dict(_security_schemes(settings))
+    paths = {path: _path(operations, schemes) for path, operations in made["paths"].items()}
+    components = made["components"]
+    schemas = {name: schema for name, schema in components["schemas"].items() if name not in {"Error", "PaginationMetadata"}}
+    schemas["Problem"]["properties"]["code"]["enum"] = list(errors_by_code())
+    return {
+        "openapi": made["openapi"],
+        "info": {**made["info"], "description": _DESCRIPTION, "license": {"name": "MIT", "identifier": "MIT"}},
+        "servers": [{"url": "/"}],
+        "tags": made["tags"],
+        "paths": paths,
+        "components": {**components, "schemas": schemas, "securitySchemes": schemes},
+    }
+
+
+def _security_schemes(settings: Settings) -> Iterator[tuple[str, Document]]:
+    yield "bearer", {"type": "http", "scheme": "bearer", "description": "The person's GenAuth access token."}
+    if settings.session_cookie_name:
+        told = "The same token in a cookie; `X-Requested-With` has to come along. An Authorization header goes before it."
+        yield "cookie", {"type": "apiKey", "in": "cookie", "name": settings.session_cookie_name, "description": told}
+    if settings.metrics_token:
+        yield "metrics", {"type": "http", "scheme": "bearer", "description": "METRICS_TOKEN."}
+
+
+def _path(operations: Document, schemes: Document) -> Document:
+    path = {name: each if name == "parameters" else _operation(each, schemes) for name, each in operations.items()}
+    if "get" in path and path["get"]["security"]:
+        path["head"] = _head(path["get"])
+        path["options"] = _options(path)
+    return path
+
+
+def _operation(operation: Document, schemes: Document) -> Document:
+    responses = {str(status): operation["responses"][status] for status in sorted(operation["responses"], key=str)}
+    security = [each for each in operation.get("security", []) if each.keys() <= schemes.keys()]
+    return {**operation, "security": security, "responses": responses}
+
+
+def _head(get: Document) -> Document:
+    responses = {
+        status: {name: each[name] for name in ("description", "headers") if name in each} if "$ref" not in each else each
+        for status, each in get["responses"].items()
+    }
+    return {**get, "summary": "The same without a body.", "responses": responses}
+
+
+def _options(path: Document) -> Document:
+    methods = ", ".join(sorted({name.upper() for name in path} - {"PARAMETERS"} | {"OPTIONS"}))
+    answer = {
+        "description": "What may be asked for here; for pages on other origins, whether they may (CORS preflight).",
+        "headers": {"Allow": {"description": f"`{methods}`.", "schema": {"type": "string"}}, "X-Request-Id": _REQUEST_ID},
+    }
+    return {
+        "summary": "Which methods there are.",
+        "tags": path["get"]["tags"],
+        "security": [],
+        "responses": {"200": answer, "default": {"$ref": "#/components/responses/Problem"}},
+    }
+
+
+def _problem_response(status: int, codes: list[str]) -> Document:
+    kinds = errors_by_code()
+    told = "\n".join(f"- `{code}`: {kinds[code].title} {ADVICE[code]}" for code in codes)
+    return _problem(f"{HTTPStatus(status).phrase}.\n\n{told}", **_headers(status))
+
+
+def _problem(description: str, **headers: Document) -> Document:
+    return {
+        "description": description,
+        "headers": {"X-Request-Id": _REQUEST_ID, **headers},
+        "content": {CONTENT_TYPE: {"schema": ProblemSchema}},
+    }
+
+
+def _headers(status: int) -> dict[str, Document]:
+    if status == 401:
+        return {"WWW-Authenticate": {"description": "RFC 6750 3.", "required": True, "schema": {"type": "string"}}}
+    if status in {429, 503}:
+        return {"Retry-After": {"description": "Seconds.", "required": True, "schema": _SECONDS}}
+    return {}

@@ -1,0 +1,139 @@
+"""How the house is built: who may import whom, where each library lives, how large a room may be. Reads the sources."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+HOUSE = [ROOT / "app.py", *sorted((ROOT / "bff").rglob("*.py")), *sorted((ROOT / "schemas").rglob("*.py"))]
+TEXTS = {path: path.read_text() for path in HOUSE}
+
+# A room may import those on its own floor and below, never above.
+FLOORS = [
+    {"app", "bff.server"},
+    {"bff.factory"},
+    {"bff.web"},
+    {"bff.services"},
+    {"bff.accounts", "bff.auth"},
+    {"bff.cache", "bff.genauth"},
+    {"bff.resilience", "bff.observability"},
+    {"bff.models", "bff.errors", "bff.settings", "bff.setting_types", "bff.setting_urls", "schemas"},
+]
+PACKAGES = {"accounts", "auth", "cache", "genauth", "observability", "resilience", "server", "web"}
+
+# One home for each library; a package stands for everything in it.
+HOMES = {
+    "requests": {"bff.genauth"},
+    "urllib3": {"bff.genauth"},
+    "httptools": {"bff.genauth"},
+    "flask": {"bff.web", "bff.factory", "bff.services", "bff.cache.redis_client"},
+    "flask_smorest": {"bff.web"},
+    "flask_cors": {"bff.web"},
+    "flask_caching": {"bff.cache"},
+    "cachelib": {"bff.cache"},
+    "cachetools": {"bff.resilience.caches"},
+    "redis": {"bff.cache"},
+    "hiredis": {"bff.cache"},
+    "werkzeug": {"bff.web", "bff.factory"},
+    "jwt": {"bff.auth"},
+    "cryptography": {"bff.cache.codec"},
+    "prometheus_client": {"bff.observability.metrics"},
+    "limits": {"bff.resilience.rate_limit", "bff.setting_types"},
+    "environs": {"bff.settings", "bff.setting_types"},
+    "marshmallow": {"schemas", "bff.genauth", "bff.accounts", "bff.web", "bff.settings", "bff.setting_types"},
+}
+MOST_LINES = 300
+
+
+def module(path):
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(path):
+    """The module of each import, and each name that is taken from it."""
+    for node in ast.walk(ast.parse(TEXTS[path])):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, "") for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from ((node.module or "", alias.name) for alias in node.names)
+
+
+def within(name, package):
+    return name == package or name.startswith(package + ".")
+
+
+def floor(name):
+    return next((at for at, rooms in enumerate(FLOORS) if any(within(name, room) for room in rooms)), None)
+
+
+def room(name):
+    """The package of ours that a module is in, or None."""
+    parts = name.split(".")
+    return parts[1] if parts[0] == "bff" and len(parts) > 1 and parts[1] in PACKAGES else None
+
+
+OURS = [path for path in HOUSE if not within(module(path), "bff.sandbox")]
+
+
+def test_there_is_a_house():
+    assert len(HOUSE) > 30
+
+
+@pytest.mark.parametrize("path", OURS, ids=module)
+def test_imports_point_down(path):
+    name = module(path)
+    for imported, taken in imports(path):
+        full = f"{imported}.{taken}" if imported == "bff" else imported
+        if name == "bff" or floor(full) is None:
+            assert not within(full, "tests"), f"{name} imports {full}"
+            continue
+        assert floor(name) is not None, f"{name} stands on no floor"
+        assert floor(name) <= floor(full), f"{name} imports {full}"
+
+
+@pytest.mark.parametrize("path", OURS, ids=module)
+def test_a_room_is_entered_by_its_door(path):
+    name = module(path)
+    for imported, _ in imports(path):
+        if room(imported) and room(imported) != room(name) and room(name) != "server":
+            assert imported.count(".") == 1, f"{name} imports {imported}; import from bff.{room(imported)}"
+
+
+@pytest.mark.parametrize("path", HOUSE, ids=module)
+def test_what_is_private_stays_in_its_module(path):
+    for imported, taken in imports(path):
+        if within(imported, "bff") or within(imported, "schemas"):
+            assert not re.match(r"_[a-z]", taken), f"{module(path)} imports {taken} of {imported}"
+
+
+@pytest.mark.parametrize("path", HOUSE, ids=module)
+def test_the_sandbox_is_the_other_side_of_the_wire(path):
+    name = module(path)
+    for imported, _ in imports(path):
+        if within(name, "bff.sandbox"):
+            assert not within(imported, "bff") or within(imported, "bff.sandbox"), f"{name} imports {imported}"
+            assert not within(imported, "schemas"), f"{name} imports {imported}"
+        else:
+            assert not within(imported, "bff.sandbox"), f"{name} imports {imported}"
+
+
+@pytest.mark.parametrize("path", OURS, ids=module)
+def test_each_library_has_one_home(path):
+    name = module(path)
+    for imported, _ in imports(path):
+        library = imported.partition(".")[0]
+        homes = HOMES.get(library)
+        assert homes is None or any(within(name, home) for home in homes), f"{name} imports {library}"
+
+
+@pytest.mark.parametrize("path", HOUSE, ids=module)
+def test_a_module_opens_with_what_it_is_for(path):
+    assert ast.get_docstring(ast.parse(TEXTS[path]))
+
+
+@pytest.mark.parametrize("path", HOUSE, ids=module)
+def test_a_file_is_read_in_one_go(path):
+    assert len(TEXTS[path].splitlines()) <= MOST_LINES
