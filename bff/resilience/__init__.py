@@ -1,7 +1,7 @@
 """The patterns that know nothing of us: deadline, circuit breaker, bulkhead, single flight, admission control, rate limit."""
 
 from bff.resilience.bulkhead import Bulkhead, BulkheadFull
-from bff.resilience.caches import Memo
+from bff.resilience.caches import Cache, Memo, cache, memoised
 from bff.resilience.circuit_breaker import CircuitBreaker, CircuitOpen, Permit, Rules, State
 from bff.resilience.deadline import Deadline
 from bff.resilience.draining import begin_draining, is_draining
@@ -14,6 +14,7 @@ __all__ = [
     "ARRIVED",
     "Bulkhead",
     "BulkheadFull",
+    "Cache",
     "CircuitBreaker",
     "CircuitOpen",
     "Deadline",
@@ -27,7 +28,9 @@ __all__ = [
     "State",
     "WaitingRoom",
     "begin_draining",
+    "cache",
     "is_draining",
+    "memoised",
     "together",
     "waiting",
 ]
