@@ -19,7 +19,7 @@ from bench.volley import volley
 from bench.world import Bench, Measured, exhaust
 
 # The answers that a worker keeps in front of Flask, switched off: every question goes to Redis.
-WARM = replace(OURS, name="ours, warm", about="this service without its micro-cache", changes={"MICRO_CACHE_SECONDS": "0"})
+WARM = replace(OURS, name="ours, warm", about="this service without its micro-cache", changes={"LOCAL_CACHE_SECONDS": "0"})
 REPEATED = (OURS, WARM, RECIPE, BARE, NODE, FLOOR)
 # Bare and floor say the same to everybody: nobody's accounts are asked for, remembered or waited for.
 ANSWERING = (OURS, NODE, RECIPE)

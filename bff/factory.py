@@ -96,6 +96,8 @@ def create_app(settings: Settings | None = None) -> Application:
     )
     if not settings.cache_secret:
         log.warning("cache_is_plain_json", setting="CACHE_SECRET", hint="whoever reads Redis reads what people have linked")
+    if settings.micro_cache_seconds is not None:
+        log.warning("setting_deprecated", setting="MICRO_CACHE_SECONDS", instead="LOCAL_CACHE_SECONDS")
     services = make_services(app, settings)
     context.provide(app.extensions, services)
     app.wsgi_app = _fronted(app.wsgi_app, services)  # type: ignore[assignment,method-assign]

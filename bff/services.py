@@ -68,7 +68,7 @@ def make_services(app: Flask, settings: Settings) -> Services:
 
     person = lru_cache(_AT_ONCE)(partial(seal.name, settings.genauth_app_id))
 
-    micro_cache = CachedResponses(settings.micro_cache_seconds, person=person) if settings.micro_cache_seconds else None
+    micro_cache = CachedResponses(settings.local_cache_seconds, person=person) if settings.local_cache_seconds else None
     announcements = InvalidationBus(
         store,
         heard=micro_cache.forget if micro_cache else lambda _: None,

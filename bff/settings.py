@@ -63,7 +63,9 @@ class Settings:
     upstream_connect_seconds: Annotated[float, Rule(rules.seconds(60), _SECONDS.format(60))] = 1.0
     upstream_deadline_seconds: Annotated[float, Rule(rules.seconds(300), _SECONDS.format(300))] = 3.0
     request_deadline_seconds: Annotated[float, Rule(rules.seconds(300), _SECONDS.format(300))] = 3.5
-    micro_cache_seconds: Annotated[float, Rule(rules.seconds(2, or_zero=True), "decimal seconds from 0 (off) to 2")] = 2.0
+    local_cache_seconds: Annotated[float, Rule(rules.seconds(300, or_zero=True), "decimal seconds from 0 (off) to 300")] = 30.0
+    # Deprecated: read where LOCAL_CACHE_SECONDS is not set.
+    micro_cache_seconds: Annotated[float | None, Rule(rules.seconds(2, or_zero=True), "decimal seconds from 0 (off) to 2")] = None
     session_cookie_name: Annotated[str | None, Rule(rules.cookie_name, "a cookie name as RFC 6265 allows it")] = None
     cors_origins: Annotated[
         tuple[str, ...], Rule(urls.origins, "scheme://host[:port] as browsers send it, without a path, comma separated; or *")
@@ -105,6 +107,8 @@ class Settings:
         mistakes.extend(_contradictions(values))
         if mistakes:
             raise ConfigurationError(mistakes)
+        if values["micro_cache_seconds"] is not None and not environ.get("LOCAL_CACHE_SECONDS", "").strip():
+            values["local_cache_seconds"] = values["micro_cache_seconds"]
         return cls(**values)
 
 

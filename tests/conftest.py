@@ -62,7 +62,7 @@ def environ(genauth, valkey):
         "REDIS_URL": valkey.url,
         "LOG_LEVEL": "info",
         "RATE_LIMIT": "off",
-        "MICRO_CACHE_SECONDS": "0",  # what a test changes behind our back is to be seen at once
+        "LOCAL_CACHE_SECONDS": "0",  # what a test changes behind our back is to be seen at once
     }
 
 

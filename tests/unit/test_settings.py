@@ -291,6 +291,19 @@ def test_a_whole_number_keeps_its_bounds(name, fine, wrong):
     assert [mistaken(**{name: text}) for text in wrong] == [[name]] * len(wrong)
 
 
+def test_the_local_cache_may_be_off_or_last_some_minutes():
+    assert [read(LOCAL_CACHE_SECONDS=text).local_cache_seconds for text in ("0", "0.5", "300")] == [0, 0.5, 300]
+    assert [mistaken(LOCAL_CACHE_SECONDS=text) for text in ("300.1", "-1", "nan", "off")] == [["LOCAL_CACHE_SECONDS"]] * 4
+
+
+def test_the_former_name_of_the_local_cache_is_read_while_the_new_one_is_not_set():
+    assert read().local_cache_seconds == 30
+    assert read(MICRO_CACHE_SECONDS="0").local_cache_seconds == 0
+    assert read(MICRO_CACHE_SECONDS="1.5", LOCAL_CACHE_SECONDS=" ").local_cache_seconds == 1.5
+    assert read(MICRO_CACHE_SECONDS="1.5", LOCAL_CACHE_SECONDS="30").local_cache_seconds == 30
+    assert mistaken(MICRO_CACHE_SECONDS="3") == ["MICRO_CACHE_SECONDS"]
+
+
 @pytest.mark.parametrize("text", ["120", "minute", "0/minute", "-1/minute", "1/fortnight", "10/second;100/minute", "1/0"])
 def test_a_rate_limit_is_one_rate_or_off(text):
     assert (read(RATE_LIMIT="OFF").rate_limit, read(RATE_LIMIT="5 per 10 seconds").rate_limit) == (None, "5 per 10 seconds")

@@ -17,7 +17,7 @@ def express_with(app_with):
     made = []
 
     def make(**changed):
-        app = app_with(MICRO_CACHE_SECONDS="2", **changed)
+        app = app_with(LOCAL_CACHE_SECONDS="2", **changed)
         made.append(app)
         eventually(lambda: announcements(app).alive)
         return app
