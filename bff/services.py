@@ -1,7 +1,7 @@
 """The wiring, top to bottom: settings in, services out. Every edge is made here and handed in; nothing connects yet."""
 
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 
 from flask import Flask
 
@@ -24,7 +24,7 @@ from bff.cache import (
 from bff.errors import BffError, UpstreamFailure
 from bff.genauth import GenAuthClient
 from bff.observability import Metrics, Readiness
-from bff.resilience import CircuitBreaker, Deadline, RateLimit, Rules
+from bff.resilience import CircuitBreaker, Deadline, RateLimit, Rules, memoised
 from bff.settings import Settings
 
 REDIS_TIMEOUT_SECONDS = 0.25
@@ -33,7 +33,6 @@ REFUSAL_SECONDS = 8.0
 LEASE_SECONDS = 1.5
 # A worker has 128 threads, of which GenAuth may hold 64: with these waiting too, some are left to answer from memory.
 WAITING_PLACES = 32
-_AT_ONCE = 256  # people who are answered at the same time: each is named several times
 # Orchestrators give a probe a second or two.
 _PROBE_SECONDS = 1.0
 # Redis answers in well under a millisecond or not at all: one failure is enough to know, and a second to find out again.
@@ -66,7 +65,7 @@ def make_services(app: Flask, settings: Settings) -> Services:
         metrics,
     )
 
-    person = lru_cache(_AT_ONCE)(partial(seal.name, settings.genauth_app_id))
+    person = memoised("user_names")(partial(seal.name, settings.genauth_app_id))
 
     micro_cache = CachedResponses(settings.local_cache_seconds, person=person) if settings.local_cache_seconds else None
     announcements = InvalidationBus(

@@ -4,9 +4,7 @@ import time
 from collections.abc import Callable
 
 from bff.errors import BffError
-from bff.resilience import Memo
-
-_BOUND = 10_000
+from bff.resilience import Cache, cache
 
 
 class Refusals:
@@ -18,7 +16,7 @@ class Refusals:
     def __init__(self, seconds: float, clock: Callable[[], float] = time.time) -> None:
         self._seconds = seconds
         self._clock = clock
-        self._refused: Memo[str, tuple[float, type[BffError]]] = Memo(_BOUND)
+        self._refused: Cache[str, tuple[float, type[BffError]]] = cache("refusals")
 
     def remember(self, digest: str, refusal: BffError) -> None:
         """GenAuth refused the token, just now."""

@@ -10,11 +10,10 @@ from typing import Generic, TypeVar
 
 from msgspec import Struct
 
-from bff.resilience import Memo
+from bff.resilience import Cache, cache
 
 T = TypeVar("T")
 
-COPIES = 1000  # people who ask within `FRESH_SECONDS`, times a kilobyte or two
 FRESH_SECONDS = 10.0  # what another process forgot or refused since then is not known here
 
 
@@ -29,8 +28,8 @@ class Copy(Struct, Generic[T], frozen=True):
 class FallbackCache(Generic[T]):
     """Bounded copies by name."""
 
-    def __init__(self, copies: int = COPIES, clock: Callable[[], float] = time.time) -> None:
-        self._copies: Memo[str, Copy[T]] = Memo(copies)
+    def __init__(self, size: int | None = None, clock: Callable[[], float] = time.time) -> None:
+        self._copies: Cache[str, Copy[T]] = cache("fallback_entries", size=size)
         self._clock = clock
 
     def keep(self, name: str, value: T, *, stored: bool) -> None:

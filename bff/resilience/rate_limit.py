@@ -19,9 +19,8 @@ from limits import parse
 
 from bff.errors import RateLimited
 from bff.observability import Recorder
-from bff.resilience.caches import Memo
+from bff.resilience.caches import Cache, cache
 
-_MEMBERS = 10_000
 _UNREPORTED_SHARE = 16
 
 
@@ -87,7 +86,7 @@ class RateLimit:
         self._recorder = recorder
         self._key = key
         self._clock = clock
-        self._windows: Memo[str, _Window] = Memo(_MEMBERS)
+        self._windows: Cache[str, _Window] = cache("rate_limit_windows")
         self._lock = threading.Lock()
 
     def check(self, member: str) -> None:

@@ -1,12 +1,13 @@
 """Client addresses as something to count by."""
 
-from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
+
+from bff.resilience import memoised
 
 _NOBODY = "unknown"
 
 
-@lru_cache(maxsize=1024)
+@memoised("addresses")
 def counted_address(address: str | None) -> str:
     """The address, or for IPv6 its /64 network: that is what one customer gets, and it holds 2^64 addresses.
 

@@ -1,13 +1,12 @@
 """``GET /me/linked-accounts``: the one question."""
 
-from functools import lru_cache
-
 from flask import Response, g, request
 from flask_smorest import Blueprint
 from marshmallow import ValidationError
 
 from bff.cache import KEEP
 from bff.errors import InvalidRequest
+from bff.resilience import memoised
 from bff.web.context import deadline, services, session
 from bff.web.openapi import documents_problems
 from bff.web.representation import answered, language
@@ -43,7 +42,7 @@ def linked_accounts() -> Response:
     return response
 
 
-@lru_cache(maxsize=64)
+@memoised("includes")
 def _include(values: tuple[str, ...]) -> frozenset[str]:
     try:
         return frozenset(map(str.strip, _QUERY.load({"include": ",".join(values)})["include"].split(",")))
