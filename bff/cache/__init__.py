@@ -5,9 +5,9 @@ from bff.cache.cached_responses import KEEP, CachedResponse, CachedResponses, Fr
 from bff.cache.codec import Codec, EncryptedCodec, PlainCodec
 from bff.cache.entries import Entry, Lifetimes, Lookup
 from bff.cache.invalidation import InvalidationBus
-from bff.cache.lock import Locks
+from bff.cache.lock import Attempt, Locks
 from bff.cache.redis_client import redis_backend
-from bff.cache.redis_store import PREFIX, RedisStore
+from bff.cache.redis_store import PREFIX, CacheUnavailable, RedisStore
 from bff.cache.snapshot import KEPT_SECONDS, Shelf
 
 __all__ = [
@@ -16,6 +16,8 @@ __all__ = [
     "PREFIX",
     "AccountsCache",
     "Asking",
+    "Attempt",
+    "CacheUnavailable",
     "CachedResponse",
     "CachedResponses",
     "Codec",

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from bff.cache.redis_store import CacheUnavailable, Lease, RedisStore
+from bff.cache.redis_store import CacheUnavailable, Lease, RedisStore, StoreLock
 from bff.errors import UpstreamFailure, UpstreamMalformed, UpstreamThrottled, UpstreamTimeout, UpstreamUnavailable
 
 # What a failure is called in the word that is left for those who waited.
@@ -34,6 +34,13 @@ class Turn:
         self.lease = None
 
 
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """How an attempt at a lock ended."""
+
+    acquired: bool
+
+
 class Locks:
     """Takes and renews leases of ``lifetime`` seconds."""
 
@@ -41,8 +48,31 @@ class Locks:
         self._store = store
         self._lifetime = lifetime
         self._lock = threading.Lock()
-        self._held: set[Lease] = set()
+        self._held: set[Lease | StoreLock] = set()
         self._keeper: threading.Thread | None = None
+
+    @contextmanager
+    def attempt(self, name: str) -> Iterator[Attempt]:
+        """One attempt at the lock ``name``. If it is acquired it is held, however long that takes, until the block ends.
+
+        With Redis away every attempt is acquired: there is nobody to wait for.
+        """
+        lock = self._store.lock(name, self._lifetime)
+        try:
+            acquired = lock.acquire()
+        except CacheUnavailable:
+            yield Attempt(acquired=True)
+            return
+        if not acquired:
+            yield Attempt(acquired=False)
+            return
+        self._keep(lock)
+        try:
+            yield Attempt(acquired=True)
+        finally:
+            with self._lock:
+                self._held.discard(lock)
+            lock.release()
 
     @contextmanager
     def take(self, name: str, *keys: str, awaited: str = "", enough: int = 0) -> Iterator[Turn]:
@@ -74,7 +104,7 @@ class Locks:
             if turn.lease:
                 self._store.release(lease, failed)
 
-    def _keep(self, lease: Lease) -> None:
+    def _keep(self, lease: Lease | StoreLock) -> None:
         with self._lock:
             self._held.add(lease)
             if self._keeper is None:
@@ -90,7 +120,11 @@ class Locks:
                     self._keeper = None
                     return
             # All of them at once: while GenAuth hangs there are as many as it may be asked at a time.
-            self._store.extend(held, self._lifetime)
+            if leases := [each for each in held if isinstance(each, Lease)]:
+                self._store.extend(leases, self._lifetime)
+            for each in held:
+                if isinstance(each, StoreLock):
+                    each.extend()
 
 
 def _trouble(word: str) -> UpstreamFailure | None:

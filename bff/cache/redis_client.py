@@ -1,171 +1,111 @@
-"""The Redis behind `store`, built by flask-caching's own backends from one URL: a single server, sentinels or a cluster.
+"""The Redis client, built from REDIS_URL (one server, sentinels or a cluster), and flask-caching's cache over it.
 
-Nothing here connects, except to a cluster, whose client must learn its slots first: that is why `store` builds it on first use.
+Nothing here connects, except a cluster's client, which has to learn the cluster's slots: `redis_store` makes it on first use.
 """
 
-import select
-import socket
-import struct
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from cachelib.serializers import BaseSerializer
 from flask import Flask
 from flask_caching import Cache
-from flask_caching.backends.rediscache import RedisCache
-from redis._parsers.hiredis import NOT_ENOUGH_DATA, _HiredisParser
+from redis import Redis
 from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode, RedisCluster
-from redis.connection import Connection
-from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.connection import Connection, DefaultParser
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
+from redis.sentinel import Sentinel
 
-# Enough for every thread of a worker, so that a full pool is never what fails.
-_CONNECTIONS = 1024
+# Enough for every thread of a worker, so that a request never fails because the pool is empty.
+_MAX_CONNECTIONS = 1024
 
 
-class Untouched(BaseSerializer):
+class BytesSerializer(BaseSerializer):
     """Bytes in, bytes out. flask-caching pickles by default, and whoever writes to Redis would run code here."""
 
     def dumps(self, value: bytes, protocol: int = 0) -> bytes:  # noqa: ARG002 - the signature is cachelib's
-        """What is stored."""
+        """The bytes to store."""
         return value
 
     def loads(self, bvalue: bytes) -> bytes:
-        """What was stored."""
+        """The bytes that were stored; None stays None."""
         return bvalue
 
 
-class PromptParser(_HiredisParser):
-    """Reads an answer in one socket timeout or little more, and those to one question together. redis-py allows that per read."""
+class DeadlineParser(DefaultParser):  # type: ignore[misc, valid-type]  # redis-py chooses the class when it is imported
+    """Reads a whole answer within about one socket timeout: redis-py's own is for each read, which lets an answer drip."""
 
-    _by = float("inf")
-    _arrivals: Any = None
+    _allowed: float | None = None
+    _ends = float("inf")
 
-    def on_connect(self, connection: Any, **kwargs: Any) -> None:  # noqa: ANN401 - redis-py's connections share no type
-        """The connection is there."""
-        super().on_connect(connection, **kwargs)  # type: ignore[no-untyped-call]
-        if type(self._sock) is socket.socket:  # over TLS there is more to both
-            self._arrivals = select.poll()
-            self._arrivals.register(self._sock, select.POLLIN)
-            if self._socket_timeout:
-                _time_out_in_the_kernel(self._sock, self._socket_timeout)
+    def on_connect(self, connection: Connection, **kwargs: object) -> None:
+        """Learn the connection's timeout."""
+        super().on_connect(connection, **kwargs)
+        self._allowed = connection.socket_timeout
 
-    def on_disconnect(self) -> None:
-        """It is gone."""
-        self._arrivals = None
-        super().on_disconnect()  # type: ignore[no-untyped-call]
-
-    def can_read(self, timeout: float = 0) -> bool:
-        """Whether there is something to read, if only the end of it."""
-        if timeout or self._arrivals is None:
-            return super().can_read(timeout)
-        # As redis-py does, but for the object that it makes to ask the system each time.
-        return self._reader.has_data() or bool(self._arrivals.poll(0))
-
-    def answers(self, count: int) -> list[Any]:
-        """The next ones. A refusal is one, too, unless the connection is of no more use: that is raised."""
-        self._start(0.0)
-        answers: list[Any] = []
-        while len(answers) < count:
-            answer = self._reader.gets()
-            if answer is NOT_ENOUGH_DATA:
-                self.read_from_socket()
-            elif isinstance(answer, RedisConnectionError):
-                raise answer
-            else:
-                answers.append(answer)
-        return answers
-
-    def read_response(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - an answer may be anything
-        """The next answer, as redis-py's own callers want it."""
-        asked_for = kwargs.get("timeout")
-        self._start(asked_for if isinstance(asked_for, (int, float)) else 0.0)
+    def read_response(self, *args: object, **kwargs: object) -> object:
+        """Read the next answer; raises redis-py's TimeoutError."""
+        if self._allowed:
+            asked = kwargs.get("timeout")  # a subscription waits longer than a command does
+            self._ends = time.monotonic() + max(self._allowed, asked if isinstance(asked, int | float) else 0.0)
         return super().read_response(*args, **kwargs)
 
-    def read_from_socket(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - the signature is redis-py's
-        """Some more of it."""
-        if time.monotonic() > self._by:
-            raise RedisTimeoutError
-        try:
-            return super().read_from_socket(*args, **kwargs)  # type: ignore[no-untyped-call]
-        except RedisConnectionError as exc:
-            if isinstance(exc.__context__, BlockingIOError):  # the kernel's way to say that time is up
-                raise RedisTimeoutError from None
-            raise
-
-    def _start(self, seconds: float) -> None:
-        allowed = max(self._socket_timeout or 0.0, seconds)
-        self._by = time.monotonic() + allowed if allowed else float("inf")
+    def read_from_socket(self, *args: object, **kwargs: object) -> object:
+        """Read some more of the answer."""
+        if time.monotonic() > self._ends:
+            raise RedisTimeoutError("the whole answer took too long")
+        return super().read_from_socket(*args, **kwargs)
 
 
-def _time_out_in_the_kernel(sock: socket.socket, seconds: float) -> None:
-    """Let the kernel end each send and each read: one system call each. Python would ask it to wait first, with another one."""
-    timeval = struct.pack("@ll", int(seconds), int(seconds % 1 * 1e6))
-    sock.settimeout(None)
-    for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
-        sock.setsockopt(socket.SOL_SOCKET, option, timeval)
-
-
-class PromptConnection(Connection):
-    """A connection that reads promptly, where a parser cannot be asked for."""
+class DeadlineConnection(Connection):
+    """A connection with `DeadlineParser`, for a cluster's client, which takes no ``parser_class``."""
 
     def __init__(self, **kwargs: object) -> None:
-        super().__init__(**kwargs | {"parser_class": PromptParser})  # type: ignore[no-untyped-call]
+        super().__init__(**kwargs | {"parser_class": DeadlineParser})  # type: ignore[no-untyped-call]
 
 
-def redis_backend(app: Flask, url: str, *, timeout: float) -> RedisCache:
-    """flask-caching's backend for ``url``. ``timeout`` is in seconds, for connecting and for each answer."""
+@dataclass(frozen=True, slots=True)
+class RedisBackend:
+    """Redis as it is reached here: flask-caching for values, the client below it for everything else."""
+
+    cache: Cache
+    client: Any  # redis-py's clients for one server, sentinels and a cluster share no type
+
+
+def redis_backend(app: Flask, url: str, *, timeout: float) -> RedisBackend:
+    """The backend for ``url``. ``timeout`` is in seconds, for connecting and for each answer."""
+    client = redis_client(url, timeout=timeout)
     cache = Cache(with_jinja2_ext=False)
-    cache.init_app(app, {"CACHE_SERIALIZER": Untouched, "CACHE_KEY_PREFIX": "", **_config(url, timeout)})
-    backend: RedisCache = app.extensions["cache"][cache]
-    # A sentinel's replica lags: a token refused a moment ago would read as accepted.
-    backend._read_client = client = backend._write_client  # noqa: SLF001 - cachelib has no public way to say so
-    if isinstance(client, RedisCluster):
-        client.nodes_manager.initialize = _beside(client.nodes_manager.initialize)  # type: ignore[method-assign]
-    return backend
+    config = {
+        "CACHE_TYPE": "RedisCache",
+        "CACHE_REDIS_HOST": client,  # flask-caching takes a client in place of a host's name
+        "CACHE_SERIALIZER": BytesSerializer,
+        "CACHE_KEY_PREFIX": "",
+        # `delete_many` looks whether the keys are gone. One that was written again meanwhile is no error; Redis's errors rise.
+        "CACHE_IGNORE_ERRORS": True,
+    }
+    cache.init_app(app, config)
+    return RedisBackend(cache, client)
 
 
-def _beside(learn: Callable[..., None]) -> Callable[..., None]:
-    """``learn``, done by a thread, one at a time.
-
-    redis-py learns a cluster's slots anew inside the call that failed, asks one silent node after the other, and lets every other
-    call that failed wait for its turn to do the same: seconds for each.
-    """
-    learning = threading.Lock()
-
-    def run(*args: object, **kwargs: object) -> None:
-        try:
-            with suppress(Exception):  # the next call that fails has it done again
-                learn(*args, **kwargs)
-        finally:
-            learning.release()
-
-    def beside(*args: object, **kwargs: object) -> None:
-        if learning.acquire(blocking=False):
-            threading.Thread(target=run, args=args, kwargs=kwargs, name="redis-cluster", daemon=True).start()
-
-    return beside
-
-
-def _config(url: str, timeout: float) -> dict[str, Any]:
+def redis_client(url: str, *, timeout: float) -> Any:  # noqa: ANN401 - see `RedisBackend`
+    """redis-py's client for ``url``."""
     parts = urlsplit(url)
     scheme, _, kind = parts.scheme.partition("+")
+    options = _options(scheme, timeout)
     match kind:
         case "sentinel":
-            return _sentinels(scheme, parts, _options(scheme, timeout))
+            # The master is read, too: a replica lags, and a token refused a moment ago would read as accepted.
+            return _sentinel_master(scheme, parts, options)
         case "cluster":
-            return _cluster(scheme, parts, _options(scheme, timeout))
-    return {
-        "CACHE_TYPE": "RedisCache",
-        "CACHE_REDIS_URL": url,
-        "CACHE_OPTIONS": _options(scheme, timeout) | {"parser_class": PromptParser},
-    }
+            return _cluster(scheme, parts, options)
+    return Redis.from_url(url, **options, parser_class=DeadlineParser)
 
 
 def _options(scheme: str, timeout: float) -> dict[str, Any]:
@@ -175,55 +115,80 @@ def _options(scheme: str, timeout: float) -> dict[str, Any]:
         "socket_timeout": timeout,
         "socket_connect_timeout": timeout,
         "retry": Retry(NoBackoff(), 0),
-        "max_connections": _CONNECTIONS,
+        "max_connections": _MAX_CONNECTIONS,
     }
-    # A new connection tells the server the client's name and version, which costs two answers more. Over TLS 1.3 they are needed:
-    # the session tickets that arrive before them would look like an answer to somebody else's question.
+    # A new connection tells the server the client's name and version, and reads two more answers. Over TLS 1.3 they are needed:
+    # the session tickets that arrive before them would look like an answer to another request.
     return options if scheme == "rediss" else options | {"driver_info": None}
 
 
-def _sentinels(scheme: str, parts: SplitResult, options: dict[str, Any]) -> dict[str, Any]:
-    login = dict(parse_qsl(parts.query))
+def _sentinel_master(scheme: str, parts: SplitResult, options: dict[str, Any]) -> Redis:
+    query = dict(parse_qsl(parts.query))
     if parts.username:
-        login["username"] = unquote(parts.username)
+        query["username"] = unquote(parts.username)
     if parts.password:
-        login["password"] = unquote(parts.password)
+        query["password"] = unquote(parts.password)
     service, _, db = parts.path.strip("/").partition("/")
-    db = login.pop("db", db)
-    password = login.pop("password", None)
+    db = query.pop("db", db)
     if scheme == "rediss":
-        login["ssl"] = "true"
+        query["ssl"] = "true"
     # Sentinels have no users and databases of ours; TLS they have when the servers have it. They are asked one after the other
-    # when a new connection is made, so each gets a share of the time: three that hang cost no more than one server does.
-    tls = {name: value for name, value in login.items() if name.startswith("ssl")}
+    # when a new connection is made, so each gets a share of the time: three that hang take no longer than one server does.
     hosts = _hosts(parts)
-    patience = {name: options[name] / max(1, len(hosts)) for name in ("socket_timeout", "socket_connect_timeout")}
-    own = {name: options[name] for name in ("protocol", "retry", "driver_info") if name in options} | patience | tls
-    return {
-        "CACHE_TYPE": "RedisSentinelCache",
-        "CACHE_REDIS_SENTINELS": [(host, port or 26379) for host, port in hosts],
-        "CACHE_REDIS_SENTINEL_MASTER": service,
-        "CACHE_REDIS_PASSWORD": password,
-        "CACHE_REDIS_DB": int(db or 0),
-        "CACHE_OPTIONS": options | login | {"parser_class": PromptParser} | {f"sentinel_{name}": own[name] for name in own},
-    }
+    tls = {name: value for name, value in query.items() if name.startswith("ssl")}
+    share = {name: options[name] / max(1, len(hosts)) for name in ("socket_timeout", "socket_connect_timeout")}
+    own = {name: options[name] for name in ("protocol", "retry", "driver_info") if name in options}
+    sentinel = Sentinel(  # type: ignore[no-untyped-call]
+        [(host, port or 26379) for host, port in hosts],
+        sentinel_kwargs=own | share | tls,
+        **options | query | {"db": int(db or 0), "parser_class": DeadlineParser},
+    )
+    master: Redis = sentinel.master_for(service)  # type: ignore[no-untyped-call]
+    return master
 
 
-def _cluster(scheme: str, parts: SplitResult, options: dict[str, Any]) -> dict[str, Any]:
+def _cluster(scheme: str, parts: SplitResult, options: dict[str, Any]) -> RedisCluster:
+    url, nodes = cluster_nodes(scheme, parts)
+    client = RedisCluster.from_url(
+        url,
+        startup_nodes=nodes,
+        connection_class=DeadlineConnection,
+        # One part that is away must not keep the others from being used.
+        require_full_coverage=False,
+        **options,
+    )
+    client.nodes_manager.initialize = _in_background(client.nodes_manager.initialize)  # type: ignore[method-assign]
+    return client
+
+
+def cluster_nodes(scheme: str, parts: SplitResult) -> tuple[str, list[ClusterNode]]:
+    """The first node as a URL, from which redis-py reads login and TLS, and all of them as nodes."""
     credentials, at, netloc = parts.netloc.rpartition("@")
     first = netloc.partition(",")[0]
-    return {
-        "CACHE_TYPE": "RedisClusterCache",
-        # The first node as a URL, because redis-py reads login and TLS from one; the others beside it.
-        "CACHE_REDIS_URL": f"{scheme}://{credentials}{at}{first}?{parts.query}",
-        "CACHE_OPTIONS": options
-        | {
-            "startup_nodes": [ClusterNode(host, port or 6379) for host, port in _hosts(parts)],  # type: ignore[no-untyped-call]
-            "connection_class": PromptConnection,
-            # One part that is away must not keep the others from being used.
-            "require_full_coverage": False,
-        },
-    }
+    nodes = [ClusterNode(host, port or 6379) for host, port in _hosts(parts)]  # type: ignore[no-untyped-call]
+    return f"{scheme}://{credentials}{at}{first}?{parts.query}", nodes
+
+
+def _in_background(initialize: Callable[..., None]) -> Callable[..., None]:
+    """``initialize`` in a thread, one at a time.
+
+    redis-py learns a cluster's slots again inside the call that failed: it asks one silent node after the other, and every other
+    call that failed waits to do the same.
+    """
+    running = threading.Lock()
+
+    def run(*args: object, **kwargs: object) -> None:
+        try:
+            with suppress(Exception):  # the next call that fails starts it again
+                initialize(*args, **kwargs)
+        finally:
+            running.release()
+
+    def start(*args: object, **kwargs: object) -> None:
+        if running.acquire(blocking=False):
+            threading.Thread(target=run, args=args, kwargs=kwargs, name="redis-cluster", daemon=True).start()
+
+    return start
 
 
 def _hosts(parts: SplitResult) -> list[tuple[str, int | None]]:

@@ -1,176 +1,162 @@
 """Redis as a place for bytes that may be away. The only caller of the backend, and where "away" is decided.
 
-    read, take, forget, publish, subscribed   raise `CacheUnavailable`: the caller knows what may stand in, or that nothing may
-    write, extend, release, count, ping       tell whether it was done: a cache may fail to remember
+    get_many, delete_many, publish, subscribed, a lock's acquire   raise `CacheUnavailable`: the caller knows what may stand in
+    set_many, increment, ping, a lock's extend and release         return whether it was done: a cache may fail to store
 
-Each call costs at most one socket timeout, and after the first one the breaker saves the next callers theirs. A request never
-pays for finding out whether Redis is back: whoever comes when it is time to look has that done by a thread.
+Each call takes at most one socket timeout; after the first failure the circuit breaker refuses the next calls at once. No request
+waits to find out whether Redis is back: a thread of its own sends the breaker's probe.
 """
 
-import random
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
-from typing import Any, NamedTuple, TypeVar
+from contextlib import contextmanager, suppress
+from math import ceil
+from typing import Any, TypeVar
 
 import structlog
-from flask_caching.backends.rediscache import RedisCache
 from redis.client import PubSub
-from redis.exceptions import ClusterError, RedisError
+from redis.exceptions import ClusterError, LockError, RedisError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.lock import Lock
 
-from bff.cache.roundtrip import Ask, Command, way_to
+from bff.cache.former import CacheUnavailable, FormerCalls, Lease
+from bff.cache.redis_client import RedisBackend
 from bff.observability import Recorder
 from bff.resilience import CircuitBreaker, CircuitOpen, Permit
+
+__all__ = ["PREFIX", "CacheUnavailable", "Lease", "RedisStore", "StoreLock"]
 
 log = structlog.get_logger()
 
 T = TypeVar("T")
 
-_PATIENCE_SECONDS = 0.25  # with the making of the client
+_CONNECT_SECONDS = 0.25  # how long a call waits for the client to be made
 PREFIX = "la:2:"  # of every key and channel; with another shape of what is stored comes another number
-_PROBE = ("GET", f"{PREFIX}probe")  # never written; a PING asks every node of a cluster, and one of them may be gone
-_COUNT = """
-local counted = redis.call('incrby', KEYS[1], ARGV[2])
-if redis.call('pttl', KEYS[1]) < 0 then redis.call('pexpire', KEYS[1], ARGV[1]) end
-return {counted, redis.call('pttl', KEYS[1])}
-"""
-# What a holder that failed leaves behind, "!receipt word", is for those who waited for it; anybody else may try anew.
-# A lease that never ends, or not soon, is none of ours: nobody waits for it.
-_TAKE = """
-local values = redis.call('mget', unpack(KEYS, 2))
-local known, enough = 0, tonumber(ARGV[4])
-while values[known + 1] do known = known + 1 end
-if enough > 0 and known >= enough then return {'', values} end
-local holder = redis.call('get', KEYS[1])
-local failed = holder and string.match(holder, '^!(%x+)')
+_PROBE_KEY = f"{PREFIX}probe"  # never written; a PING asks every node of a cluster, and one of them may be gone
+# Counts, and starts the window with its first request. A counter without an end, or with one beyond its window, is none of ours.
+_INCREMENT = """
+local count = redis.call('incrby', KEYS[1], ARGV[2])
 local left = redis.call('pttl', KEYS[1])
-if not holder or (failed and failed ~= ARGV[3]) or left < 0 or left > tonumber(ARGV[2]) then
-  holder = ARGV[1]
-  redis.call('set', KEYS[1], holder, 'px', ARGV[2])
+if left < 0 or left > tonumber(ARGV[1]) then
+  left = tonumber(ARGV[1])
+  redis.call('pexpire', KEYS[1], left)
 end
-return {holder, values}
+return {count, left}
 """
-# Compare and act in one step: a lease that ran out may be somebody else's by now.
-_EXTEND = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('pexpire', KEYS[1], ARGV[2]) end return 0"
-_RELEASE = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0"
-_FAIL = """
-if redis.call('get', KEYS[1]) ~= ARGV[1] then return 0 end
-return redis.call('set', KEYS[1], '!' .. ARGV[1] .. ' ' .. ARGV[2], 'px', ARGV[3])
-"""
-_FAILURE_SECONDS = 1.0  # long enough for everybody who waits to look once more
+_NO_END = -1  # what PTTL says of a key without one
 
 
-class CacheUnavailable(Exception):
-    """Redis did not do what had to be done."""
+class StoreLock:
+    """redis-py's lock, failing as the store does. Only the one who acquired it knows the owner token."""
+
+    def __init__(self, do: Callable[[str, Callable[[RedisBackend], bool]], bool], name: str, seconds: float) -> None:
+        self._do = do
+        self._name = name
+        self._seconds = seconds
+        self._lock: Lock | None = None
+
+    def acquire(self) -> bool:
+        """Whether the lock is ours now; waits for nobody. Raises `CacheUnavailable`."""
+        return self._do("lock", self._acquire)
+
+    def extend(self) -> bool:
+        """Hold the lock for its whole time from now. Whether it was still ours."""
+        return self._if_owned(lambda lock: lock.extend(self._seconds, replace_ttl=True))
+
+    def release(self) -> bool:
+        """Release the lock. Whether it was still ours; else it ends by itself."""
+        return self._if_owned(Lock.release)
+
+    def _acquire(self, redis: RedisBackend) -> bool:
+        lock = redis.client.lock(self._name, timeout=self._seconds, blocking=False, thread_local=False)
+        acquired: bool = lock.acquire()
+        if not acquired:
+            left = redis.client.pttl(self._name)
+            # One that never ends, or later than any of ours could, was written by somebody else: nobody waits for it.
+            if left == _NO_END or left > self._seconds * 1000:
+                redis.client.delete(self._name)
+                acquired = lock.acquire()
+        if acquired:
+            self._lock = lock
+        return acquired
+
+    def _if_owned(self, act: Callable[[Lock], object]) -> bool:
+        lock = self._lock
+        if lock is None:
+            return False
+
+        def work(_: RedisBackend) -> bool:
+            with suppress(LockError):  # it ended, and may be somebody else's by now
+                act(lock)
+                return True
+            return False
+
+        try:
+            return self._do("lock", work)
+        except CacheUnavailable:
+            return False
 
 
-class Lease(NamedTuple):
-    """The right to be the one who asks, until it runs out. ``receipt`` proves whose it is."""
-
-    name: str
-    receipt: str
-
-
-class Taken(NamedTuple):
-    """How an attempt to take a lease ended: it is ours if ``holder`` is our receipt; ``failed`` is how the one awaited ended."""
-
-    holder: str
-    failed: str
-    values: Sequence[bytes | None]
-
-
-class Connected(NamedTuple):
-    """Redis as we reach it."""
-
-    client: Any  # redis-py's clients for one server, sentinels and a cluster share no type
-    ask: Ask
-
-
-class RedisStore:
+class RedisStore(FormerCalls):
     """Named bytes with a lifetime, in Redis."""
 
-    def __init__(self, connect: Callable[[], RedisCache], breaker: CircuitBreaker, recorder: Recorder) -> None:
+    def __init__(self, connect: Callable[[], RedisBackend], breaker: CircuitBreaker, recorder: Recorder) -> None:
         """``connect`` builds the backend; it is called on first use and again until it succeeds."""
         self._connect = connect
         self._connecting = threading.Lock()
-        self._connected: Connected | None = None
-        self._attempted: Future[Connected] | None = None
+        self._backend: RedisBackend | None = None
+        self._connection: Future[RedisBackend] | None = None
         self._breaker = breaker
         self._recorder = recorder
 
-    def read(self, *keys: str) -> Sequence[bytes | None]:
-        """The values under ``keys``, None for each that is missing or no text. One round trip; raises `CacheUnavailable`."""
-        values: Sequence[bytes | None] = self._ask("read", ("MGET", *keys))[0]
-        return values
+    def get_many(self, *keys: str) -> Sequence[bytes | None]:
+        """The values under ``keys``, None for each that is missing or no string. One round trip; raises `CacheUnavailable`."""
+        return self._do("read", lambda redis: redis.cache.get_many(*keys))
 
-    def write(self, values: Mapping[str, bytes], lifetime: float, release: Lease | None = None) -> bool:
-        """Keep ``values`` for ``lifetime`` seconds, give a lease back with it. Whether it was done. One round trip."""
-        commands = _kept(values, lifetime)
-        if release:
-            commands.append(("EVAL", _RELEASE, 1, *release))
+    def set_many(self, values: Mapping[str, bytes], seconds: float) -> bool:
+        """Store ``values`` for ``seconds``, rounded up to whole ones. Whether it was done. One round trip."""
         try:
-            self._ask("write", *commands)
+            self._do("write", lambda redis: redis.cache.set_many(dict(values), timeout=max(1, ceil(seconds))))
         except CacheUnavailable:
             return False
         return True
 
-    def forget(self, *keys: str, leaving: Mapping[str, bytes] | None = None, lifetime: float = 1.0) -> None:
-        """Delete ``keys`` and leave notes for ``lifetime`` seconds, or raise `CacheUnavailable`: what stays would be served."""
-        self._ask("forget", *_kept(leaving or {}, lifetime), ("UNLINK", *keys))
+    def delete_many(self, *keys: str) -> None:
+        """Delete ``keys``, or raise `CacheUnavailable`: what is left would be served."""
+        self._do("forget", lambda redis: redis.cache.delete_many(*keys))
 
-    def take(self, lease: Lease, lifetime: float, awaited: str, *keys: str, enough: int = 0) -> Taken:
-        """Try to take ``lease`` for ``lifetime`` seconds and read ``keys``. One round trip; raises `CacheUnavailable`.
-
-        ``awaited`` is the receipt of the holder that the caller was waiting for, if any: how that one failed is told. If each of
-        the first ``enough`` keys has a value, the lease is left alone and has no ``holder``.
-        """
-        names = (lease.name, *keys)
-        take: Command = ("EVAL", _TAKE, len(names), *names, lease.receipt, round(lifetime * 1000), awaited, enough)
-        holder, values = self._ask("lease", take)[0]
-        receipt, _, failed = holder.decode("ascii", "replace").partition(" ")
-        return Taken(receipt.removeprefix("!"), failed, values)
-
-    def extend(self, leases: Collection[Lease], lifetime: float) -> int:
-        """Hold ``leases`` for ``lifetime`` seconds from now; how many were still ours. One round trip."""
-        milliseconds = round(lifetime * 1000)
-        try:
-            return sum(self._ask("lease", *(("EVAL", _EXTEND, 1, *lease, milliseconds) for lease in leases)))
-        except CacheUnavailable:
-            return 0
-
-    def release(self, lease: Lease, failed: str = "") -> None:
-        """Give ``lease`` back if it is still ours, leaving word of a failure for those who wait; else it runs out by itself."""
-        if failed:
-            self._attempt("lease", _FAIL, *lease, failed, round(_FAILURE_SECONDS * 1000))
-        else:
-            self._attempt("lease", _RELEASE, *lease)
-
-    def count(self, key: str, window: float, by: int = 1) -> tuple[int, float] | None:
-        """Count ``by`` more under ``key``, which starts anew ``window`` seconds after its first; how many, and seconds left.
+    def increment(self, key: str, window: float, by: int = 1) -> tuple[int, float] | None:
+        """Count ``by`` more under ``key``, from 0 again ``window`` seconds after the first: the count, and the seconds left.
 
         None when Redis is away. One round trip.
         """
-        counted = self._attempt("count", _COUNT, key, round(window * 1000), by)
-        return (int(counted[0]), max(0, int(counted[1])) / 1000) if counted else None
+        try:
+            count, left = self._do("count", lambda redis: redis.client.eval(_INCREMENT, 1, key, round(window * 1000), by))
+        except CacheUnavailable:
+            return None
+        return int(count), int(left) / 1000
+
+    def lock(self, name: str, seconds: float) -> "StoreLock":
+        """A lock that ends by itself after ``seconds``, not yet acquired."""
+        return StoreLock(self._do, name, seconds)
 
     def ping(self) -> bool:
         """Whether Redis answers right now."""
         try:
-            self._ask("ping", _PROBE)
+            self._do("ping", lambda redis: redis.client.get(_PROBE_KEY))
         except CacheUnavailable:
             return False
         return True
 
     def publish(self, channel: str, message: str) -> None:
-        """Tell whoever is `subscribed` right now, or raise `CacheUnavailable`."""
+        """Send ``message`` to whoever is `subscribed` right now, or raise `CacheUnavailable`."""
         self._do("publish", lambda redis: redis.client.publish(channel, message))
 
     @contextmanager
     def subscribed(self, channel: str) -> Iterator[PubSub]:
-        """A subscription with a connection of its own; whatever of Redis goes wrong in the block is `CacheUnavailable`."""
+        """A subscription with a connection of its own; whatever of Redis fails in the block is `CacheUnavailable`."""
         subscription = self._do("subscribe", lambda redis: _subscribed(redis.client, channel))
         try:
             with subscription:
@@ -179,32 +165,17 @@ class RedisStore:
             self._report("subscribe", exc)
             raise CacheUnavailable from None
 
-    @staticmethod
-    def lease(name: str) -> Lease:
-        """A lease to be taken, with a receipt that nobody else has."""
-        # It guards nothing; asking the system would give the interpreter away in the middle of a request.
-        return Lease(name, f"{random.getrandbits(64):016x}")
-
-    def _attempt(self, operation: str, script: str, key: str, *args: str | int) -> Any:  # noqa: ANN401 - whatever the script says
-        try:
-            return self._ask(operation, ("EVAL", script, 1, key, *args))[0]
-        except CacheUnavailable:
-            return None
-
-    def _ask(self, operation: str, *commands: Command) -> Sequence[Any]:
-        return self._do(operation, lambda redis: redis.ask(*commands))
-
-    def _do(self, operation: str, work: Callable[[Connected], T]) -> T:
-        """What ``work`` makes of Redis; whatever of Redis goes wrong in it is `CacheUnavailable`, and the breaker's to judge."""
+    def _do(self, operation: str, work: Callable[[RedisBackend], T]) -> T:
+        """What ``work`` returns; a failure of Redis in it is `CacheUnavailable` and counts for the breaker."""
         permit = self._permit(operation)
         try:
-            done = work(self._redis())
+            done = work(self._connected())
         except (RedisConnectionError, RedisTimeoutError, ClusterError, OSError) as exc:
             permit.failed()
             self._report(operation, exc)
             raise CacheUnavailable from None
         except RedisError as exc:
-            # It answers, if only to refuse (full, read-only, another type under our key): no reason to stop asking.
+            # It answers, if only to refuse (full, read-only, another type under our key): no reason to stop calling it.
             permit.succeeded()
             self._report(operation, exc)
             raise CacheUnavailable from None
@@ -232,33 +203,32 @@ class RedisStore:
 
     def _probe(self, permit: Permit) -> None:
         try:
-            self._redis().ask(_PROBE)
+            self._connected().client.get(_PROBE_KEY)
         except Exception as exc:  # noqa: BLE001 - whatever it is, Redis is not back
             permit.failed()
             self._report("ping", exc)
         else:
             permit.succeeded()
 
-    def _redis(self) -> Connected:
-        if self._connected is None:
+    def _connected(self) -> RedisBackend:
+        if self._backend is None:
             with self._connecting:
-                if self._attempted is None:
-                    self._attempted = Future()
-                    threading.Thread(target=self._connect_to, args=(self._attempted,), name="redis", daemon=True).start()
-                attempt = self._attempted
+                if self._connection is None:
+                    self._connection = Future()
+                    threading.Thread(target=self._connect_to, args=(self._connection,), name="redis", daemon=True).start()
+                connection = self._connection
             # A cluster's client asks one node after the other before it exists.
-            self._connected = attempt.result(timeout=_PATIENCE_SECONDS)
-        return self._connected
+            self._backend = connection.result(timeout=_CONNECT_SECONDS)
+        return self._backend
 
-    def _connect_to(self, attempt: "Future[Connected]") -> None:
+    def _connect_to(self, connection: "Future[RedisBackend]") -> None:
         try:
-            # cachelib knows no pipelines and no scripts; its client does.
-            client = self._connect()._write_client  # noqa: SLF001
-        except Exception as exc:  # noqa: BLE001 - whoever waits is told
-            self._attempted = None
-            attempt.set_exception(exc)
+            backend = self._connect()
+        except Exception as exc:  # noqa: BLE001 - whoever waits receives it
+            self._connection = None
+            connection.set_exception(exc)
         else:
-            attempt.set_result(Connected(client, way_to(client)))
+            connection.set_result(backend)
 
     def _report(self, operation: str, exc: Exception) -> None:
         # The name alone: the text of a library's exception may hold a password or a value.
@@ -267,12 +237,7 @@ class RedisStore:
         log.warning("cache_failed", operation=operation, reason=reason)
 
 
-def _kept(values: Mapping[str, bytes], lifetime: float) -> list[Command]:
-    milliseconds = max(1, round(lifetime * 1000))
-    return [("SET", key, value, "PX", milliseconds) for key, value in values.items()]
-
-
-def _subscribed(client: Any, channel: str) -> PubSub:  # noqa: ANN401 - see `Connected`
+def _subscribed(client: Any, channel: str) -> PubSub:  # noqa: ANN401 - see `RedisBackend`
     subscription: PubSub = client.pubsub()
     subscription.subscribe(channel)
     return subscription

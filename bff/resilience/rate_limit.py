@@ -46,7 +46,7 @@ class Standing:
 class Counter(Protocol):
     """What counts for everybody: `bff.cache.redis_store.RedisStore`."""
 
-    def count(self, key: str, window: float, by: int = 1) -> tuple[int, float] | None:
+    def increment(self, key: str, window: float, by: int = 1) -> tuple[int, float] | None:
         """Count ``by`` more in a window: how many, and seconds left. None when nobody can be asked."""
 
 
@@ -123,7 +123,7 @@ class RateLimit:
         return window
 
     def _report(self, member: str, window: _Window, report: int) -> None:
-        counted = self._counter.count(self._key(member), self._seconds, report)
+        counted = self._counter.increment(self._key(member), self._seconds, report)
         with self._lock:
             if counted is not None:
                 window.told, window.ends = counted[0], self._clock() + counted[1]

@@ -4,6 +4,7 @@ import datetime as dt
 import ipaddress
 import ssl
 import time
+from urllib.parse import urlsplit
 
 import pytest
 import redis
@@ -12,7 +13,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from bff.cache.redis_client import _config
+from bff.cache.redis_client import cluster_nodes, redis_client
 from bff.cache.redis_store import CacheUnavailable
 from tests.cache.proxy import Proxy
 from tests.valkey import ValkeyServer, free_port
@@ -64,58 +65,66 @@ def test_connections_speak_resp2_and_cost_no_introductions(store_at, valkey, sto
 
 
 def test_a_full_pool_is_not_what_fails(valkey):
-    assert _config(valkey.url, 0.25)["CACHE_OPTIONS"]["max_connections"] >= 256
+    assert redis_client(valkey.url, timeout=0.25).connection_pool.max_connections >= 256
+
+
+def reached(url, timeout=0.25):
+    """Where a client behind sentinels goes: the sentinels, their connections' options, the service, the master's options."""
+    pool = redis_client(url, timeout=timeout).connection_pool
+    sentinels = [each.connection_pool.connection_kwargs for each in pool.sentinel_manager.sentinels]
+    return [(each["host"], each["port"]) for each in sentinels], sentinels[0], pool.service_name, pool.connection_kwargs
 
 
 SENTINELS = [
-    (
-        "redis+sentinel://a:26380,b,[::1]:26381/main/2",
-        {
-            "CACHE_REDIS_SENTINELS": [("a", 26380), ("b", 26379), ("::1", 26381)],
-            "CACHE_REDIS_SENTINEL_MASTER": "main",
-            "CACHE_REDIS_DB": 2,
-            "CACHE_REDIS_PASSWORD": None,
-        },
-    ),
-    ("redis+sentinel://:p%40ss@a/main", {"CACHE_REDIS_PASSWORD": "p@ss", "CACHE_REDIS_DB": 0}),
-    ("redis+sentinel://a/main?password=p%40ss&db=4", {"CACHE_REDIS_PASSWORD": "p@ss", "CACHE_REDIS_DB": 4}),
+    ("redis+sentinel://a:26380,b,[::1]:26381/main/2", [("a", 26380), ("b", 26379), ("::1", 26381)], 2, None),
+    ("redis+sentinel://:p%40ss@a/main", [("a", 26379)], 0, "p@ss"),
+    ("redis+sentinel://a/main?password=p%40ss&db=4", [("a", 26379)], 4, "p@ss"),
 ]
 
 
-@pytest.mark.parametrize(("url", "expected"), SENTINELS, ids=[url for url, _ in SENTINELS])
-def test_sentinels_are_read_from_a_url(url, expected):
-    config = _config(url, 0.25)
+@pytest.mark.parametrize(("url", "sentinels", "db", "password"), SENTINELS, ids=[url for url, *_ in SENTINELS])
+def test_sentinels_are_read_from_a_url(url, sentinels, db, password):
+    there, own, service, master = reached(url)
 
-    assert {name: config[name] for name in expected} == expected
+    assert (there, service) == (sentinels, "main")
+    assert (master["db"], master.get("password")) == (db, password)
+    assert (own["db"], own.get("password")) == (0, None)
 
 
 def test_sentinels_and_servers_speak_tls_together():
-    options = _config("rediss+sentinel://bff@a,b/main?ssl_ca_certs=/ca.pem&client_name=bff", 0.25)["CACHE_OPTIONS"]
+    url = "rediss+sentinel://bff@a,b/main?ssl_ca_certs=/ca.pem&client_name=bff"
+    pool = redis_client(url, timeout=0.25).connection_pool
+    sentinel = pool.sentinel_manager.sentinels[0].connection_pool
 
-    assert options["ssl"]
-    assert options["sentinel_ssl"]
-    assert options["ssl_ca_certs"] == options["sentinel_ssl_ca_certs"] == "/ca.pem"
-    assert options["username"] == "bff"
-    assert options["client_name"] == "bff"
-    assert "sentinel_username" not in options
+    assert issubclass(pool.connection_class, redis.SSLConnection)
+    assert issubclass(sentinel.connection_class, redis.SSLConnection)
+    assert pool.connection_kwargs["ssl_ca_certs"] == sentinel.connection_kwargs["ssl_ca_certs"] == "/ca.pem"
+    assert pool.connection_kwargs["username"] == "bff"
+    assert pool.connection_kwargs["client_name"] == "bff"
+    assert sentinel.connection_kwargs.get("username") is None
 
 
 def test_several_sentinels_that_hang_cost_one_timeout_together():
-    options = _config("redis+sentinel://a,b,c/main", 0.3)["CACHE_OPTIONS"]
+    _, sentinel, _, master = reached("redis+sentinel://a,b,c/main", 0.3)
 
-    assert options["socket_timeout"] == 0.3
-    assert options["sentinel_socket_timeout"] == options["sentinel_socket_connect_timeout"] == pytest.approx(0.1)
+    assert master["socket_timeout"] == 0.3
+    assert sentinel["socket_timeout"] == sentinel["socket_connect_timeout"] == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("url", ["redis://a", "redis+sentinel://a/main"])
+def test_nothing_is_tried_twice(url):
+    pool = redis_client(url, timeout=0.25).connection_pool
+
+    assert pool.connection_kwargs["retry"].get_retries() == 0
+    for sentinel in getattr(pool, "sentinel_manager", None).sentinels if "sentinel" in url else ():
+        assert sentinel.connection_pool.connection_kwargs["retry"].get_retries() == 0
 
 
 def test_a_cluster_is_read_from_a_url():
-    config = _config("redis+cluster://bff:p%40ss@a:7001,[::1]:7002,c?client_name=x", 0.25)
+    url, nodes = cluster_nodes("redis", urlsplit("redis+cluster://bff:p%40ss@a:7001,[::1]:7002,c?client_name=x"))
 
-    assert config["CACHE_REDIS_URL"] == "redis://bff:p%40ss@a:7001?client_name=x"
-    assert [(node.host, node.port) for node in config["CACHE_OPTIONS"]["startup_nodes"]] == [
-        ("a", 7001),
-        ("::1", 7002),
-        ("c", 6379),
-    ]
+    assert url == "redis://bff:p%40ss@a:7001?client_name=x"
+    assert [(node.host, node.port) for node in nodes] == [("a", 7001), ("::1", 7002), ("c", 6379)]
 
 
 # TLS ----------------------------------------------------------------------------------------------

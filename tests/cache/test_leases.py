@@ -85,3 +85,17 @@ def test_a_lease_outlives_no_redis_that_goes_away_under_it(store_at):
             assert turn.go
             own.kill()
             time.sleep(0.3)
+
+
+def test_a_holder_that_lives_keeps_its_lock_however_long_it_takes(store):
+    locks = Locks(store, 0.3)
+
+    with locks.attempt("lock") as mine:
+        assert mine.acquired
+        until = time.monotonic() + 1.0
+        while time.monotonic() < until:
+            with locks.attempt("lock") as other:
+                assert not other.acquired
+            time.sleep(0.05)
+    with locks.attempt("lock") as other:
+        assert other.acquired

@@ -103,7 +103,7 @@ def test_sentinels_and_clusters_with_such_a_certificate_hear_nothing(service, ta
     service_name = "/mymaster" if "sentinel" in scheme else ""
     with pytest.raises((RedisError, RedisClusterException, OSError)):  # noqa: PT012 - a cluster is asked when it is built, sentinels when they are used
         backend = redis_backend(service.app, f"{scheme}://:canary-password@127.0.0.1:{tapped.port}{service_name}", timeout=0.5)
-        backend._write_client.get("x")
+        backend.client.get("x")
 
     assert tapped.connections
     assert tapped.heard == b""

@@ -29,7 +29,7 @@ class Shared:
         self.asked = 0
         self.away = False
 
-    def count(self, key, window, by=1):
+    def increment(self, key, window, by=1):
         if self.away:
             return None
         self.asked += 1
