@@ -21,7 +21,7 @@ from bff.errors import (
 )
 from bff.genauth.call_policy import Attempt, CallNotMade, CallPolicy, NoPlace, RetryBudget
 from bff.genauth.envelope import TransientError, request_id
-from bff.genauth.messages import Answer, Request, asked_to_wait
+from bff.genauth.messages import Request, Response, asked_to_wait
 from bff.genauth.transport import ConnectError, ConnectionClosed, Transport
 from bff.observability import Recorder
 from bff.resilience import Deadline, waiting
@@ -54,8 +54,8 @@ class Question(Generic[T]):
 
     operation: str
     request: Request
-    read: Callable[[Answer], T]
-    answer: Answer | None = None
+    read: Callable[[Response], T]
+    answer: Response | None = None
 
 
 class Asker:

@@ -77,7 +77,7 @@ def arm(sock: socket.socket, deadline: Deadline) -> None:
     sock.settimeout(left)
 
 
-def connect(host: str, port: int, deadline: Deadline, resolver: Resolver) -> socket.socket:
+def open_connection(host: str, port: int, deadline: Deadline, resolver: Resolver) -> socket.socket:
     """A TCP connection to the first address that answers, all of it before the deadline; else Unconnected.
 
     What comes next ends at the deadline, too: a TLS handshake is part of connecting.

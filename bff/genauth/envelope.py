@@ -18,7 +18,7 @@ from bff.errors import (
     UpstreamUnavailable,
     UserBlocked,
 )
-from bff.genauth.messages import Answer, asked_to_wait, readable_id
+from bff.genauth.messages import Response, asked_to_wait, readable_id
 from schemas.genauth import json_value, number, parsed
 
 PATIENCE_SECONDS = 5.0  # where GenAuth does not say how long to wait
@@ -49,7 +49,7 @@ class Envelope(Struct, frozen=True):
         return f"Envelope({self.request_id})"
 
 
-def opened(answer: Answer) -> Envelope:
+def opened(answer: Response) -> Envelope:
     """The data of a success; everything else raises the error that it is."""
     at_http_level(answer)
     if answer.status == 401:
@@ -66,7 +66,7 @@ def opened(answer: Answer) -> Envelope:
     return Envelope(body.get("data"), readable_id(body.get("requestId")))
 
 
-def at_http_level(answer: Answer) -> None:
+def at_http_level(answer: Response) -> None:
     """Raise what the HTTP status alone settles: redirects, throttling, gateways and servers in trouble."""
     wait = asked_to_wait(answer)
     if answer.status < 200 or 300 <= answer.status < 400:
@@ -77,7 +77,7 @@ def at_http_level(answer: Answer) -> None:
         raise _unavailable(answer, answer.status)
 
 
-def json_object(answer: Answer) -> dict[str, object] | None:
+def json_object(answer: Response) -> dict[str, object] | None:
     """The body as an object; None when it is none."""
     try:
         value = parsed(answer.body)
@@ -88,7 +88,7 @@ def json_object(answer: Answer) -> dict[str, object] | None:
     return value if isinstance(value, dict) else None
 
 
-def _unreadable(answer: Answer) -> UpstreamMalformed:
+def _unreadable(answer: Response) -> UpstreamMalformed:
     """A body that is no envelope: a proxy's page, most often.
 
     Not GenAuth's word, whatever its status: a firewall that turns us away with a 403 must not sign everybody out.
@@ -96,21 +96,21 @@ def _unreadable(answer: Answer) -> UpstreamMalformed:
     return UpstreamMalformed(note=note(answer, "no envelope"))
 
 
-def request_id(answer: Answer) -> str | None:
+def request_id(answer: Response) -> str | None:
     """GenAuth's id of the request, from the body or else the header, None when there is none to be trusted."""
     body = json_value(answer.body)
     named = body.get("requestId") if isinstance(body, dict) else None
     return readable_id(named) or readable_id(answer.headers.get("x-request-id"))
 
 
-def note(answer: Answer, *words: str, codes: Mapping[str, int | None] | None = None) -> str:
+def note(answer: Response, *words: str, codes: Mapping[str, int | None] | None = None) -> str:
     """What our log says of an answer: numbers, our own words and GenAuth's request id, never its text."""
     parts = [f"HTTP {answer.status}", *(f"{name} {code}" for name, code in (codes or {}).items() if code is not None), *words]
     id_ = request_id(answer)
     return ", ".join(parts + ([f"request {id_}"] if id_ else []))
 
 
-def _error(answer: Answer, status: int, code: int | None) -> BffError:
+def _error(answer: Response, status: int, code: int | None) -> BffError:
     said = note(answer, codes={"statusCode": status, "apiCode": code})
     if code in _BLOCKED:
         return UserBlocked(note=said)
@@ -126,7 +126,7 @@ def _error(answer: Answer, status: int, code: int | None) -> BffError:
     return UpstreamRejected(note=said)
 
 
-def _unavailable(answer: Answer, status: int, said: str | None = None) -> UpstreamUnavailable:
+def _unavailable(answer: Response, status: int, said: str | None = None) -> UpstreamUnavailable:
     wait = asked_to_wait(answer)
     kind = TransientError if wait is None and status in {502, 503, 504} else UpstreamUnavailable
     return kind(note=said or note(answer), retry_after=PATIENCE_SECONDS if wait is None else wait)

@@ -25,7 +25,7 @@ class Request(Struct, frozen=True):
         return f"Request({self.method} {self.path})"
 
 
-class Answer(Struct, frozen=True):
+class Response(Struct, frozen=True):
     """One HTTP answer. ``headers`` by lower-case name; the body holds providers' tokens."""
 
     status: int
@@ -34,10 +34,10 @@ class Answer(Struct, frozen=True):
 
     def __repr__(self) -> str:
         """Without tokens."""
-        return f"Answer({self.status})"
+        return f"Response({self.status})"
 
 
-def asked_to_wait(answer: Answer, now: datetime | None = None) -> float | None:
+def asked_to_wait(answer: Response, now: datetime | None = None) -> float | None:
     """Seconds that the answer's Retry-After asks for, between 0 and an hour; None when it says nothing readable.
 
     Both forms of RFC 9110 10.2.3: seconds and an HTTP date.

@@ -12,7 +12,7 @@ from marshmallow import Schema
 
 from bff.errors import UpstreamMalformed, UpstreamRejected, UpstreamThrottled, UpstreamUnavailable
 from bff.genauth.envelope import PATIENCE_SECONDS, at_http_level, json_object, note
-from bff.genauth.messages import Answer, Request
+from bff.genauth.messages import Request, Response
 from bff.genauth.protocol import PLAIN
 from schemas.genauth import DiscoverySchema, IntrospectionSchema, number
 
@@ -75,7 +75,7 @@ def introspection_request(
     return Request("POST", url, headers, urlencode(form, errors="replace").encode())
 
 
-def read_discovery(answer: Answer) -> Discovery:
+def read_discovery(answer: Response) -> Discovery:
     """The discovery document, which must name an issuer and a key set. UpstreamRejected for a 4xx."""
     found = _load(_DISCOVERY, _object(answer))
     if not found["issuer"] or not found["jwks_uri"]:
@@ -83,7 +83,7 @@ def read_discovery(answer: Answer) -> Discovery:
     return Discovery(**found)
 
 
-def read_key_set(answer: Answer) -> dict[str, Any]:
+def read_key_set(answer: Response) -> dict[str, Any]:
     """The JSON Web Key Set as it came: an object with a list of objects under ``keys``."""
     key_set = _object(answer)
     keys = key_set.get("keys")
@@ -92,7 +92,7 @@ def read_key_set(answer: Answer) -> dict[str, Any]:
     return key_set
 
 
-def read_introspection(answer: Answer) -> Introspection:
+def read_introspection(answer: Response) -> Introspection:
     """What an introspection says. UpstreamRejected if GenAuth refuses *us*: that is no word about the token."""
     body = _object(answer)
     if not isinstance(body.get("active"), bool):
@@ -100,7 +100,7 @@ def read_introspection(answer: Answer) -> Introspection:
     return Introspection(**_load(_INTROSPECTION, body))
 
 
-def _object(answer: Answer) -> dict[str, Any]:
+def _object(answer: Response) -> dict[str, Any]:
     """The body of an ``/oidc/`` endpoint: ordinary OAuth with real HTTP statuses, yet in front may stand the envelope."""
     at_http_level(answer)
     if answer.status >= 400:

@@ -10,16 +10,16 @@ from msgspec import Struct
 
 from bff.errors import TokenInvalid
 from bff.genauth.envelope import UnreadableData, note, opened
-from bff.genauth.messages import Answer, Request
+from bff.genauth.messages import Request, Response
 from bff.genauth.token_fields import secrets_in
 from bff.models import Identity, Profile
 from schemas.genauth import ExtIdpSchema, IdentitySchema
 
 __all__ = [
-    "Answer",
     "ExtIdp",
     "Identities",
     "Request",
+    "Response",
     "ext_idps_request",
     "identities_request",
     "read_ext_idps",
@@ -87,7 +87,7 @@ def _as_person(app_id: str, token: str) -> dict[str, str]:
     }
 
 
-def read_identities(answer: Answer) -> Identities:
+def read_identities(answer: Response) -> Identities:
     """The identity records of a success (genauth-api.md 2); every other answer raises the BffError that it is."""
     envelope = opened(answer)
     raw = _rows(answer, envelope.data)
@@ -97,12 +97,12 @@ def read_identities(answer: Answer) -> Identities:
     return Identities(rows, secrets_in(raw), envelope.request_id)
 
 
-def read_ext_idps(answer: Answer) -> list[ExtIdp]:
+def read_ext_idps(answer: Response) -> list[ExtIdp]:
     """The identity sources of a success (genauth-api.md 3)."""
     return [_presentable(ExtIdp(**_EXT_IDP.read(row))) for row in _rows(answer, opened(answer).data)]
 
 
-def _rows(answer: Answer, data: object) -> list[dict[str, Any]]:
+def _rows(answer: Response, data: object) -> list[dict[str, Any]]:
     # An array says every client; an object says the "Sample result" on the same page (genauth-api.md 2.2).
     rows = [] if data is None else [data] if isinstance(data, dict) else data
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):

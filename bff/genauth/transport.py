@@ -1,34 +1,33 @@
-"""HTTP to GenAuth: one request out, one answer in, by the deadline. The only module that knows requests and urllib3.
+"""HTTP to GenAuth: one request out, one response in, by the deadline. With `connection` all that knows requests and urllib3.
 
-Sent by requests' adapter without its Session, which would share cookies between people, replace the token by one from
-``~/.netrc``, hand it to ``HTTP_PROXY``, and follow redirects with it. What goes wrong becomes one of our errors; its note is
-made of types and numbers, because a library's text may quote the token (``Invalid header value 'Bearer …'``).
+One `requests.Session` for the process, made safe for many people at once: no cookies are kept, no environment is read
+(``~/.netrc`` would replace the token, ``HTTP_PROXY`` receive it), no redirect is followed. What goes wrong becomes one of our
+errors; its note is made of types and numbers, because a library's text may quote the token (``Invalid header value 'Bearer …'``).
 """
 
+import http.client
 import logging
 import re
 import ssl
-from functools import lru_cache
-from queue import Empty, Full, LifoQueue
+from collections.abc import Iterator
+from contextlib import closing
+from http.cookiejar import DefaultCookiePolicy
 from typing import Any
-from urllib.parse import urlsplit
 
 import certifi
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError
 
 from bff.errors import BffError, InternalError, UpstreamMalformed, UpstreamTimeout, UpstreamUnavailable
-from bff.genauth.connection import Connection, Exchange, exchange
+from bff.genauth.connection import CallContext, PlainPool, ResponseTooLarge, SecurePool, call_context
 from bff.genauth.dns import Resolver, Unconnected
 from bff.genauth.envelope import UnreadableData
-from bff.genauth.messages import Answer, Request
-from bff.genauth.replies import Garbled, Reply, TooMuch
+from bff.genauth.messages import Request, Response
 from bff.resilience import Deadline
 
 BODY_AT_MOST = 1024 * 1024
+_CHUNK = 64 * 1024
 _HOSTS = 4  # GENAUTH_HOST, and what discovery names
 _SENDABLE_URL = re.compile(r"[!-~]+")
 _A_MOMENT = 0.005  # a timer may ring this much before the deadline it was set for
@@ -39,80 +38,26 @@ class ConnectError(UpstreamUnavailable):
 
 
 class ConnectionClosed(UpstreamUnavailable):
-    """The connection ended before an answer began, as when a server closes one that it had kept for us."""
+    """The connection ended before a response began, as when a server closes one that it had kept for us."""
 
 
-class _Plain(Connection, HTTPConnection):
-    pass
+class _Session(requests.Session):
+    """A session that never looks where a redirect leads: requests would read its whole body first, unpacked and unbounded."""
 
-
-class _Secure(Connection, HTTPSConnection):
-    pass
-
-
-class _Idle(LifoQueue[Any]):
-    """Connections that nobody uses. Nobody waits for one, so the ends of a list, safe between threads, will do without a lock."""
-
-    def get(self, block: bool = False, timeout: float | None = None) -> Any:  # noqa: ANN401, ARG002, FBT001, FBT002 - queue's own
-        try:
-            return self.queue.pop()
-        except IndexError:
-            raise Empty from None
-
-    def put(self, item: Any, block: bool = False, timeout: float | None = None) -> None:  # noqa: ANN401, ARG002, FBT001, FBT002
-        if len(self.queue) >= self.maxsize:
-            raise Full
-        self.queue.append(item)
-
-
-class _PlainPool(HTTPConnectionPool):
-    ConnectionCls = _Plain  # type: ignore[assignment]
-    QueueCls = _Idle
-
-
-class _SecurePool(HTTPSConnectionPool):
-    ConnectionCls = _Secure  # type: ignore[assignment]
-    QueueCls = _Idle
+    def get_redirect_target(self, resp: requests.Response) -> None:  # noqa: ARG002 - requests' own
+        return None
 
 
 class _Adapter(HTTPAdapter):
-    """requests' own, with our connections and a TLS context that is made once instead of being loaded per connection.
-
-    What requests and urllib3 do around a connection for proxies, redirects, retries and their own timeouts is left out: we have
-    none of them, and it cost as much as talking does.
-    """
+    """requests' adapter over connections that keep a deadline, with a TLS context that is made once."""
 
     def __init__(self, context: ssl.SSLContext, pool_size: int) -> None:
         self._context = context
-        self._pool_at = lru_cache(maxsize=_HOSTS)(self._new_pool_at)
-        super().__init__(pool_connections=_HOSTS, pool_maxsize=pool_size, pool_block=False)
+        super().__init__(pool_connections=_HOSTS, pool_maxsize=pool_size, max_retries=0, pool_block=False)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - requests' own
         super().init_poolmanager(*args, ssl_context=self._context, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = {"http": _PlainPool, "https": _SecurePool}
-
-    def send(self, request: requests.PreparedRequest, *_: object, **__: object) -> Reply:  # type: ignore[override]
-        """The answer, of which the head is there. What goes wrong with the connection is raised as it is."""
-        address = urlsplit(request.url or "")
-        pool = self._pool_at(address.scheme, address.netloc)
-        connection = pool._get_conn()  # noqa: SLF001 - urllib3 lends them to nobody but its own `urlopen`
-        try:
-            connection.request(request.method, request.path_url, request.body, request.headers)
-            reply: Reply = connection.getresponse()
-        except BaseException:
-            connection.close()
-            raise
-        reply.lent(connection, pool)
-        return reply
-
-    def _new_pool_at(self, scheme: str, place: str) -> Any:  # noqa: ANN401 - a pool of urllib3's, of which we use what is private
-        request = requests.PreparedRequest()
-        request.url = f"{scheme}://{place}"
-        return self.get_connection_with_tls_context(request, verify=True)
-
-    def close(self) -> None:
-        self._pool_at.cache_clear()
-        super().close()
+        self.poolmanager.pool_classes_by_scheme = {"http": PlainPool, "https": SecurePool}
 
 
 class Transport:
@@ -133,24 +78,29 @@ class Transport:
         context = ssl.create_default_context(cafile=ca_bundle)
         if ca_bundle is None:
             context.load_verify_locations(certifi.where())
-        self._adapter = _Adapter(context, pool_size)
+        adapter = _Adapter(context, pool_size)
+        self._session = _Session()
+        self._session.trust_env = False
+        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        self._session.mount("https://", adapter)
+        self._session.mount("http://", adapter)
         self._connect_seconds = connect_seconds
         self._resolver = resolver or Resolver()
         # It logs URLs, in which an id token may travel, and header lines that it cannot read.
         logging.getLogger("urllib3").setLevel(logging.CRITICAL)
 
-    def send(self, url: str, request: Request, deadline: Deadline) -> Answer:
-        """The answer, whatever its status. ``url`` is absolute.
+    def send(self, url: str, request: Request, deadline: Deadline) -> Response:
+        """The response, whatever its status. ``url`` is absolute.
 
-        Raises ConnectError, ConnectionClosed, UpstreamUnavailable, UpstreamTimeout; UpstreamMalformed for an answer that is
+        Raises ConnectError, ConnectionClosed, UpstreamUnavailable, UpstreamTimeout; UpstreamMalformed for a response that is
         compressed, cut off, too large or no HTTP.
         """
-        prepared = _prepared(url, request)
-        current = exchange.set(Exchange(deadline, deadline.within(self._connect_seconds), self._resolver))
+        _check_sendable(url, request)
+        current = call_context.set(CallContext(deadline, deadline.within(self._connect_seconds), self._resolver))
         try:
-            outcome = self._sent(prepared, deadline)
+            outcome = self._outcome(url, request, deadline)
         finally:
-            exchange.reset(current)
+            call_context.reset(current)
         # Not inside an `except`: the error would carry the library's own along, and with it the request and its token.
         if isinstance(outcome, BffError):
             raise outcome
@@ -158,69 +108,78 @@ class Transport:
 
     def close(self) -> None:
         """Close the idle connections."""
-        self._adapter.close()
+        self._session.close()
 
-    def _sent(self, prepared: requests.PreparedRequest, deadline: Deadline) -> Answer | BffError:
-        if deadline.passed:
-            return UpstreamTimeout(note="no time left to ask")
-        reply = None
+    def _outcome(self, url: str, request: Request, deadline: Deadline) -> Response | BffError:
+        response = None
         try:
-            reply = self._adapter.send(prepared)
-            return _read(reply)
+            prepared = requests.Request(request.method, url, headers=request.headers, data=request.body).prepare()
+            seconds = deadline.remaining()
+            if seconds <= 0:
+                return UpstreamTimeout(note="no time left to ask")
+            response = self._session.send(prepared, stream=True, allow_redirects=False, timeout=seconds)
+            with closing(response):
+                return _read(response)
         except Exception as error:  # noqa: BLE001 - whatever it is, its text stays here
-            return _failure(error, deadline, answered=reply is not None)
-        finally:
-            if reply is not None:
-                reply.release_conn()
+            return _failure(error, deadline, answered=response is not None)
 
 
-def _prepared(url: str, request: Request) -> requests.PreparedRequest:
-    """The request as requests sends it, without `prepare`, which costs as much as the sending."""
+def _check_sendable(url: str, request: Request) -> None:
+    """Raise InternalError for what HTTP cannot carry. requests' own error would quote it."""
     if not _SENDABLE_URL.fullmatch(url):
         raise InternalError(note="a URL that no request can carry")
     for name, value in request.headers.items():
         if not (value.isascii() and value.isprintable()):
             raise InternalError(note=f"a {name} that no header can carry")
-    prepared = requests.PreparedRequest()
-    prepared.method, prepared.url, prepared.body = request.method, url, request.body
-    # A dict will do, and is copied at once; theirs is a case-insensitive one in Python.
-    prepared.headers = dict(request.headers)  # type: ignore[assignment]
-    if request.body is not None:
-        prepared.headers["Content-Length"] = str(len(request.body))
-    return prepared
 
 
-def _read(reply: Reply) -> Answer | BffError:
-    encoding = reply.headers.get("content-encoding", "identity").strip().lower()
+def _read(response: requests.Response) -> Response | BffError:
+    encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding not in {"", "identity"}:
-        return UpstreamMalformed(note=f"HTTP {reply.status}, compressed though we asked for plain")
-    body = reply.body(BODY_AT_MOST)
-    if len(body) > BODY_AT_MOST:
-        return UnreadableData(note=f"HTTP {reply.status}, more than {BODY_AT_MOST} bytes")
-    return Answer(reply.status, reply.headers, body)
+        return UpstreamMalformed(note=f"HTTP {response.status_code}, compressed though we asked for plain")
+    body = bytearray()
+    for chunk in response.iter_content(_CHUNK):
+        body += chunk
+        if len(body) > BODY_AT_MOST:
+            return UnreadableData(note=f"HTTP {response.status_code}, more than {BODY_AT_MOST} bytes")
+    return Response(response.status_code, dict(response.headers.lower_items()), bytes(body))
 
 
-# What an error means before and after an answer has begun; the first that fits counts.
+# What an error means before and after a response has begun; the first that fits counts.
 _MEANINGS: tuple[tuple[type[BaseException], type[BffError], type[BffError]], ...] = (
-    (requests.RequestException, UpstreamMalformed, UpstreamMalformed),  # a URL that leads nowhere; OSErrors, all of them
     (Unconnected, ConnectError, ConnectError),
     (ssl.SSLCertVerificationError, UpstreamUnavailable, UpstreamUnavailable),
     (TimeoutError, ConnectError, UpstreamTimeout),  # before the deadline only the TLS handshake ends, with the connect budget
     (ConnectionError, ConnectionClosed, UpstreamUnavailable),
-    (TooMuch, UpstreamMalformed, UnreadableData),
-    (Garbled, UpstreamMalformed, UpstreamMalformed),
+    (ResponseTooLarge, UpstreamMalformed, UnreadableData),
+    (http.client.HTTPException, UpstreamMalformed, UpstreamMalformed),
     (OSError, UpstreamUnavailable, UpstreamUnavailable),
-    (HTTPError, UpstreamMalformed, UpstreamMalformed),
 )
 
 
 def _failure(error: Exception, deadline: Deadline, *, answered: bool) -> BffError:
-    """What an error means, told by its type and never by its text, but for `Unconnected`'s, which is ours."""
-    note = str(error) if isinstance(error, Unconnected) else type(error).__name__
-    if isinstance(error, (Unconnected, TimeoutError)) and deadline.remaining() <= _A_MOMENT:
-        return UpstreamTimeout(note=note)
+    """What an error means, decided by its type and never by its text, but for `Unconnected`'s, which is ours."""
+    causes = list(_causes(error))
     for kind, before, after in _MEANINGS:
-        if isinstance(error, kind):
-            meaning = after if answered else before
-            return meaning(note=note, retry_after=1 if issubclass(meaning, UpstreamUnavailable) else None)
-    return InternalError(note=note)
+        for cause in causes:
+            if isinstance(cause, kind):
+                return _error(cause, after if answered else before, deadline)
+    if answered or isinstance(error, (requests.RequestException, HTTPError)):
+        return UpstreamMalformed(note=type(error).__name__)
+    return InternalError(note=type(error).__name__)
+
+
+def _error(cause: BaseException, meaning: type[BffError], deadline: Deadline) -> BffError:
+    note = str(cause) if isinstance(cause, Unconnected) else type(cause).__name__
+    if isinstance(cause, (Unconnected, TimeoutError)) and deadline.remaining() <= _A_MOMENT:
+        return UpstreamTimeout(note=note)
+    return meaning(note=note, retry_after=1 if issubclass(meaning, UpstreamUnavailable) else None)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """What lies behind the errors of requests and urllib3, which only wrap it."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if not isinstance(cause, (requests.RequestException, HTTPError)):
+            yield cause
+        cause = cause.__cause__ or cause.__context__

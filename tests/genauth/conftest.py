@@ -10,7 +10,7 @@ import time
 import pytest
 
 from bff.errors import BffError
-from bff.genauth.messages import Answer, Request
+from bff.genauth.messages import Request, Response
 from bff.genauth.protocol import read_identities
 from bff.genauth.transport import Transport
 from bff.resilience.deadline import Deadline
@@ -35,7 +35,7 @@ def fails(transport, url, seconds=0.5, request=GET):
 
 def answer(body, status=200, **headers):
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return Answer(status, {name.replace("_", "-"): value for name, value in headers.items()}, raw)
+    return Response(status, {name.replace("_", "-"): value for name, value in headers.items()}, raw)
 
 
 def refused(body, status=200, read=read_identities, **headers):

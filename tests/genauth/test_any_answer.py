@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from bff.errors import BffError, TokenInvalid
 from bff.genauth import oidc
 from bff.genauth.envelope import UnreadableData
-from bff.genauth.protocol import Answer, Identities, Request, identities_request, read_ext_idps, read_identities
+from bff.genauth.protocol import Identities, Request, Response, identities_request, read_ext_idps, read_identities
 from bff.models import Identity
 from schemas.genauth import ExtIdpSchema, IdentitySchema, IntrospectionSchema, ProfileSchema, clean, parsed
 
@@ -45,7 +45,7 @@ TOKEN_KEYS = st.sampled_from(["accessToken", "refreshToken", "access_token", "id
 
 def read_safely(body, status=200):
     try:
-        result = read_identities(Answer(status, {}, body))
+        result = read_identities(Response(status, {}, body))
     except BffError as error:
         return f"{error!r} {error} {error.note} {error.detail} {error.__cause__} {error.__context__}"
     assert isinstance(result, Identities)
@@ -122,12 +122,12 @@ def test_a_planted_token_is_never_shown(rows, key, around):
     assert CANARY not in read_safely(body)
     if planted:
         with contextlib.suppress(UnreadableData):
-            assert CANARY in read_identities(Answer(200, {}, body)).secrets
+            assert CANARY in read_identities(Response(200, {}, body)).secrets
 
 
 @given(JSON, st.sampled_from([200, 401]))
 def test_any_json_at_the_oauth_endpoints_is_an_answer_or_one_of_our_errors(value, status):
-    back = Answer(status, {}, json.dumps(value).encode())
+    back = Response(status, {}, json.dumps(value).encode())
     for read in (oidc.read_discovery, oidc.read_introspection, oidc.read_key_set, read_ext_idps):
         with contextlib.suppress(BffError):
             read(back)

@@ -13,7 +13,7 @@ from bff.errors import (
     UpstreamUnavailable,
     UserBlocked,
 )
-from bff.genauth.protocol import Answer, read_identities
+from bff.genauth.protocol import Response, read_identities
 from bff.models import Identity, Profile
 from schemas.genauth import parsed
 
@@ -110,7 +110,7 @@ SECRETS = {
 
 def recorded(case):
     (file,) = (SAMPLES / case).glob("*.json")
-    return Answer(int(file.stem), {"content-type": "application/json"}, file.read_bytes())
+    return Response(int(file.stem), {"content-type": "application/json"}, file.read_bytes())
 
 
 @pytest.mark.parametrize("case", SUCCESSES)

@@ -363,4 +363,5 @@ def test_ext_idps_are_read():
 
     assert (github.ext_idp_id, github.type, github.category) == ("e1", "github", "social")
     assert (github.name, github.name_en, github.logo_url) == ("极狐", "GitHub", "https://l/g.svg")
-    assert (other.type, other.category, other.name, other.logo_url) == ("unknown", None, None, None)
+    # Whether a page may load a logo is for `bff.accounts` to say.
+    assert (other.type, other.category, other.name, other.logo_url) == ("unknown", None, None, "http://l/g.svg")

@@ -1,7 +1,7 @@
 """GenAuth's answers as a test writes them, at the one place where bytes come in: below it everything is real."""
 
 from bff.genauth.call_policy import CallPolicy
-from bff.genauth.messages import Answer
+from bff.genauth.messages import Response
 from bff.web.context import _KEY
 
 IDENTITIES = "/api/v3/get-identities"
@@ -28,7 +28,7 @@ class Canned:
 
     def answers(self, path, status, headers, body):
         """From now on, with every breaker closed and no catalogue kept: what came before leaves no trace."""
-        self._answers[path] = Answer(status, headers, body)
+        self._answers[path] = Response(status, headers, body)
         for lane in ("identities_lane", "sources_lane"):
             setattr(self._client, lane, CallPolicy(lane, 32, self._services.metrics))
 

@@ -19,7 +19,7 @@ with atheris.instrument_imports(include=["bff", "schemas"]):
     from bff.cache.codec import EncryptedCodec, PlainCodec
     from bff.cache.entries import Entry, TokenStatus
     from bff.errors import BffError
-    from bff.genauth.messages import Answer
+    from bff.genauth.messages import Response
     from bff.genauth.oidc import read_discovery, read_introspection, read_key_set
     from bff.genauth.protocol import read_ext_idps, read_identities
 
@@ -31,7 +31,7 @@ SEALED = EncryptedCodec([("k1", b"k" * 32)])
 def wire(data):
     """Any status and body of get-identities, all the way to what is kept and shown."""
     status = STATUSES[data[0] % len(STATUSES)] if data else 204
-    answer = Answer(status, {"retry-after": data[1:5].decode("latin-1")}, data[1:])
+    answer = Response(status, {"retry-after": data[1:5].decode("latin-1")}, data[1:])
     for read in (read_ext_idps, read_discovery, read_introspection, read_key_set):
         quietly(read, answer)
     found = quietly(read_identities, answer)

@@ -11,7 +11,7 @@ from bff.auth.jwks_fetcher import JwksFetcher
 from bff.auth.sessions import LONGEST_USER_ID, Sessions
 from bff.errors import BffError, TokenInvalid
 from bff.genauth import oidc
-from bff.genauth.messages import Answer
+from bff.genauth.messages import Response
 from bff.resilience.deadline import Deadline
 from tests.security.effort import examples, tried
 from tests.sessions.world import HOST, Clock, GenAuth, House, Signer
@@ -84,7 +84,7 @@ def test_any_discovery_document_sends_us_nowhere_but_to_https(document, status):
 
     class Published(GenAuth):
         def discovery(self, _deadline):
-            return oidc.read_discovery(Answer(status, {}, body))
+            return oidc.read_discovery(Response(status, {}, body))
 
     published = Published(SIGNER)
     tried("discovery documents")
@@ -97,7 +97,7 @@ def test_any_discovery_document_sends_us_nowhere_but_to_https(document, status):
 
 class Asked:
     def __init__(self, body, status):
-        self.answer = Answer(status, {}, body)
+        self.answer = Response(status, {}, body)
 
     def introspect(self, _token, _deadline, *, strict=True):
         assert strict
