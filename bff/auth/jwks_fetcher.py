@@ -7,8 +7,7 @@ from typing import Protocol
 from bff.auth.jwk import Key, usable_keys
 from bff.errors import BffError, UpstreamMalformed
 from bff.resilience import Deadline
-from bff.setting_types import Wrong
-from bff.setting_urls import url as permitted_url
+from bff.setting_types import is_permitted_url
 
 DISCOVERY_SECONDS = 3600.0
 
@@ -82,10 +81,9 @@ class JwksFetcher:
 
     def _permitted(self, document: Discovery) -> str:
         """The document's jwks_uri, held to what the setting may be; plain http only where GenAuth itself is a sandbox."""
-        try:
-            url = permitted_url(document.jwks_uri)
-        except (Wrong, TypeError):
-            raise UpstreamMalformed(note="discovery's jwks_uri is not permitted") from None
+        url = document.jwks_uri
+        if not is_permitted_url(url):
+            raise UpstreamMalformed(note="discovery's jwks_uri is not permitted")
         if url.startswith("http:") and not self._host.startswith("http:"):
             raise UpstreamMalformed(note="discovery's jwks_uri is plain http")
         return url

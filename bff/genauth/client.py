@@ -4,7 +4,7 @@ import threading
 import time
 from typing import Any, Self
 
-from bff.errors import BffError
+from bff.errors import BffError, UpstreamMalformed
 from bff.genauth import oidc
 from bff.genauth import protocol as wire
 from bff.genauth.call_policy import CallPolicy, RetryBudget
@@ -14,8 +14,7 @@ from bff.genauth.protocol import ExtIdp, Identities
 from bff.genauth.transport import Transport
 from bff.observability import Recorder
 from bff.resilience import Deadline
-from bff.setting_types import Wrong
-from bff.setting_urls import url as permitted_url
+from bff.setting_types import is_permitted_url
 from bff.settings import Settings
 
 __all__ = ["Discovery", "ExtIdp", "GenAuthClient", "Identities", "Introspection", "Recorder"]
@@ -131,14 +130,15 @@ class GenAuthClient:
         try:
             self._endpoint = self._discovered_endpoint(deadline)
             believed = DISCOVERED_SECONDS
-        except (BffError, Wrong):
+        except BffError:
             pass  # logged already; what we know may still be right
         self._rediscover_at = time.monotonic() + believed
 
     def _discovered_endpoint(self, deadline: Deadline) -> tuple[str, bool]:
         found = self.discovery(deadline)
-        url = permitted_url(found.introspection_endpoint or f"{self._host}{oidc.INTROSPECTION_PATH}")
-        if url.startswith("http:") and not self._host.startswith("http:"):
-            raise Wrong("is plain http")  # our secret goes there
+        url = found.introspection_endpoint or f"{self._host}{oidc.INTROSPECTION_PATH}"
+        # Our secret goes there.
+        if not is_permitted_url(url) or (url.startswith("http:") and not self._host.startswith("http:")):
+            raise UpstreamMalformed(note="discovery's introspection_endpoint is not permitted")
         methods = found.introspection_auth_methods
         return url, "client_secret_basic" in methods and "client_secret_post" not in methods

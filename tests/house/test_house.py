@@ -19,7 +19,7 @@ FLOORS = [
     {"bff.accounts", "bff.auth"},
     {"bff.cache", "bff.genauth"},
     {"bff.resilience", "bff.observability"},
-    {"bff.models", "bff.errors", "bff.settings", "bff.setting_types", "bff.setting_urls", "schemas"},
+    {"bff.models", "bff.errors", "bff.settings", "bff.setting_types", "schemas"},
 ]
 PACKAGES = {"accounts", "auth", "cache", "genauth", "observability", "resilience", "server", "web"}
 
