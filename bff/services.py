@@ -70,8 +70,8 @@ def make_services(app: Flask, settings: Settings) -> Services:
     micro_cache = CachedResponses(settings.local_cache_seconds, person=person) if settings.local_cache_seconds else None
     announcements = InvalidationBus(
         store,
-        heard=micro_cache.forget if micro_cache else lambda _: None,
-        lost=micro_cache.forget_all if micro_cache else lambda: None,
+        on_invalidate=micro_cache.forget if micro_cache else lambda _: None,
+        on_gap=micro_cache.forget_all if micro_cache else lambda: None,
     )
     genauth = GenAuthClient.from_settings(settings, metrics)
     lifetimes = Lifetimes(
@@ -90,7 +90,7 @@ def make_services(app: Flask, settings: Settings) -> Services:
             metrics,
             lifetimes,
             waiting_places=WAITING_PLACES,
-            changed=lambda user_id: announcements.announce(person(user_id)),
+            changed=lambda user_id: announcements.publish(person(user_id)),
         ),
         providers=Providers(
             genauth,

@@ -1,73 +1,70 @@
-"""Telling every worker and replica that what was remembered of a person no longer holds (Redis publish and subscribe).
+"""Invalidations between workers and replicas: a person's cached responses no longer hold (Redis publish and subscribe).
 
-Nobody may rely on being told while `alive` is false: a message that is sent while the subscription is down is lost. It counts as
-alive only while Redis answers the pings in between, because a frozen server looks like a silent one.
+Redis delivers a message only to whoever is subscribed when it is sent. So responses may be cached only while `connected` is true,
+and it is true only while Redis answers the pings in between: a frozen server is silent, too.
 """
 
 import threading
 import time
 from collections.abc import Callable
 
-import structlog
-
 from bff.cache.redis_store import PREFIX, CacheUnavailable, RedisStore
-
-log = structlog.get_logger()
 
 CHANNEL = f"{PREFIX}changed"
 _PING_SECONDS = 0.5
-_BELIEVED_SECONDS = 1.2
+_CONNECTED_SECONDS = 1.2  # after the last message or answered ping
 _RETRY_SECONDS = 1.0
 
 
 class InvalidationBus:
-    """``heard(person)`` is called in a thread of its own for each announcement, this process's own included.
-
-    ``lost()`` is called when announcements may have been missed.
-    """
+    """Publishes invalidations and receives everybody's, its own included, in a thread."""
 
     def __init__(
         self,
         store: RedisStore,
-        heard: Callable[[str], None],
-        lost: Callable[[], None],
+        on_invalidate: Callable[[str], None],
+        on_gap: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """``on_invalidate(person)`` is called for each invalidation, ``on_gap()`` when some may have been missed."""
         self._store = store
-        self._heard = heard
-        self._lost = lost
+        self._on_invalidate = on_invalidate
+        self._on_gap = on_gap
         self._clock = clock
-        self._lock = threading.Lock()
+        self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._last_sign = float("-inf")
+        self._last_message = float("-inf")
         self._stopped = threading.Event()
 
     @property
-    def alive(self) -> bool:
-        """Whether every announcement of the last second or so has been heard. Listening begins with the first question."""
+    def connected(self) -> bool:
+        """Whether every invalidation of the last second or so has arrived here. The first call subscribes."""
         if self._thread is None:
-            self._begin()
-        return self._clock() - self._last_sign < _BELIEVED_SECONDS
+            self._start()
+        return self._clock() - self._last_message < _CONNECTED_SECONDS
 
-    def announce(self, person: str) -> None:
-        """Tell everybody, ourselves at once; while Redis is away there is nobody to tell who would hold anything."""
-        self._heard(person)
+    def publish(self, person: str) -> None:
+        """Invalidate the person here at once, and everywhere else. With Redis away nobody is connected, so nobody caches."""
+        self._on_invalidate(person)
         try:
             self._store.publish(CHANNEL, person)
         except CacheUnavailable:
             return
 
-    def stop(self) -> None:
-        """Listen no more; soon, not at once."""
+    def stop(self, *, wait_seconds: float = 0.0) -> None:
+        """End the subscription, and wait for its end up to ``wait_seconds``."""
         self._stopped.set()
+        if self._thread is not None:
+            self._thread.join(wait_seconds)
 
-    def _begin(self) -> None:
-        with self._lock:
+    def _start(self) -> None:
+        with self._starting:
             if self._thread is None:
-                self._thread = threading.Thread(target=self._listen, name="announcements", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._receive, name="invalidations", daemon=True)
+                thread.start()
+                self._thread = thread
 
-    def _listen(self) -> None:
+    def _receive(self) -> None:
         while not self._stopped.is_set():
             try:
                 with self._store.subscribed(CHANNEL) as subscription:
@@ -76,10 +73,10 @@ class InvalidationBus:
                         if message is None:
                             subscription.ping()
                             continue
-                        self._last_sign = self._clock()
+                        self._last_message = self._clock()
                         if message["type"] == "message":
-                            self._heard(message["data"].decode("ascii", "replace"))
+                            self._on_invalidate(message["data"].decode("ascii", "replace"))
             except CacheUnavailable:
-                self._last_sign = float("-inf")
-                self._lost()
+                self._last_message = float("-inf")
+                self._on_gap()
                 self._stopped.wait(_RETRY_SECONDS)

@@ -48,7 +48,7 @@ class Repeats:
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         """The answer, as a WSGI application."""
-        if not is_bare(environ) or not self._bff.announcements.alive:
+        if not is_bare(environ) or not self._bff.announcements.connected:
             return self._application(environ, start_response)
         started = time.perf_counter()
         key = self._digest(environ)

@@ -19,14 +19,14 @@ def express_with(app_with):
     def make(**changed):
         app = app_with(LOCAL_CACHE_SECONDS="2", **changed)
         made.append(app)
-        eventually(lambda: announcements(app).alive)
+        eventually(lambda: announcements(app).connected)
         return app
 
     yield make
     for app in made:
         announcements(app).stop()
     for app in made:
-        announcements(app)._thread.join(5)
+        announcements(app).stop(wait_seconds=5)
 
 
 def announcements(app):
@@ -252,7 +252,7 @@ def test_while_nobody_would_hear_of_changes_nothing_is_kept(express_with, sign_i
     headers = sign_in("mei")
     ask(app, **headers)
     ask(app, **headers)
-    monkeypatch.setattr(type(announcements(app)), "alive", property(lambda _: False))
+    monkeypatch.setattr(type(announcements(app)), "connected", property(lambda _: False))
     dispatched = []
     flask = app.full_dispatch_request
     monkeypatch.setattr(app, "full_dispatch_request", lambda: dispatched.append(1) or flask())
