@@ -82,7 +82,7 @@ def make_services(app: Flask, settings: Settings) -> Services:
     )
     return Services(
         settings=settings,
-        sessions=Sessions(_verifier(settings, genauth, _key_shelf(settings, store, seal, metrics))),
+        sessions=Sessions(_verifier(settings, genauth, _jwks_snapshot(settings, store, seal, metrics))),
         linked_accounts=LinkedAccounts(
             genauth,
             AccountsCache(store, seal, Locks(store, LEASE_SECONDS), metrics, lifetimes, person=person),
@@ -106,18 +106,18 @@ def make_services(app: Flask, settings: Settings) -> Services:
     )
 
 
-def _key_shelf(settings: Settings, store: RedisStore, seal: Codec, metrics: Metrics) -> JwksSnapshot | None:
+def _jwks_snapshot(settings: Settings, store: RedisStore, seal: Codec, metrics: Metrics) -> JwksSnapshot | None:
     if not settings.cache_secret:
-        return None  # whoever writes Redis could lay down a key of their own, and sign
+        return None  # whoever writes Redis could store a key of their own, and sign with it
     origin = (settings.genauth_host, settings.genauth_app_id, settings.genauth_issuer or "", settings.genauth_jwks_url or "")
-    return JwksSnapshot(Shelf(store, seal, f"{PREFIX}keys:{seal.name('keys', *origin)}", metrics))
+    return JwksSnapshot(Shelf(store, seal, f"{PREFIX}jwks:{seal.name('keys', *origin)}", metrics))
 
 
-def _verifier(settings: Settings, genauth: GenAuthClient, shelf: JwksSnapshot | None) -> Verifier:
+def _verifier(settings: Settings, genauth: GenAuthClient, snapshot: JwksSnapshot | None) -> Verifier:
     if settings.token_verification == "introspection":  # noqa: S105 - the name of a way, no password
         return Introspector(genauth, app_id=settings.genauth_app_id, accepted_seconds=settings.token_accepted_seconds)
-    source = JwksFetcher(genauth, host=settings.genauth_host, issuer=settings.genauth_issuer, url=settings.genauth_jwks_url)
-    keys = JwksCache(source, shelf, fetch_seconds=settings.upstream_deadline_seconds)
+    fetcher = JwksFetcher(genauth, host=settings.genauth_host, issuer=settings.genauth_issuer, url=settings.genauth_jwks_url)
+    keys = JwksCache(fetcher, snapshot, fetch_seconds=settings.upstream_deadline_seconds)
     return AccessTokens(keys, audience=settings.genauth_app_id)
 
 

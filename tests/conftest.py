@@ -36,7 +36,7 @@ def _valkey():
 def valkey(_valkey):
     """A real Valkey, emptied; `redis` is a connection to it."""
     for thread in threading.enumerate():
-        if thread.name in {"providers", "key-set"}:  # an earlier test's application still fetches, and would shelve it for ours
+        if thread.name in {"providers", "jwks"}:  # an earlier test's application still fetches, and would store it for ours
             thread.join(10)
     with redis.Redis.from_url(_valkey.url) as connection:
         connection.flushall()

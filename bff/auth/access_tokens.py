@@ -1,65 +1,69 @@
-"""A signed access token (RFC 7519, RFC 9068): what it must say, and that GenAuth said it.
+"""A signed access token (RFC 7519, RFC 9068): what it must say, and that GenAuth signed it.
 
-`form` and `claims` are pure; `AccessTokens` adds the key set and the clock. Signatures are `jwks`'s, fetching keys is `keyset`'s.
+PyJWT reads and verifies. Around it stand the rules that it does not have: one token has one spelling, an id_token is no access
+token, extensions are refused, times follow the clock that was handed in. Which keys verify is `jwks_cache`'s.
 """
 
-import binascii
+import base64
 import json
 import re
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
-from functools import lru_cache
-from types import MappingProxyType
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NoReturn
 
-import msgspec
-from msgspec import Struct
+import jwt
+from jwt.exceptions import InvalidSubjectError
+from jwt.types import Options
 
 from bff.auth.jwk import ALGORITHMS, Key, acceptable_kid
-from bff.auth.jwks_cache import JwksCache, Keys
+from bff.auth.jwks_cache import JwksCache
 from bff.auth.sessions import LONGEST_USER_ID, Acceptance
 from bff.errors import TokenInvalid
 from bff.resilience import Deadline
 
-# How far GenAuth's clock may be ahead of ours. The end of a token gets no such grace.
+# How far GenAuth's clock may be ahead of ours. The end of a token gets no leeway.
 LEEWAY_SECONDS = 10
-# A token in constant use is verified again this often: that is what notices that the key set has grown old.
+# A token in constant use is verified again this often; that is also when an old key set is refreshed.
 VERIFIED_SECONDS = 60.0
 
+# Many of these are PyJWT's defaults. They are spelled out to state which checks are meant to be made.
+OPTIONS: Options = {
+    "verify_signature": True,
+    # `require` looks only for the presence of a claim; what it says is checked by its `verify_` option.
+    "require": ["exp", "iat", "iss", "aud", "sub"],
+    "verify_iss": True,
+    "verify_aud": True,
+    "strict_aud": False,  # RFC 7519 4.1.3: a token may be for several audiences
+    "verify_sub": True,
+    "verify_jti": False,  # not used here
+    "enforce_minimum_key_length": True,
+    # PyJWT reads the system's clock, has one leeway for all three and takes "1" and true for times: see `_check_times`.
+    "verify_exp": False,
+    "verify_nbf": False,
+    "verify_iat": False,
+}
+
 _END_OF_TIME = 253_402_300_799  # 9999-12-31, the last second that has a date
-# RFC 7515 2: base64url without padding. An alphabet wider than that would give one token several spellings, hence digests.
-_COMPACT = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)", re.ASCII)
-_STANDARD = bytes.maketrans(b"-_", b"+/")  # from base64url to base64 (RFC 4648 4 and 5)
+_COMPACT = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)", re.ASCII)  # RFC 7515 7.1
 _TYPES = frozenset({"jwt", "at+jwt", "application/jwt", "application/at+jwt"})
-_LONGEST_USUAL_HEADER = 256
 _ID_TOKEN_CLAIMS = frozenset({"nonce", "at_hash", "c_hash"})
+_CLAIM_NOTES = {"iss": "issuer", "aud": "audience"}
+_NOTES: tuple[tuple[type[jwt.PyJWTError], str], ...] = (
+    (jwt.InvalidSignatureError, "signature"),
+    (jwt.InvalidAlgorithmError, "algorithm of another key type"),
+    (jwt.InvalidAudienceError, "audience"),
+    (jwt.InvalidIssuerError, "issuer"),
+    (InvalidSubjectError, "sub"),
+    (jwt.DecodeError, "form"),
+)
 
-
-class Claims(Struct, frozen=True):
-    """What a token says of itself; nobody has vouched for it yet.
-
-    ``signed`` is the text that the ``signature`` is for (the JWS Signing Input, RFC 7515 2).
-    """
-
-    algorithm: str
-    kid: str | None
-    issuer: str
-    user_id: str
-    issued_at: float
-    expires_at: float
-    signed: bytes
-    signature: bytes
-
-    def __repr__(self) -> str:
-        """Without the token."""
-        return f"Claims(issuer={self.issuer!r}, user_id={self.user_id!r})"
+Claims = dict[str, Any]
 
 
 class AccessTokens:
     """Verifies tokens against GenAuth's key set; a `bff.auth.sessions.Verifier`."""
 
-    asks = False
+    calls_genauth = False
 
     def __init__(
         self,
@@ -75,151 +79,128 @@ class AccessTokens:
         self._monotonic = monotonic
 
     @property
-    def epoch(self) -> int:
-        """The version of the key set: verdicts end when a key is withdrawn."""
+    def version(self) -> int:
+        """The version of the key set: an acceptance ends when a key is withdrawn."""
         return self._keys.version
 
     def verify(self, token: str, deadline: Deadline) -> Acceptance:
         """Whose token it is; raises TokenInvalid, or UpstreamFailure when the key set is needed and missing.
 
-        Whatever is wrong for certain is found before a key is looked up, so that it never costs a call. Whether a token has ended
-        is asked only of what comes out here: a forged one is a forged one.
+        What is wrong for certain is found before a key is looked up, so that it never costs a call. An ``exp`` that has passed is
+        accepted here and refused by `Sessions`: only a genuine token may be called expired.
         """
-        said = claims(token, self._audience, self._clock())
-        if self._keys.issuer not in (None, said.issuer):
-            raise TokenInvalid(note="issuer")
-        key, held = self._keys.find(said.kid, said.issued_at, deadline)
+        kid, unverified = unverified_claims(token, self._audience, self._clock(), issuer=self._keys.issuer)
+        issued_at = unverified["iat"]
+        key, key_set = self._keys.find(kid, issued_at, deadline)
         try:
-            _vouch(key, held, said)
+            claims = _verified_claims(token, key, audience=self._audience, issuer=key_set.issuer)
         except TokenInvalid:
-            if not held.shelved:
+            if not key_set.from_snapshot:
                 raise
-            # StoredJwks keys may say yes, never no: whatever they are too old for would be signed out by an outage.
-            key, held = self._keys.find(said.kid, said.issued_at, deadline, shelved=False)
-            _vouch(key, held, said)
-        return Acceptance(said.user_id, said.expires_at, self._monotonic() + VERIFIED_SECONDS, held.version)
+            # A snapshot may accept a token and never refuse one: it may be too old to know the token's key.
+            key, key_set = self._keys.find(kid, issued_at, deadline, allow_snapshot=False)
+            claims = _verified_claims(token, key, audience=self._audience, issuer=key_set.issuer)
+        return Acceptance(
+            user_id=claims["sub"],
+            expires_at=float(claims["exp"]),
+            reverify_at=self._monotonic() + VERIFIED_SECONDS,
+            version=key_set.version,
+        )
 
 
-def _vouch(key: Key, held: Keys, said: Claims) -> None:
-    if said.issuer != held.issuer:
-        raise TokenInvalid(note="issuer")
-    if said.algorithm != key.algorithm:
-        raise TokenInvalid(note="algorithm of another key type")
-    if not key.signed(said.signed, said.signature):
-        raise TokenInvalid(note="signature")
+def unverified_claims(token: str, audience: str, now: float, *, issuer: str | None = None) -> tuple[str | None, Claims]:
+    """The kid and the claims of an access token for ``audience``, checked in everything but its signature and its end.
 
-
-def claims(token: str, audience: str, now: float) -> Claims:
-    """Read an unverified token; TokenInvalid unless it has the form and the claims of an access token for ``audience``.
-
-    An ``exp`` that has passed is no reason here.
+    Raises TokenInvalid. ``issuer``: None while it is not known.
     """
-    header, payload, signature = form(token)
-    _demand(header.get("alg") in ALGORITHMS, "algorithm")
+    header = _canonical_header(token)
+    _require(header.get("alg") in ALGORITHMS, "algorithm")
     # RFC 7515 4.1.11: extensions that must be understood, and we understand none. b64 (RFC 7797) changes what is signed.
-    _demand("crit" not in header and "b64" not in header, "crit")
-    _demand("kid" not in header or acceptable_kid(header["kid"]), "kid")
+    _require("crit" not in header and "b64" not in header, "crit")
+    _require("kid" not in header or acceptable_kid(header["kid"]), "kid")
     typ = header.get("typ", "JWT")
-    _demand(isinstance(typ, str) and typ.lower() in _TYPES, "typ")
-
-    _demand(_ID_TOKEN_CLAIMS.isdisjoint(payload) and _text(payload.get("scope")), "id_token")
-    _demand(_text(payload.get("iss")), "issuer")
-    _demand(_is_for(audience, payload.get("aud")), "audience")
-    user_id = payload.get("sub", "")
-    _demand(_text(user_id) and len(user_id) <= LONGEST_USER_ID and user_id.isprintable(), "sub")
-    _demand(_moment(payload.get("exp")), "exp")
-    _demand(_moment(payload.get("iat")) and payload["iat"] <= now + LEEWAY_SECONDS, "iat")
-    _demand("nbf" not in payload or (_moment(payload["nbf"]) and payload["nbf"] <= now + LEEWAY_SECONDS), "nbf")
-    return Claims(
-        algorithm=header["alg"],
-        kid=header.get("kid"),
-        issuer=payload["iss"],
-        user_id=user_id,
-        issued_at=float(payload["iat"]),
-        expires_at=float(payload["exp"]),
-        signed=token.rpartition(".")[0].encode(),
-        signature=signature,
-    )
+    _require(isinstance(typ, str) and typ.lower() in _TYPES, "typ")
+    try:
+        claims = jwt.decode(token, options={**OPTIONS, "verify_signature": False}, audience=audience, issuer=issuer)
+    except jwt.PyJWTError as error:
+        _refuse(error)
+    _require(_ID_TOKEN_CLAIMS.isdisjoint(claims) and _is_text(claims.get("scope")), "id_token")
+    _require(_is_text(claims["iss"]), "issuer")
+    user_id = claims["sub"]
+    _require(_is_text(user_id) and len(user_id) <= LONGEST_USER_ID and user_id.isprintable(), "sub")
+    _check_times(claims, now)
+    return header.get("kid"), claims
 
 
-def form(token: str) -> tuple[Mapping[str, Any], dict[str, Any], bytes]:
-    """Header, payload and signature of a compact JWS in its one canonical spelling; the first two are JSON objects.
+def _verified_claims(token: str, key: Key, *, audience: str, issuer: str) -> Claims:
+    try:
+        return jwt.decode(token, key.public, algorithms=[key.algorithm], options=OPTIONS, audience=audience, issuer=issuer)
+    except jwt.PyJWTError as error:
+        _refuse(error)
 
-    TokenInvalid for any other text, and for an object with doubled names.
+
+def _refuse(error: jwt.PyJWTError) -> NoReturn:
+    """Raise TokenInvalid in our own words and without its cause: PyJWT's may quote the token."""
+    if isinstance(error, jwt.MissingRequiredClaimError):
+        note = _CLAIM_NOTES.get(error.claim, error.claim)
+    else:
+        note = next((note for kind, note in _NOTES if isinstance(error, kind)), "claims")
+    raise TokenInvalid(note=note) from None
+
+
+def _check_times(claims: Claims, now: float) -> None:
+    _require(_is_time(claims["exp"]), "exp")
+    _require(_is_time(claims["iat"]) and claims["iat"] <= now + LEEWAY_SECONDS, "iat")
+    if "nbf" in claims:
+        _require(_is_time(claims["nbf"]) and claims["nbf"] <= now + LEEWAY_SECONDS, "nbf")
+
+
+def _canonical_header(token: str) -> dict[str, Any]:
+    """The header of a token in its one canonical spelling; TokenInvalid for any other text.
+
+    Sessions are kept by a token's digest, so a second spelling would bring a refused token back. PyJWT refuses spare bits, but
+    reads padding, UTF-16, a byte order mark, NaN, and the last of two members of one name.
     """
     parts = _COMPACT.fullmatch(token)
     if parts is None:
         raise TokenInvalid(note="form")
     try:
-        header, payload, signature = parts.groups()
-        return _header(header), _object(_canonical(payload)), _canonical(signature)
+        header, _payload = (_STRICT.decode(_decoded(part).decode("utf-8")) for part in parts.group(1, 2))
     except (ValueError, RecursionError):
         # Without its cause: the text of a decoder's exception holds a piece of the token.
         raise TokenInvalid(note="form") from None
+    if not isinstance(header, dict):
+        raise TokenInvalid(note="form")
+    return header
 
 
-def _header(part: str) -> Mapping[str, Any]:
-    # The same one comes with every token that a key has signed; a long one may be anything.
-    return _usual_header(part) if len(part) <= _LONGEST_USUAL_HEADER else _object(_canonical(part))
+def _decoded(part: str) -> bytes:
+    return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
 
 
-@lru_cache(maxsize=128)
-def _usual_header(part: str) -> Mapping[str, Any]:
-    return MappingProxyType(_object(_canonical(part)))
-
-
-def _canonical(part: str) -> bytes:
-    spelling = part.encode("ascii").translate(_STANDARD) + b"=" * (-len(part) % 4)
-    data = binascii.a2b_base64(spelling)
-    # The last character has bits to spare; set, they would give the same bytes another spelling.
-    if binascii.b2a_base64(data, newline=False) != spelling:
-        raise binascii.Error
-    return data
-
-
-def _object(data: bytes) -> dict[str, Any]:
-    value = _json(data)
-    if not isinstance(value, dict):
-        raise ValueError  # noqa: TRY004 - the caller tells no kinds of malformed apart
-    return value
-
-
-def _json(data: bytes) -> Any:  # noqa: ANN401 - what JSON can say
-    # What is written again as it came has no name twice; nearly every payload is, and is read in a fifth of the time.
-    with suppress(msgspec.MsgspecError, OverflowError):
-        value = msgspec.json.decode(data)
-        if msgspec.json.encode(value) == data:
-            return value
-    return _STRICT.decode(data.decode("utf-8"))
-
-
-def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
+def _once_each(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    as_dict = dict(members)
+    if len(as_dict) != len(members):
         raise ValueError
-    return members
+    return as_dict
 
 
-def _refuse(_nan_or_infinity: str) -> None:
+def _no_constant(_nan_or_infinity: str) -> None:
     raise ValueError
 
 
-_STRICT = json.JSONDecoder(object_pairs_hook=_without_doubles, parse_constant=_refuse)
+_STRICT = json.JSONDecoder(object_pairs_hook=_once_each, parse_constant=_no_constant)
 
 
-def _demand(truth: object, note: str) -> None:
-    if not truth:
+def _require(condition: object, note: str) -> None:
+    if not condition:
         raise TokenInvalid(note=note)
 
 
-def _text(value: object) -> bool:
+def _is_text(value: object) -> bool:
     return isinstance(value, str) and bool(value.strip())
 
 
-def _is_for(audience: str, aud: object) -> bool:
-    return aud == audience or (isinstance(aud, list) and audience in aud)
-
-
-def _moment(value: object) -> bool:
+def _is_time(value: object) -> bool:
     # bool is an int to Python, and 1e400 an infinity to its JSON.
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _END_OF_TIME

@@ -1,6 +1,7 @@
-"""Opaque tokens: GenAuth itself is asked whose they are (RFC 7662). Never guesses while GenAuth is away.
+"""Token introspection (RFC 7662): GenAuth is asked whether an opaque token is active, and whose it is.
 
-Acceptance is remembered by `sessions`, for as long as we say here; refusals, which cost a call too, are remembered here.
+While GenAuth is away no token is called active or inactive. Active tokens are kept by `sessions`, for as long as is said here;
+inactive ones, which take a call too, are kept here.
 """
 
 import hashlib
@@ -10,19 +11,18 @@ from typing import Protocol
 
 from bff.auth.sessions import LONGEST_USER_ID, Acceptance
 from bff.errors import TokenInvalid, TokenRefused, UpstreamMalformed
-from bff.resilience import Deadline, Memo
+from bff.resilience import Cache, Deadline, cache
 
-# Long enough that a looping client does not hammer GenAuth, short enough that nobody waits for what was mended there.
+# A client that retries without end does not reach GenAuth, and a mistake that was corrected there is seen soon.
 REFUSED_SECONDS = 5.0
-REMEMBERED_REFUSALS = 10_000
 
 
-class Introspection(Protocol):
-    """What we read of GenAuth's answer."""
+class IntrospectionResponse(Protocol):
+    """What is read of GenAuth's response (RFC 7662 2.2)."""
 
     @property
     def active(self) -> bool:
-        """Exactly true for a token that is good now."""
+        """Exactly true for a token that is active now."""
 
     @property
     def sub(self) -> str | None:
@@ -30,29 +30,29 @@ class Introspection(Protocol):
 
     @property
     def exp(self) -> float | None:
-        """The token's end in epoch seconds, if told."""
+        """The token's end in epoch seconds, if the response has it."""
 
     @property
     def client_id(self) -> str | None:
-        """The application that the token was issued to, if told."""
+        """The application that the token was issued to, if the response has it."""
 
 
-class GenAuth(Protocol):
-    """Who is asked: `bff.genauth.client.GenAuthClient`."""
+class IntrospectionEndpoint(Protocol):
+    """`bff.genauth.GenAuthClient`."""
 
-    def introspect(self, token: str, deadline: Deadline, *, strict: bool = True) -> Introspection:
-        """What GenAuth says of the token, or UpstreamFailure. ``strict`` also counts the tokens of blocked users as inactive."""
+    def introspect(self, token: str, deadline: Deadline, *, strict: bool = True) -> IntrospectionResponse:
+        """GenAuth's response, or UpstreamFailure. ``strict`` also counts the tokens of blocked users as inactive."""
 
 
 class Introspector:
-    """Verifies each token by asking; a `bff.auth.sessions.Verifier`. An answer is believed for ``accepted_seconds``."""
+    """Verifies each token by a call; a `bff.auth.sessions.Verifier`. A response holds for ``accepted_seconds``."""
 
-    epoch = 0
-    asks = True
+    version = 0
+    calls_genauth = True
 
     def __init__(
         self,
-        genauth: GenAuth,
+        genauth: IntrospectionEndpoint,
         *,
         app_id: str,
         accepted_seconds: float = 60.0,
@@ -62,30 +62,30 @@ class Introspector:
         self._app_id = app_id
         self._accepted_seconds = accepted_seconds
         self._monotonic = monotonic
-        self._refused: Memo[bytes, float] = Memo(REMEMBERED_REFUSALS)
+        self._refused_until: Cache[bytes, float] = cache("refused_tokens")
 
     def verify(self, token: str, deadline: Deadline) -> Acceptance:
-        """Whose token it is, or TokenRefused, TokenInvalid, and UpstreamFailure when GenAuth does not tell."""
+        """Whose token it is; raises TokenRefused, TokenInvalid, and UpstreamFailure without a response of GenAuth."""
         digest = hashlib.sha256(token.encode("ascii")).digest()
-        refused_until = self._refused.get(digest)
+        refused_until = self._refused_until.get(digest)
         if refused_until is not None and self._monotonic() < refused_until:
             raise TokenRefused(note="inactive, a moment ago")
-        asked = self._monotonic()
+        asked_at = self._monotonic()
         try:
-            return self._judge(self._genauth.introspect(token, deadline, strict=True), asked)
+            return self._accept(self._genauth.introspect(token, deadline, strict=True), asked_at)
         except TokenInvalid:
-            self._refused.put(digest, self._monotonic() + REFUSED_SECONDS)
+            self._refused_until.put(digest, self._monotonic() + REFUSED_SECONDS)
             raise
 
-    def _judge(self, answer: Introspection, asked: float) -> Acceptance:
-        if answer.active is not True:
+    def _accept(self, response: IntrospectionResponse, asked_at: float) -> Acceptance:
+        if response.active is not True:
             raise TokenRefused(note="inactive")
-        if answer.client_id not in (None, self._app_id):
+        if response.client_id not in (None, self._app_id):
             raise TokenInvalid(note="client_id")
-        user_id = answer.sub
+        user_id = response.sub
         if not isinstance(user_id, str) or not (
             0 < len(user_id) <= LONGEST_USER_ID and user_id.isprintable() and user_id.strip()
         ):
             raise UpstreamMalformed(note="introspection names no user")
-        # Counted from the question: GenAuth may have revoked the token while its answer was on the way.
-        return Acceptance(user_id, answer.exp, asked + self._accepted_seconds, self.epoch)
+        # From the request on, not the response: the token may have been revoked while the response was on its way.
+        return Acceptance(user_id, response.exp, asked_at + self._accepted_seconds, self.version)

@@ -1,4 +1,4 @@
-"""Where GenAuth publishes its signing keys, and fetching them once. When to fetch, and what to do without, is `keyset`'s."""
+"""Where GenAuth publishes its signing keys, and one fetch of them. When to fetch, and what to do without, is `jwks_cache`'s."""
 
 import time
 from collections.abc import Callable
@@ -12,8 +12,8 @@ from bff.setting_types import is_permitted_url
 DISCOVERY_SECONDS = 3600.0
 
 
-class Discovery(Protocol):
-    """What we need of GenAuth's OIDC discovery document."""
+class DiscoveryDocument(Protocol):
+    """What is read of GenAuth's metadata (OpenID Connect Discovery 3, RFC 8414 2)."""
 
     @property
     def issuer(self) -> str:
@@ -21,14 +21,14 @@ class Discovery(Protocol):
 
     @property
     def jwks_uri(self) -> str:
-        """Where its keys are."""
+        """The address of its key set."""
 
 
-class GenAuth(Protocol):
-    """Who is asked: `bff.genauth.client.GenAuthClient`. Both raise UpstreamFailure."""
+class JwksEndpoints(Protocol):
+    """`bff.genauth.GenAuthClient`. Both raise UpstreamFailure."""
 
-    def discovery(self, deadline: Deadline) -> Discovery:
-        """The OIDC discovery document."""
+    def discovery(self, deadline: Deadline) -> DiscoveryDocument:
+        """The discovery document."""
 
     def key_set(self, url: str, deadline: Deadline) -> object:
         """The JSON at that address."""
@@ -38,12 +38,12 @@ class JwksFetcher:
     """Issuer and keys, as GenAuth publishes them now.
 
     ``host`` is GENAUTH_HOST. ``issuer`` and ``url`` are the overrides GENAUTH_ISSUER and GENAUTH_JWKS_URL; with both there is no
-    discovery, with one it tells the other. What discovery told is believed for an hour, or until the keys are not there.
+    discovery, with one it gives the other. A discovery document is used for an hour, or until a fetch of the keys fails.
     """
 
     def __init__(
         self,
-        genauth: GenAuth,
+        genauth: JwksEndpoints,
         *,
         host: str,
         issuer: str | None = None,
@@ -60,7 +60,7 @@ class JwksFetcher:
 
     def fetch(self, deadline: Deadline) -> tuple[str, tuple[Key, ...]]:
         """The issuer and at least one key; raises what GenAuth's client raises, or UpstreamMalformed. One caller at a time."""
-        issuer, url = self._where(deadline)
+        issuer, url = self._issuer_and_url(deadline)
         try:
             keys = usable_keys(self._genauth.key_set(url, deadline))
             if not keys:
@@ -70,7 +70,7 @@ class JwksFetcher:
             raise
         return issuer, keys
 
-    def _where(self, deadline: Deadline) -> tuple[str, str]:
+    def _issuer_and_url(self, deadline: Deadline) -> tuple[str, str]:
         if self.issuer is not None and self._url is not None:
             return self.issuer, self._url
         if self._discovered is None or self._monotonic() - self._discovered_at >= DISCOVERY_SECONDS:
@@ -79,8 +79,8 @@ class JwksFetcher:
             self._discovered_at = self._monotonic()
         return self._discovered
 
-    def _permitted(self, document: Discovery) -> str:
-        """The document's jwks_uri, held to what the setting may be; plain http only where GenAuth itself is a sandbox."""
+    def _permitted(self, document: DiscoveryDocument) -> str:
+        """The document's jwks_uri, under the rules of the setting; plain http only where GenAuth itself is a sandbox."""
         url = document.jwks_uri
         if not is_permitted_url(url):
             raise UpstreamMalformed(note="discovery's jwks_uri is not permitted")
@@ -89,7 +89,7 @@ class JwksFetcher:
         return url
 
 
-def _issuer(document: Discovery) -> str:
+def _issuer(document: DiscoveryDocument) -> str:
     if not document.issuer:
         raise UpstreamMalformed(note="discovery names no issuer")
     return document.issuer

@@ -1,16 +1,15 @@
-"""The last good key set, put away for a process that starts while GenAuth cannot be asked.
+"""The last good key set, stored for a process that starts while GenAuth cannot be reached.
 
-The keys are public, but whoever can lay one down here can sign in GenAuth's name. So the shelf has to be sealed with
-``CACHE_SECRET``, and `services` gives it a name made of the settings that decide where keys come from. What is laid down are the
-public members that `jwks` read, nothing else that GenAuth published; what is taken is read by the rules for GenAuth's own.
+The keys are public, but whoever can store some here can sign in GenAuth's name. So the value is sealed with ``CACHE_SECRET``,
+and `services` names it by the settings that decide where keys come from. Only the public members that `jwk` checked are stored,
+and what is read back is checked by the same rules as GenAuth's own set.
 """
 
 import json
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
-import msgspec
 import structlog
 
 from bff.auth.jwk import Key, usable_keys
@@ -18,58 +17,64 @@ from bff.cache import KEPT_SECONDS, Shelf
 
 log = structlog.get_logger()
 
-_LARGEST = 256 * 1024  # sixty-four keys of 8192 bits with long names, twice over
+_LARGEST = 256 * 1024  # twice the size of sixty-four keys of 8192 bits with long key ids
 _SKEW_SECONDS = 60.0  # between the clocks of replicas
 
 
-class StoredJwks(NamedTuple):
-    """A set as GenAuth published it, and when it was asked for, in epoch seconds."""
+@dataclass(frozen=True, slots=True)
+class StoredJwks:
+    """A key set as GenAuth published it. ``fetched_at``: when it was asked for, in epoch seconds."""
 
     issuer: str
-    asked_at: float
+    fetched_at: float
     keys: Sequence[Key]
 
 
-class _Stored(msgspec.Struct, frozen=True):
-    issuer: str
-    asked_at: float
-    keys: list[dict[str, str]]
-
-
 class JwksSnapshot:
-    """Where one process puts its key set and the next one finds it."""
+    """Where one process stores its key set and the next one finds it."""
 
-    def __init__(self, shelf: Shelf, clock: Callable[[], float] = time.time) -> None:
-        self._shelf = shelf
+    def __init__(self, store: Shelf, clock: Callable[[], float] = time.time) -> None:
+        self._store = store
         self._clock = clock
 
-    def put(self, shelved: StoredJwks) -> None:
-        """Keep the set, if that can be done."""
-        # Not with msgspec: what GenAuth calls its issuer may hold half a character, which only escapes can say.
-        value = json.dumps(shelved._asdict() | {"keys": [key.jwk for key in shelved.keys]}).encode()
+    def put(self, jwks: StoredJwks) -> None:
+        """Store the key set in place of the one before; a store that is away is no error."""
+        # The standard encoder: an issuer may hold half of a surrogate pair, which orjson does not write.
+        value = json.dumps(
+            {"issuer": jwks.issuer, "fetched_at": jwks.fetched_at, "keys": [key.jwk for key in jwks.keys]}
+        ).encode()
         if len(value) > _LARGEST:
-            log.warning("keys_not_shelved", bytes=len(value))
+            log.warning("jwks_snapshot_too_large", bytes=len(value))
         else:
-            self._shelf.put(value)
+            self._store.put(value)
 
     def get(self) -> StoredJwks | None:
-        """The set that was put there last; None when there is none that can be believed.
+        """The key set that was stored last; None when there is none, or none that may be used.
 
-        Whoever writes Redis can put an older one back: it is as old as it is, and ends when Redis would have dropped it.
+        Whoever writes Redis can put an older one back. It is then too old when Redis would have dropped it.
         """
-        value = self._shelf.get()
+        value = self._store.get()
         if value is None:
             return None
-        try:
-            stored = msgspec.json.decode(value, type=_Stored)
-        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-            log.warning("shelved_keys_not_believed", reason="unreadable")
-            return None
-        keys = usable_keys({"keys": stored.keys})
-        if not keys or not stored.issuer:
-            log.warning("shelved_keys_not_believed", reason="no usable key or no issuer")
-            return None
-        if not -_SKEW_SECONDS <= self._clock() - stored.asked_at <= KEPT_SECONDS:
-            log.warning("shelved_keys_not_believed", reason="of another time")
-            return None
-        return StoredJwks(stored.issuer, stored.asked_at, keys)
+        jwks = _parsed(value)
+        if jwks is None:
+            reason = "unreadable"
+        elif not jwks.keys or not jwks.issuer:
+            reason = "no usable key or no issuer"
+        elif not -_SKEW_SECONDS <= self._clock() - jwks.fetched_at <= KEPT_SECONDS:
+            reason = "too old, or from the future"
+        else:
+            return jwks
+        log.warning("jwks_snapshot_rejected", reason=reason)
+        return None
+
+
+def _parsed(value: bytes) -> StoredJwks | None:
+    try:
+        document = json.loads(value)
+        issuer, fetched_at, keys = document["issuer"], float(document["fetched_at"]), document["keys"]
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+        return None
+    if not isinstance(issuer, str) or not isinstance(keys, list):
+        return None
+    return StoredJwks(issuer, fetched_at, usable_keys(document))

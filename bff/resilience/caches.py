@@ -33,7 +33,6 @@ DECLARED = {
     "accepted_tokens": Declaration("whose token it is, by its digest", 10_000, "until its exp, or until it is verified again"),
     "refused_tokens": Declaration("tokens that introspection refused, by digest", 10_000, "5 seconds"),
     "unknown_key_ids": Declaration("key ids that are in no key set of GenAuth", 256, "60 seconds"),
-    "token_headers": Declaration("parsed headers of tokens, one for each signing key", 128),
     # Linked accounts
     "refusals": Declaration("tokens that GenAuth refused for linked accounts, by digest", 10_000, "8 seconds"),
     "invalidations": Declaration("people whose accounts this process invalidated", 10_000, "60 seconds"),

@@ -13,17 +13,17 @@ from tests.fault.conftest import ASKED, eventually, timed, travel
 from tests.valkey import legible
 
 SECRET = {"CACHE_SECRET": "a passphrase of more than thirty-two characters"}
-KEYS = "la:2:keys:*"
+KEYS = "la:2:jwks:*"
 JWKS = "/oidc/.well-known/jwks.json"
 
 
 @pytest.fixture(autouse=True)
 def settled(valkey, genauth):
-    """No process of a test still fetches or puts away what it fetched when the next one begins."""
+    """No process of a test still fetches or stores what it fetched when the next one begins."""
     yield
     genauth.drop_connections()
     for thread in threading.enumerate():
-        if thread.name == "key-set":
+        if thread.name == "jwks":
             thread.join(5)
 
 
@@ -43,7 +43,7 @@ def away(genauth):
 
 @pytest.fixture
 def known(app_with, sign_in, stored):
-    """Mei's headers, after a service with these settings served her and had the time to put its keys away."""
+    """Mei's headers, after a service with these settings served her and had the time to store its keys."""
 
     def make(**settings):
         headers = sign_in("mei")
@@ -108,7 +108,7 @@ def test_a_revoked_token_finds_no_way_back_through_a_restart(app_with, known, ge
     assert (refused.status, answer.status) == (401, 401)
 
 
-def test_the_shelved_keys_are_replaced_as_soon_as_genauth_says_others(app_with, known, genauth, sign_in):
+def test_the_stored_keys_are_replaced_as_soon_as_genauth_says_others(app_with, known, genauth, sign_in):
     headers = known(**SECRET)
     genauth.rotate_keys()
     client = restarted(app_with, **SECRET)
@@ -122,7 +122,7 @@ def test_without_a_secret_no_keys_are_in_redis_and_none_are_taken_from_it(app_wi
     headers = known()
     time.sleep(0.3)
     assert stored.keys("*")
-    assert not [key for key in stored.keys("*") if b"keys" in key or b"kty" in legible(key, stored.get(key) or b"")]
+    assert not [key for key in stored.keys("*") if b"jwks" in key or b"kty" in legible(key, stored.get(key) or b"")]
     away()
 
     answer = timed(restarted(app_with), headers)
@@ -138,7 +138,7 @@ def test_keys_that_a_redis_writer_puts_there_vouch_for_nobody(app_with, known, a
     known(CACHE_SECRET="another passphrase of more than thirty-two characters")
     (foreign,) = set(stored.keys(KEYS)) - {key}
     published = requests.get(f"{genauth.url}{JWKS}", timeout=5).json()["keys"]
-    plain = json.dumps({"issuer": genauth.issuer, "asked_at": time.time(), "keys": published}).encode()
+    plain = json.dumps({"issuer": genauth.issuer, "fetched_at": time.time(), "keys": published}).encode()
     good = stored.get(key)
     away()
 
@@ -179,7 +179,7 @@ def test_keys_are_for_a_process_of_the_same_settings_alone(app_with, known, gena
         verified(**{other: changed[other]})
 
 
-def test_shelved_keys_do_not_stand_for_genauths_acceptance(app_with, known, genauth, sign_in):
+def test_stored_keys_do_not_stand_for_genauths_acceptance(app_with, known, genauth, sign_in):
     known(**SECRET)
     headers = sign_in("mei")
     genauth.trouble(path=JWKS, status=503)

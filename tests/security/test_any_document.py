@@ -13,8 +13,8 @@ from bff.errors import BffError, TokenInvalid
 from bff.genauth import oidc
 from bff.genauth.messages import Response
 from bff.resilience.deadline import Deadline
+from tests.auth.world import HOST, Clock, GenAuth, House, Signer
 from tests.security.effort import examples, tried
-from tests.sessions.world import HOST, Clock, GenAuth, House, Signer
 
 SIGNER = Signer("k1")
 NAMES = """

@@ -1,4 +1,4 @@
-"""Somebody with a token that is not good, or no longer. (Forged and malformed ones: tests/sessions/test_token_attacks.py.)"""
+"""Somebody with a token that is not good, or no longer. (Forged and malformed ones: tests/auth/test_token_attacks.py.)"""
 
 import time
 

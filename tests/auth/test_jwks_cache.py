@@ -5,10 +5,10 @@ import time
 
 import pytest
 
-from bff.auth.jwks_cache import REMEMBERED_UNKNOWN
 from bff.errors import TokenInvalid, UpstreamMalformed, UpstreamRejected, UpstreamTimeout, UpstreamUnavailable
-from bff.resilience.deadline import Deadline
-from tests.sessions.world import ISSUER, JWKS_URL, NOW, House, Signer, fresh, refusal
+from bff.resilience import Deadline
+from bff.resilience.caches import DECLARED
+from tests.auth.world import ISSUER, JWKS_URL, NOW, House, Signer, fresh, refusal
 
 
 def in_place(work):
@@ -135,12 +135,18 @@ def test_no_failure_of_a_fetch_keeps_anybody_waiting(genauth, threaded, signer, 
 
 
 def test_a_machine_without_threads_left_is_no_defect(genauth, clock, signer):
-    def no_threads(_work):
-        raise RuntimeError("can't start new thread")
+    def start(work):
+        if genauth.threads == 0:
+            raise RuntimeError("can't start new thread")
+        work()
 
-    house = House(genauth, clock, start=no_threads)
+    genauth.threads = 0
+    house = House(genauth, clock, start=start)
     refusal(house, signer.token(), UpstreamUnavailable)
-    assert house.keys._fetching is None
+
+    genauth.threads = 1
+    clock.advance(1)
+    assert house.of(signer.token()).user_id
 
 
 # Where they come from -----------------------------------------------------------------------------
@@ -325,8 +331,8 @@ def test_who_waits_for_a_new_key_waits_no_longer_than_its_deadline(genauth, thre
     genauth.hangs.set()
 
 
-def test_few_threads_wait_long_for_a_key_that_may_not_exist(genauth, threaded, signer, monkeypatch):
-    monkeypatch.setattr("bff.auth.jwks_cache.IMPATIENT_SECONDS", 0.05)
+def test_few_threads_wait_long_for_a_key_that_may_not_exist(genauth, clock, signer):
+    threaded = House(genauth, clock, brief_wait_seconds=0.05)
     threaded.of(signer.token())
     genauth.hangs = threading.Event()
     threads = [
@@ -345,13 +351,13 @@ def test_few_threads_wait_long_for_a_key_that_may_not_exist(genauth, threaded, s
         thread.join(5)
 
 
-def test_who_has_waited_makes_room_for_the_next(genauth, threaded, signer, clock, monkeypatch):
+def test_who_has_waited_makes_room_for_the_next(genauth, signer, clock):
+    threaded = House(genauth, clock, brief_wait_seconds=0.0)
     threaded.of(signer.token())
     for number in range(20):
         clock.advance(30)
         refusal(threaded, stranger(number))
 
-    monkeypatch.setattr("bff.auth.jwks_cache.IMPATIENT_SECONDS", 0.0)
     clock.advance(30)
     genauth.hangs = threading.Event()
     outcome = []
@@ -451,10 +457,12 @@ def test_a_flood_leaves_the_good_tokens_alone(genauth, house, clock, signer):
 
 
 def test_what_a_flood_leaves_in_memory_is_bounded(house, clock, genauth):
-    for number in range(REMEMBERED_UNKNOWN * 4):
+    bound = DECLARED["unknown_key_ids"].size
+    for number in range(bound * 4):
         refusal(house, stranger(number))
 
-    assert len(house.keys._unknown) == REMEMBERED_UNKNOWN
+    assert refusal(house, stranger(bound * 3)).note == "unknown kid, again"  # the oldest that is left
+    assert refusal(house, stranger(bound * 3 - 1)).note == "unknown kid"  # the youngest that is not
 
 
 def test_a_client_that_loops_with_a_withdrawn_key_leaves_the_budget_to_others(genauth, house, clock):
@@ -516,18 +524,3 @@ def test_a_key_without_a_name_serves_alone_and_for_tokens_that_name_none(genauth
     house = House(genauth, clock)
     refusal(house, signer.token(headers={"kid": None}))
     assert house.of(Signer("k2").token()).user_id
-
-
-# A process and its child --------------------------------------------------------------------------
-
-
-def test_a_child_does_not_wait_for_a_fetch_that_its_parent_had_under_way(genauth, clock, signer, monkeypatch):
-    house = House(genauth, clock)
-    genauth.hangs = threading.Event()
-    refusal(house, signer.token(), UpstreamTimeout, seconds=0.05)
-    assert genauth.arrived.wait(5)
-    genauth.hangs, hanging = None, genauth.hangs
-
-    monkeypatch.setattr("bff.auth.jwks_cache.os.getpid", lambda: -1)
-    assert house.of(signer.token()).user_id
-    hanging.set()

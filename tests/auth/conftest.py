@@ -1,6 +1,6 @@
 import pytest
 
-from tests.sessions.world import Clock, GenAuth, House, Signer
+from tests.auth.world import Clock, GenAuth, House, Signer
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from bff.auth.jwks_cache import JwksCache
 from bff.auth.jwks_fetcher import JwksFetcher
 from bff.auth.sessions import Sessions
 from bff.errors import TokenInvalid, UpstreamUnavailable
-from bff.resilience.deadline import Deadline
+from bff.resilience import Cache, Deadline
 
 HOST = "https://app.genauth.ai"
 ISSUER = f"{HOST}/oidc"
@@ -144,11 +144,12 @@ class House:
     """A process's sessions, wired as the factory does."""
 
     def __init__(self, genauth, clock, *, host=HOST, issuer=None, url=None, **options):
-        source = JwksFetcher(genauth, host=host, issuer=issuer, url=url, monotonic=clock)
-        self.keys = JwksCache(source, clock=clock, monotonic=clock, **options)
-        self.sessions = Sessions(
-            AccessTokens(self.keys, audience=APP, clock=clock, monotonic=clock), clock=clock, monotonic=clock
-        )
+        fetcher = JwksFetcher(genauth, host=host, issuer=issuer, url=url, monotonic=clock)
+        self.genauth = genauth
+        self.accepted = Cache(100)
+        self.keys = JwksCache(fetcher, clock=clock, monotonic=clock, **options)
+        verifier = AccessTokens(self.keys, audience=APP, clock=clock, monotonic=clock)
+        self.sessions = Sessions(verifier, accepted=self.accepted, clock=clock, monotonic=clock)
 
     def of(self, token, seconds=5):
         return self.sessions.of(token, Deadline.after(seconds))

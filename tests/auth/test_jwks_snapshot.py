@@ -1,4 +1,4 @@
-"""What a process knows of GenAuth's keys before GenAuth told it any: those that another process put on the shelf."""
+"""What a process knows of GenAuth's keys before GenAuth told it any: those that another process put on the snapshot."""
 
 import json
 import threading
@@ -11,32 +11,31 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from bff.auth import jwks_cache as keyset
-from bff.auth import jwks_snapshot as keyshelf
+from bff.auth import jwks_cache, jwks_snapshot
 from bff.auth.jwk import usable_keys
-from bff.auth.jwks_cache import IMPATIENT_SECONDS, PATIENT_THREADS
+from bff.auth.jwks_cache import BRIEF_WAIT_SECONDS, MOST_WAITING
 from bff.auth.jwks_snapshot import JwksSnapshot, StoredJwks
 from bff.errors import TokenInvalid, UpstreamTimeout, UpstreamUnavailable
 from bff.resilience.deadline import Deadline
-from tests.sessions.world import ISSUER, NOW, House, Signer, b64, fresh, refusal
+from tests.auth.world import ISSUER, NOW, House, Signer, b64, fresh, refusal
 
 WEEK = 7 * 86_400
 
 
 class Box:
-    """A shelf in memory: the sealing and the Redis are not what is looked at here."""
+    """A store in memory: sealing and Redis are tested elsewhere."""
 
     def __init__(self):
-        self.held = None
+        self.value = None
         self.read = self.written = 0
 
     def put(self, value):
-        self.held = value
+        self.value = value
         self.written += 1
 
     def get(self):
         self.read += 1
-        return self.held
+        return self.value
 
 
 def in_place(work):
@@ -47,7 +46,7 @@ def in_place(work):
 @pytest.fixture(autouse=True)
 def _fresh_loggers(monkeypatch):
     # A logger that was used before keeps the configuration of that time, which cannot be captured.
-    for module in (keyset, keyshelf):
+    for module in (jwks_cache, jwks_snapshot):
         monkeypatch.setattr(module, "log", structlog.get_logger())
 
 
@@ -57,23 +56,23 @@ def box():
 
 
 @pytest.fixture
-def shelf(box, clock):
+def snapshot(box, clock):
     return JwksSnapshot(box, clock)
 
 
 @pytest.fixture
-def process(genauth, clock, shelf):
-    """``process()``: one more process over the same shelf."""
+def process(genauth, clock, snapshot):
+    """``process()``: one more process over the same snapshot."""
 
     def start(**options):
-        return House(genauth, clock, shelf=shelf, **{"start": in_place, **options})
+        return House(genauth, clock, snapshot=snapshot, **{"start": in_place, **options})
 
     return start
 
 
 @pytest.fixture
 def before(process, signer):
-    """A process that served somebody, and put its keys away."""
+    """A process that served somebody, and stored its keys."""
     house = process()
     house.of(signer.token())
     return house
@@ -140,7 +139,7 @@ def test_once_genauth_has_answered_there_is_the_whole_burst(genauth, process, si
 
 
 @pytest.mark.usefixtures("before")
-def test_what_shelved_keys_do_not_vouch_for_is_not_refused(genauth, process, signer):
+def test_what_the_snapshot_does_not_verify_is_not_refused(genauth, process, signer):
     genauth.publish(signer, Signer("k3"))
     process().of(Signer("k3").token())
     genauth.goes_away()
@@ -168,22 +167,22 @@ def test_whether_a_token_has_ended_is_known_without_genauth(genauth, process, si
 
 
 @pytest.mark.usefixtures("before")
-def test_few_threads_wait_long_for_what_shelved_keys_do_not_vouch_for(genauth, process, signer):
+def test_few_threads_wait_long_for_what_the_snapshot_does_not_verify(genauth, process, signer):
     genauth.hangs = threading.Event()
     house = process(start=lambda work: threading.Thread(target=work, daemon=True).start())
     house.of(signer.token())
     threads = [
         threading.Thread(target=refusal, args=(house, forged(n), (UpstreamTimeout, TokenInvalid), 8), daemon=True)
-        for n in range(PATIENT_THREADS + 8)
+        for n in range(MOST_WAITING + 8)
     ]
     for thread in threads:
         thread.start()
     patience = Deadline.after(5)
-    while sum(thread.is_alive() for thread in threads) > PATIENT_THREADS and not patience.passed:
+    while sum(thread.is_alive() for thread in threads) > MOST_WAITING and not patience.passed:
         time.sleep(0.01)
-    time.sleep(IMPATIENT_SECONDS / 2)
+    time.sleep(BRIEF_WAIT_SECONDS / 2)
 
-    assert sum(thread.is_alive() for thread in threads) == PATIENT_THREADS
+    assert sum(thread.is_alive() for thread in threads) == MOST_WAITING
     genauth.hangs.set()
     for thread in threads:
         thread.join(5)
@@ -246,7 +245,7 @@ def test_the_first_token_of_a_new_key_waits_for_the_fetch(genauth, process):
 
 
 @pytest.mark.usefixtures("before")
-def test_a_forged_token_is_refused_by_genauths_own_word(genauth, process):
+def test_a_forged_token_is_refused_by_genauths_own_keys(genauth, process):
     house = process(start=lambda work: threading.Thread(target=work, daemon=True).start())
 
     assert refusal(house, forged()).note == "signature"
@@ -261,19 +260,19 @@ def test_another_key_under_the_old_name_is_found(genauth, process, box):
     assert house.of(Signer("replaced").token(headers={"kid": "k1"})).user_id
 
 
-# Putting away -------------------------------------------------------------------------------------
+# Storing ------------------------------------------------------------------------------------------
 
 
 def test_only_what_genauth_said_is_put_away_and_with_its_moment(genauth, process, signer, box, clock):
     house = process()
     genauth.goes_away()
     refusal(house, signer.token(), UpstreamUnavailable)
-    assert box.held is None
+    assert box.value is None
 
     genauth.is_back()
     clock.advance(1)
     house.of(signer.token())
-    assert json.loads(box.held)["asked_at"] == clock()
+    assert json.loads(box.value)["fetched_at"] == clock()
 
     genauth.goes_away()
     clock.advance(60)
@@ -283,23 +282,23 @@ def test_only_what_genauth_said_is_put_away_and_with_its_moment(genauth, process
 
 @pytest.mark.usefixtures("before")
 def test_what_is_put_away_is_public(box, signer):
-    put = json.loads(box.held)
+    put = json.loads(box.value)
 
     assert put == {
         "issuer": ISSUER,
-        "asked_at": NOW,
+        "fetched_at": NOW,
         "keys": [{name: signer.jwk()[name] for name in ("kty", "kid", "n", "e", "alg", "use")}],
     }
 
 
-def test_a_newer_set_replaces_the_old_one_whole(genauth, process, signer, shelf, clock):
+def test_a_newer_set_replaces_the_old_one_whole(genauth, process, signer, snapshot, clock):
     process().of(signer.token())
     genauth.publish(Signer("k2"))
     clock.advance(10)
     process().of(Signer("k2").token())
 
-    assert [key.kid for key in shelf.get().keys] == ["k2"]
-    assert shelf.get().asked_at == NOW + 10
+    assert [key.kid for key in snapshot.get().keys] == ["k2"]
+    assert snapshot.get().fetched_at == NOW + 10
 
 
 def test_whoever_waits_for_keys_does_not_wait_for_the_shelf(process, signer, box):
@@ -315,16 +314,16 @@ def test_whoever_waits_for_keys_does_not_wait_for_the_shelf(process, signer, box
     fetching[0].join(5)
 
 
-# Taking -------------------------------------------------------------------------------------------
+# Reading ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("before")
 def test_the_shelf_is_looked_on_for_as_long_as_there_are_no_keys(genauth, process, signer, box, clock):
     genauth.goes_away()
-    box.held, kept = None, box.held
+    box.value, kept = None, box.value
     house, looked = process(), box.read
     refusal(house, signer.token(), UpstreamUnavailable)
-    box.held = kept  # another process was luckier
+    box.value = kept  # another process was luckier
     clock.advance(1)
     for _ in range(9):
         house.of(signer.token())
@@ -343,7 +342,7 @@ def test_a_line_says_that_they_are_in_use_and_how_old_they_are(genauth, process,
         for number in range(3):
             house.of(signer.token(jti=number))
 
-    (line,) = [line for line in lines if line["event"] == "shelved_keys_in_use"]
+    (line,) = [line for line in lines if line["event"] == "jwks_snapshot_in_use"]
     assert (line["age_seconds"], line["keys"]) == (90, 1)
 
 
@@ -362,9 +361,9 @@ def test_what_looking_takes_is_taken_from_the_fetch(genauth, process, signer, bo
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"asked_at": NOW - WEEK - 1}, "of another time"),
-        ({"asked_at": NOW + 61}, "of another time"),
-        ({"asked_at": "now"}, "unreadable"),
+        ({"fetched_at": NOW - WEEK - 1}, "too old, or from the future"),
+        ({"fetched_at": NOW + 61}, "too old, or from the future"),
+        ({"fetched_at": "now"}, "unreadable"),
         ({"issuer": ""}, "no usable key or no issuer"),
         ({"issuer": None}, "unreadable"),
         ({"keys": []}, "no usable key or no issuer"),
@@ -375,39 +374,39 @@ def test_what_looking_takes_is_taken_from_the_fetch(genauth, process, signer, bo
     ],
 )
 def test_what_cannot_be_believed_is_an_empty_shelf(genauth, process, before, signer, box, change, reason):
-    box.held = json.dumps(json.loads(box.held) | change).encode()
+    box.value = json.dumps(json.loads(box.value) | change).encode()
     genauth.goes_away()
 
     with capture_logs() as lines:
         refusal(process(), signer.token(), UpstreamUnavailable)
 
-    assert [line["reason"] for line in lines if line["event"] == "shelved_keys_not_believed"] == [reason]
+    assert [line["reason"] for line in lines if line["event"] == "jwks_snapshot_rejected"] == [reason]
 
 
-@pytest.mark.parametrize("asked_at", [NOW - WEEK, NOW + 60])
-def test_a_week_and_another_clock_are_believed(process, before, genauth, signer, box, asked_at):
-    box.held = json.dumps(json.loads(box.held) | {"asked_at": asked_at}).encode()
+@pytest.mark.parametrize("fetched_at", [NOW - WEEK, NOW + 60])
+def test_a_week_and_another_clock_are_believed(process, before, genauth, signer, box, fetched_at):
+    box.value = json.dumps(json.loads(box.value) | {"fetched_at": fetched_at}).encode()
     genauth.goes_away()
     house = process()
 
     assert house.of(signer.token()).user_id
-    assert house.keys.age == max(0, NOW - asked_at)
+    assert house.keys.age == max(0, NOW - fetched_at)
 
 
-def test_a_set_that_is_too_large_is_not_put_away(shelf, box):
+def test_a_set_that_is_too_large_is_not_put_away(snapshot, box):
     with capture_logs() as lines:
-        shelf.put(StoredJwks("https://x/" + "x" * 256 * 1024, NOW, usable_keys({"keys": [Signer().jwk()]})))
+        snapshot.put(StoredJwks("https://x/" + "x" * 256 * 1024, NOW, usable_keys({"keys": [Signer().jwk()]})))
 
-    assert box.held is None
-    assert [line["event"] for line in lines] == ["keys_not_shelved"]
+    assert box.value is None
+    assert [line["event"] for line in lines] == ["jwks_snapshot_too_large"]
 
 
-def test_the_largest_set_there_is_fits(shelf, box):
+def test_the_largest_set_there_is_fits(snapshot, box):
     modulus = b64((1 << 8191 | 1).to_bytes(1024))  # a real one takes seconds to find
     entries = [{"kty": "RSA", "kid": f"{n:0>256}", "n": modulus, "e": "AQAB"} for n in range(64)]
-    shelf.put(StoredJwks(ISSUER, NOW, keys := usable_keys({"keys": entries})))
+    snapshot.put(StoredJwks(ISSUER, NOW, keys := usable_keys({"keys": entries})))
 
-    assert (len(keys), shelf.get().keys) == (64, keys)
+    assert (len(keys), snapshot.get().keys) == (64, keys)
 
 
 anything = st.recursive(
@@ -415,7 +414,7 @@ anything = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=4)
         | st.dictionaries(st.sampled_from(["kty", "kid", "n", "e", "x", "y", "crv", "use"]), inner)
-        | st.fixed_dictionaries({"issuer": inner, "asked_at": inner, "keys": inner})
+        | st.fixed_dictionaries({"issuer": inner, "fetched_at": inner, "keys": inner})
     ),
     max_leaves=20,
 )
@@ -425,7 +424,7 @@ anything = st.recursive(
 @given(lies=st.binary(max_size=80) | anything.map(lambda value: json.dumps(value).encode()))
 def test_no_bytes_on_the_shelf_can_upset_us(lies):
     box = Box()
-    box.held = lies
+    box.value = lies
 
     assert JwksSnapshot(box, lambda: NOW).get() is None
 
@@ -433,21 +432,21 @@ def test_no_bytes_on_the_shelf_can_upset_us(lies):
 @settings(deadline=None)
 @given(issuer=st.text(min_size=1) | st.just("\ud800"))
 def test_no_issuer_can_upset_us(issuer):
-    shelf = JwksSnapshot(Box(), lambda: NOW)
-    shelf.put(StoredJwks(issuer, NOW, usable_keys({"keys": [Signer().jwk()]})))
+    snapshot = JwksSnapshot(Box(), lambda: NOW)
+    snapshot.put(StoredJwks(issuer, NOW, usable_keys({"keys": [Signer().jwk()]})))
 
-    found = shelf.get()
+    found = snapshot.get()
     assert found is None or found.issuer == issuer
 
 
 # Settings -----------------------------------------------------------------------------------------
 
 
-def test_the_overrides_hold_for_shelved_keys_too(genauth, process, signer, clock, shelf):
+def test_the_overrides_hold_for_shelved_keys_too(genauth, process, signer, clock, snapshot):
     ours = {"issuer": "https://custom.example/oidc", "url": "https://keys.example/jwks"}
-    House(genauth, clock, shelf=shelf, start=in_place, **ours).of(signer.token(iss=ours["issuer"]))
+    House(genauth, clock, snapshot=snapshot, start=in_place, **ours).of(signer.token(iss=ours["issuer"]))
     genauth.goes_away()
-    house = House(genauth, clock, shelf=shelf, start=in_place, **ours)
+    house = House(genauth, clock, snapshot=snapshot, start=in_place, **ours)
 
     assert house.of(signer.token(iss=ours["issuer"])).user_id
     refusal(house, signer.token(iss=ISSUER, jti="x"))

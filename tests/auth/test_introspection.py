@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from bff.auth.introspection import REMEMBERED_REFUSALS, Introspector
+from bff.auth.introspection import Introspector
 from bff.auth.sessions import Sessions
 from bff.errors import (
     SessionExpired,
@@ -17,9 +17,9 @@ from bff.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
-from bff.resilience.deadline import Deadline
-from bff.resilience.single_flight import SingleFlight
-from tests.sessions.world import APP, NOW
+from bff.resilience import Deadline
+from bff.resilience.caches import DECLARED
+from tests.auth.world import APP, NOW
 
 
 @dataclass(frozen=True)
@@ -204,19 +204,17 @@ def test_a_refusal_of_one_token_is_none_of_another(sessions, genauth):
 
 
 def test_what_a_flood_of_refused_tokens_leaves_in_memory_is_bounded(sessions, genauth):
+    bound = DECLARED["refused_tokens"].size
     genauth.answer = Answer(active=False)
-    for number in range(REMEMBERED_REFUSALS + 100):
+    for number in range(bound + 100):
         refusal(sessions, TokenInvalid, token=f"t{number}")
+    calls = genauth.calls
 
-    assert len(sessions._verifier._refused) == REMEMBERED_REFUSALS
-    assert len(sessions._accepted) == 0
-
-
-def test_a_token_that_get_identities_refused_is_asked_about_again(sessions, genauth):
-    sessions.forget(of(sessions))
-    genauth.answer = Answer(active=False)
-
-    refusal(sessions, TokenRefused)
+    refusal(sessions, TokenInvalid, token="t100")  # the oldest that is left
+    assert genauth.calls == calls
+    refusal(sessions, TokenInvalid, token="t99")  # the youngest that is not
+    assert genauth.calls == calls + 1
+    assert not any(sessions.recognises(f"t{number}") for number in range(bound + 100))
 
 
 def test_many_requests_with_one_token_cost_one_question(sessions, genauth):
@@ -234,16 +232,22 @@ def test_many_requests_with_one_token_cost_one_question(sessions, genauth):
     assert genauth.calls == 1
 
 
-def test_an_answer_that_came_between_two_looks_is_not_asked_for_again(sessions, genauth):
-    """A request that finds nothing remembered may be the next to fly, with the answer meanwhile here."""
+def test_an_answer_that_came_between_two_looks_is_not_asked_for_again(genauth, clock):
+    """A request that finds nothing kept may be the next to fly, with the answer meanwhile here."""
 
     class Late:
+        """Another request with the same token goes first, from its look to its answer."""
+
+        others = 1
+
         def do(self, _key, call, _deadline):
-            sessions._flights = SingleFlight()
-            of(sessions)
+            if self.others:
+                self.others = 0
+                of(sessions)
             return call(), False
 
-    sessions._flights = Late()
+    introspector = Introspector(genauth, app_id=APP, monotonic=clock)
+    sessions = Sessions(introspector, flights=Late(), clock=clock, monotonic=clock)
 
     assert of(sessions).user_id
     assert genauth.calls == 1
