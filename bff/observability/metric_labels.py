@@ -1,7 +1,6 @@
 """The values that metrics' labels may have; every other becomes "other".
 
-A vocabulary that another module speaks is written down here once more: a new word is "other" until somebody decides that it is
-worth a series.
+What other modules pass is listed here once more: a new value is "other" until somebody decides that it is worth a series.
 """
 
 import re
@@ -47,7 +46,7 @@ def field(path: str) -> str:
 
 
 def status(value: str) -> str:
-    """An HTTP status."""
+    """An HTTP status code."""
     return value if re.fullmatch(r"[1-5][0-9][0-9]", value) else OTHER
 
 
@@ -65,8 +64,8 @@ def _kinds(kind: type[BffError]) -> Iterator[type[BffError]]:
 def route() -> Bound:
     """A rule as it was registered, such as ``/me/linked-accounts/<id>``.
 
-    The rules of an application are not known here, so the first few that look like one are taken: without digits, without
-    capitals. A path that somebody made up has no end of variants; once there are too many, all new ones are other.
+    The rules of an application are not known here, so the first ones that look like a rule are taken: no digits, no capitals.
+    Made-up paths are without end; once there are too many, every new one is "other".
     """
     known: set[str] = set()
 

@@ -1,40 +1,39 @@
-"""How the services we lean on are doing, for readiness. Asked at most every few seconds, however often we are asked.
+"""Whether the services that we depend on answer, for the readiness probe. Checked every few seconds at most.
 
-Whoever asks us does not wait for them: a probe that hangs with GenAuth would have every instance taken out, and GenAuth's
-trouble would be everybody's.
+A probe does not wait for a check that hangs: otherwise a GenAuth that hangs would have every instance taken out of service.
 """
 
 import threading
 import time
 from collections.abc import Callable, Mapping
 
-_BELIEVED_SECONDS = 3.0
-# Long enough for what is well to say so, short enough for any orchestrator's probe (Kubernetes gives it a second).
-_PATIENCE_SECONDS = 0.3
+_VALID_SECONDS = 3.0
+# Long enough for a healthy service to answer, short enough for any orchestrator's probe (Kubernetes waits one second).
+_WAIT_SECONDS = 0.3
 
 
 class Readiness:
-    """Named checks, each of which says whether its dependency answers right now; one that never has counts as down."""
+    """Named checks, each of which returns whether its service answers right now; one that has not returned yet counts as down."""
 
     def __init__(self, checks: Mapping[str, Callable[[], bool]], clock: Callable[[], float] = time.monotonic) -> None:
         self._checks = checks
         self._clock = clock
         self._lock = threading.Lock()
-        self._asked_at = float("-inf")
+        self._checked_at = float("-inf")
         self._checking: threading.Thread | None = None
         self._statuses = dict.fromkeys(checks, False)
 
     def statuses(self) -> dict[str, bool]:
-        """Whether each dependency is up, as of a few seconds ago at most, or as it last was while one takes its time to say."""
+        """Whether each service is up, a few seconds old at most, or the last result while a check takes long."""
         with self._lock:
-            due = self._clock() - self._asked_at >= _BELIEVED_SECONDS
+            due = self._clock() - self._checked_at >= _VALID_SECONDS
             if due and (self._checking is None or not self._checking.is_alive()):
-                self._asked_at = self._clock()
+                self._checked_at = self._clock()
                 checking = threading.Thread(target=self._check, name="dependencies", daemon=True)
                 checking.start()
                 self._checking = checking
         if self._checking is not None:
-            self._checking.join(_PATIENCE_SECONDS)
+            self._checking.join(_WAIT_SECONDS)
         return self._statuses
 
     def _check(self) -> None:

@@ -1,4 +1,4 @@
-"""Who hears of what happened: one protocol for all rooms, and a recorder that forgets everything."""
+"""What is reported of events: one protocol for all packages, and an implementation that does nothing."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -9,22 +9,22 @@ class Recorder(Protocol):
     """One method for each event. None of them takes anything of a user; `bff.observability.metrics.Metrics` counts them."""
 
     def answered(self, route: str, status: int, source: str, seconds: float) -> None:
-        """An answer went out. ``route`` is the rule that matched, never the path; ``source`` is where its accounts came from."""
+        """A response was sent. ``route`` is the rule that matched, never the path; ``source`` is where its accounts came from."""
 
     def refused(self, code: str) -> None:
-        """The answer was an error with this code."""
+        """The response was an error with this code."""
 
     def upstream_called(self, operation: str, outcome: str, seconds: float) -> None:
         """A call to GenAuth ended, or was not made because of a circuit breaker or a bulkhead."""
 
     def upstream_retried(self, operation: str) -> None:
-        """A second try was made."""
+        """A call was made a second time."""
 
     def cache_failed(self, operation: str, reason: str) -> None:
-        """Redis did not do an operation. ``reason`` is ``breaker_open`` or the name of the exception's class."""
+        """A Redis operation failed. ``reason`` is ``breaker_open`` or the name of the exception's class."""
 
     def cache_rejected(self, reason: str) -> None:
-        """A stored value was not believed and treated as a miss."""
+        """A stored value was not trusted and treated as a miss."""
 
     def breaker_changed(self, name: str, state: str) -> None:
         """A circuit breaker of this worker changed its state."""
@@ -33,7 +33,7 @@ class Recorder(Protocol):
         """This many calls are inside a bulkhead of this worker."""
 
     def waiting(self) -> AbstractContextManager[None]:
-        """A caller waits for somebody else's call to GenAuth, for the length of the block."""
+        """A request waits for another request's call to GenAuth, for the length of the block."""
 
     def leak_stopped(self, field: str) -> None:
         """The leak guard emptied a field. ``field`` is its path, without values."""
@@ -41,9 +41,12 @@ class Recorder(Protocol):
     def rate_limited(self, scope: str) -> None:
         """A request was over its ``user`` or ``address`` limit."""
 
+    def log_lines_dropped(self, lines: int) -> None:
+        """Log lines were dropped: stdout takes none, or too few."""
+
 
 class NullRecorder:
-    """Hears and forgets."""
+    """Records nothing."""
 
     def answered(self, route: str, status: int, source: str, seconds: float) -> None:
         """Nothing."""
@@ -78,4 +81,7 @@ class NullRecorder:
         """Nothing."""
 
     def rate_limited(self, scope: str) -> None:
+        """Nothing."""
+
+    def log_lines_dropped(self, lines: int) -> None:
         """Nothing."""
