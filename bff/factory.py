@@ -99,6 +99,7 @@ def create_app(settings: Settings | None = None) -> Application:
     if settings.micro_cache_seconds is not None:
         log.warning("setting_deprecated", setting="MICRO_CACHE_SECONDS", instead="LOCAL_CACHE_SECONDS")
     services = make_services(app, settings)
+    logs.count_dropped(services.metrics)
     context.provide(app.extensions, services)
     app.wsgi_app = _fronted(app.wsgi_app, services)  # type: ignore[assignment,method-assign]
 

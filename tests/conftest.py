@@ -1,6 +1,7 @@
 """The parts that most tests need, all real: a GenAuth on a port, a Valkey on a socket, the application between them."""
 
 import threading
+from types import SimpleNamespace
 
 import pytest
 import redis
@@ -10,6 +11,48 @@ from bff.observability import logging as logs
 from bff.sandbox import Sandbox
 from bff.server import embedded_valkey as embedded
 from bff.settings import Settings
+
+
+class LogLines:
+    """What the application logged, kept here instead of being written into the report of the tests."""
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        self._lines = b""
+
+    def write(self, lines):
+        with self._lock:
+            self._lines += lines
+
+    def take(self):
+        """Everything since the last time."""
+        logs.flush()
+        with self._lock:
+            lines, self._lines = self._lines, b""
+        return lines
+
+
+LOG_LINES = LogLines()
+
+
+def pytest_configure():
+    logs.write_to(LOG_LINES.write)
+
+
+@pytest.fixture(autouse=True)
+def log_lines():
+    """What was logged since the test began: ``log_lines.take()``."""
+    LOG_LINES.take()
+    return LOG_LINES
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Show the log of a test that failed."""
+    report = yield
+    if report.failed and (lines := LOG_LINES.take()):
+        report.sections.append(("Log lines", lines.decode()))
+    return report
 
 
 @pytest.fixture(scope="session")
@@ -97,12 +140,12 @@ def sign_in(genauth):
 
 
 @pytest.fixture
-def written(capfdbinary):
-    """Call for what went to stdout and stderr since the last call, in bytes, with the lines that waited for others."""
+def written(capfdbinary, log_lines):
+    """Call for what was logged (``out``, with all that went to stdout) and printed to stderr since the last call, in bytes."""
 
     def read():
-        logs.flush()
-        return capfdbinary.readouterr()
+        captured = capfdbinary.readouterr()
+        return SimpleNamespace(out=log_lines.take() + captured.out, err=captured.err)
 
     read()
     return read

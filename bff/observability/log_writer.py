@@ -1,102 +1,147 @@
-"""Where lines go: stdout, each at once or, for the one line of every request, several at a time.
+"""Writes log lines to stdout from one thread, so that no request waits for a log.
 
-Making a line and writing it cost more than whatever it tells of: a write gives the interpreter away, and the next thread takes
-it. So what a request says may wait for `_LATEST_SECONDS`, and until then for a few others; they are made lines and written
-together. Whatever else is told goes out behind those that wait, at once. What ends as Python programs end loses none of them;
-what is killed loses those of its last moment.
+An asynchronous appender: lines go into a bounded queue, and a daemon thread writes them, several at a time. A line that finds the
+queue full, or that cannot be written, is dropped and counted; once there is room again, a line says how many are missing.
 """
 
 import os
+import select
 import sys
 import threading
-import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from multiprocessing.util import Finalize
-from typing import BinaryIO, Generic, TypeVar
+from queue import Empty, Full, Queue
+from time import monotonic
 
-T = TypeVar("T")
+from bff.observability.recorder import NullRecorder, Recorder
 
-_LATEST_SECONDS = 0.05
-_TOGETHER = 18  # of a usual length, they fill a page
-# POSIX: what several processes write to one pipe stays whole up to PIPE_BUF, which is a page at the least on Linux.
-_PAGE = 4096
-_UNWRITABLE = (OSError, ValueError, AttributeError)  # broken, closed, or none at all
+CAPACITY = 8192
+FLUSH_SECONDS = 1.0
+# The thread waits this long for more lines to write with the first one.
+_GATHER_SECONDS = 0.05
 
 
-class Stdout(Generic[T]):
-    """Takes lines from many threads. One that cannot be written is lost: nobody's answer depends on a log."""
+def to_stdout(data: bytes) -> None:
+    """Write everything, for as long as it takes. Not through ``sys.stdout.buffer``, whose lock the end of the process wants."""
+    descriptor = sys.stdout.fileno()
+    while data:
+        try:
+            data = data[os.write(descriptor, data) :]
+        except BlockingIOError:  # whoever shares the pipe with us made it non-blocking
+            select.select([], [descriptor], [])
+
+
+class LogWriter:
+    """Takes lines from many threads. ``output`` writes one or more whole lines, and may block or raise."""
 
     def __init__(
-        self, finish: Callable[[Sequence[T]], bytes], stream: Callable[[], BinaryIO] = lambda: sys.stdout.buffer
+        self,
+        report: Callable[[int], bytes],
+        output: Callable[[bytes], None] = to_stdout,
+        *,
+        capacity: int = CAPACITY,
     ) -> None:
-        """``finish`` makes lines of what was told, each with its end, and raises nothing."""
-        self._finish = finish
-        self._stream = stream  # asked for each time: whoever runs us may replace it
+        """``report`` makes the line that says how many lines were dropped."""
+        self.output = output
+        self.recorder: Recorder = NullRecorder()
+        self._report = report
+        self._capacity = capacity
         self._begin()
         os.register_at_fork(after_in_child=self._begin)
 
     def _begin(self) -> None:
+        # What is in the queue at a fork is the parent's to write.
+        self._queue: Queue[bytes | threading.Event] = Queue(self._capacity)
         self._lock = threading.Lock()
-        self._waiting: deque[T] = deque()
-        self._someone_waits = threading.Event()
-        self._flusher: threading.Thread | None = None
+        self._thread: threading.Thread | None = None
+        self._hurry = threading.Event()
+        self._unreported = 0
 
     def write(self, line: bytes) -> None:
-        """Now, behind those that wait."""
-        with self._lock:
-            self._put(self._drawn() + line)
+        """Write the line soon, or drop and count it. Never blocks."""
+        try:
+            self._queue.put_nowait(line)
+        except Full:
+            self._drop(1)
+        self._start()
 
     debug = info = warning = error = critical = write  # as structlog calls it
 
-    def write_soon(self, told: T) -> None:
-        """A line of this, in a moment, with others."""
-        self._waiting.append(told)
-        if len(self._waiting) >= _TOGETHER:
-            self.flush()
-        elif not self._someone_waits.is_set():
+    def flush(self, seconds: float = FLUSH_SECONDS) -> None:
+        """Wait until everything so far is written, at most this long."""
+        if self._thread is None and self._queue.empty():
+            return
+        ends = monotonic() + seconds
+        reached = threading.Event()
+        with suppress(Full):
+            self._queue.put(reached, timeout=seconds)
+            self._start()
+            self._hurry.set()
+            reached.wait(max(0.0, ends - monotonic()))
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._thread is not None:
+                return
+            thread = threading.Thread(target=self._run, name="log", daemon=True)
             try:
-                self._wake_flusher()
-            except RuntimeError:  # no more threads to be had
-                self.flush()
+                thread.start()
+            except RuntimeError:  # no more threads to be had; the next line tries again
+                return
+            self._thread = thread
+        # Not atexit, which multiprocessing's children, a server's workers among them, end without.
+        Finalize(None, self.flush, exitpriority=0)
 
-    def _wake_flusher(self) -> None:
-        with self._lock:
-            if self._flusher is None:
-                flusher = threading.Thread(target=self._flush_now_and_then, name="stdout", daemon=True)
-                flusher.start()
-                self._flusher = flusher
-                # As atexit, which multiprocessing's children, a server's workers among them, end without.
-                Finalize(None, self.flush, exitpriority=0)
-        self._someone_waits.set()
-
-    def _flush_now_and_then(self) -> None:
+    def _run(self) -> None:
         while True:
-            self._someone_waits.wait()
-            time.sleep(_LATEST_SECONDS)
-            self._someone_waits.clear()  # first: who comes from here on sets it again
-            self.flush()
+            taken = [self._queue.get()]
+            self._hurry.wait(_GATHER_SECONDS)
+            self._hurry.clear()
+            with suppress(Empty):
+                while len(taken) < self._capacity:
+                    taken.append(self._queue.get_nowait())
+            self._write_batch(taken)
 
-    def flush(self) -> None:
-        """Write what waits."""
+    def _write_batch(self, taken: Sequence[bytes | threading.Event]) -> None:
+        self._write_lines([line for line in taken if isinstance(line, bytes)])
+        self._report_dropped()
+        for reached in taken:
+            if isinstance(reached, threading.Event):
+                reached.set()
+
+    def _write_lines(self, lines: Sequence[bytes]) -> None:
+        # POSIX: what several processes write to one pipe is not mixed up as long as each write has at most PIPE_BUF bytes.
+        page: list[bytes] = []
+        length = 0
+        for line in lines:
+            if page and length + len(line) > select.PIPE_BUF:
+                self._write_page(page)
+                page, length = [], 0
+            page.append(line)
+            length += len(line)
+        if page:
+            self._write_page(page)
+
+    def _write_page(self, page: Sequence[bytes]) -> None:
+        if not self._is_written(b"".join(page)):
+            self._drop(len(page))
+
+    def _is_written(self, data: bytes) -> bool:
+        try:
+            self.output(data)
+        except Exception:  # noqa: BLE001 - stdout is closed, broken or none at all; nobody's answer depends on a log
+            return False
+        return True
+
+    def _drop(self, lines: int) -> None:
         with self._lock:
-            self._put(self._drawn())
+            self._unreported += lines
+        self.recorder.log_lines_dropped(lines)
 
-    def _drawn(self) -> bytes:
-        return self._finish([self._waiting.popleft() for _ in range(len(self._waiting))])
-
-    def _put(self, lines: bytes) -> None:
-        # In whole lines, also where one alone is more than a page.
-        while len(lines) > _PAGE:
-            end = lines.rfind(b"\n", 0, _PAGE) + 1 or lines.find(b"\n", _PAGE) + 1 or len(lines)
-            self._write(lines[:end])
-            lines = lines[end:]
-        if lines:
-            self._write(lines)
-
-    def _write(self, page: bytes) -> None:
-        with suppress(*_UNWRITABLE):
-            stream = self._stream()
-            stream.write(page)
-            stream.flush()
+    def _report_dropped(self) -> None:
+        with self._lock:
+            lines, self._unreported = self._unreported, 0
+        if lines and not self._is_written(self._report(lines)):
+            with self._lock:
+                self._unreported += lines

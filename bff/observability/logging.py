@@ -1,59 +1,53 @@
-"""What the service says of itself: JSON lines on stdout, in which no token can be.
+"""The log: JSON lines on stdout that cannot hold a token. `log_writer` writes them.
 
 Redaction is by construction. A line keeps plain values only, so no object brings along what its repr holds; text that looks like
-a credential is masked; an exception is told by its type and our own lines, never by its text, which may quote a request; a
-library's message is told by its format string, never by its arguments. structlog and the standard library end in one renderer.
+a credential is masked; of an exception the line has its type and our own lines, never its text, which may quote a request; of a
+library's message it has the format string, never the arguments. structlog and the standard library end in one renderer.
 """
 
+import inspect
 import logging
 import os
 import re
 import sys
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from functools import lru_cache
 from pathlib import Path
-from types import FrameType
 
-import msgspec
 import orjson
 import structlog
-from msgspec import Struct, structs
 from structlog.typing import EventDict, Processor
 
-from bff.observability.log_writer import Stdout
+from bff.observability.log_writer import FLUSH_SECONDS, LogWriter
+from bff.observability.recorder import Recorder
 
 _LONGEST = 512
 _REDACTED = "[redacted]"
-_SECRETIVE = ("token", "secret", "authorization", "cookie", "password")
+_SECRETIVE = "token|secret|authorization|cookie|password"
+_SECRETIVE_NAME = re.compile(_SECRETIVE, re.IGNORECASE)
 _CREDENTIAL = re.compile(
     r"eyJ[\w-]{8,}(?:(?:\.|%2E)[\w-]*)*"  # a JWT, whole or cut short
     r"|\b(?:bearer|basic)(?:\s|%20|\+)+[^\s\"',;]+"
-    rf"|(?:{'|'.join(_SECRETIVE)})[\"']?\s*(?:=|:|%3D)\s*[\"']?[^\s\"'&,;]+"
+    rf"|(?:{_SECRETIVE})[\"']?\s*(?:=|:|%3D)\s*[\"']?[^\s\"'&,;]+"
     r"|(?<=://)[^\s/@]*@",  # the credentials of a URL
     re.IGNORECASE,
 )
-# Each credential has one of these; searching for them is ten times as quick, and nearly every line has none.
-_HINTS = (*_SECRETIVE, "eyj", "bearer", "basic", "://")
-_encode_lines = msgspec.json.Encoder().encode_lines
+# Every credential has one of these in it.
+_HINTS = (*_SECRETIVE.split("|"), "eyj", "bearer", "basic", "://")
 _STYLE = orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE
 _log = structlog.get_logger()
-_telling = True
 _ROOT = str(Path(__file__).parents[2]) + os.sep
 _OURS = (f"{_ROOT}bff{os.sep}", f"{_ROOT}schemas{os.sep}", f"{_ROOT}app.py")
 
 
 def configure(level: str = "info") -> None:
-    """Send lines of ``level`` and above to stdout, those of libraries from warning on. To be called before the first line."""
-    global _telling  # noqa: PLW0603 - as structlog's own configuration is
+    """Log lines of ``level`` and above, those of libraries from warning on. To be called before the first line."""
     threshold = logging.getLevelNamesMapping()[level.upper()]
-    _telling = threshold <= logging.INFO
     structlog.configure(
         processors=_PROCESSORS,
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
-        logger_factory=lambda *_names: _STDOUT,
+        logger_factory=lambda *_names: _WRITER,
         cache_logger_on_first_use=True,
     )
     handler = _Lines(max(threshold, logging.WARNING))
@@ -75,52 +69,19 @@ def configure(level: str = "info") -> None:
         sys.unraisablehook = lambda unraisable: _died("error_unraisable", unraisable.exc_value)
 
 
-class Answered(Struct, frozen=True, gc=False, omit_defaults=True):
-    """The line of a request that was answered. Of all this only the ``request_id`` may be of a caller's making.
-
-    ``code`` and ``note`` are those of an error; what of them is empty is left out.
-    """
-
-    timestamp: datetime
-    level: str
-    event: str
-    method: str
-    route: str
-    status: int
-    source: str
-    milliseconds: float
-    request_id: str
-    code: str = ""
-    note: str = ""
+def count_dropped(recorder: Recorder) -> None:
+    """Count the lines that are dropped from now on with this recorder."""
+    _WRITER.recorder = recorder
 
 
-def tell(line: Answered) -> None:
-    """The line as structlog would write it, for a fraction of the price: for the one line that every request costs.
-
-    It is made and written a moment later, with others.
-    """
-    if _telling:
-        _STDOUT.write_soon(line)
+def write_to(output: Callable[[bytes], None]) -> None:
+    """Write lines with ``output`` from now on instead of to stdout."""
+    _WRITER.output = output
 
 
-def flush() -> None:
-    """Write now what waits for others."""
-    _STDOUT.flush()
-
-
-def _finished(told: Sequence[Answered]) -> bytes:
-    """The lines of what was told. What cannot be written as it is goes structlog's way."""
-    notes = [line.note for line in told if line.note]
-    offered = "\0".join([*[line.request_id for line in told], *notes])
-    if not _is_suspicious(offered.lower()) and not any(map(_is_long, notes)):
-        with suppress(UnicodeEncodeError):
-            return _encode_lines(told)
-    return b"".join([_masked(line) for line in told])
-
-
-def _masked(line: Answered) -> bytes:
-    said = {name: value for name, value in structs.asdict(line).items() if value != ""}
-    return _render(None, line.level, {**_redact(None, line.level, said), "timestamp": line.timestamp})
+def flush(seconds: float = FLUSH_SECONDS) -> None:
+    """Wait until every line so far is written, at most this long."""
+    _WRITER.flush(seconds)
 
 
 def _died(event: str, error: BaseException | None) -> None:
@@ -131,40 +92,27 @@ def _died(event: str, error: BaseException | None) -> None:
 
 def _redact(_logger: object, method: str, event: EventDict) -> EventDict:
     """Keep plain values, nothing under a name that promises a secret, and nothing that looks like a credential."""
-    line: EventDict = {**_head(method), "event": None}
+    line: EventDict = {"timestamp": datetime.now(UTC), "level": method, "event": None}
     error = event.pop("exc_info", None)
     for key, value in event.items():
-        line[key] = _REDACTED if _is_secretive(key) and value is not None else _plain(value)
+        line[key] = _REDACTED if value is not None and _SECRETIVE_NAME.search(key) else _plain(value)
     text = "\0".join([value for value in line.values() if isinstance(value, str)]).lower()
-    if _is_suspicious(text):
+    if any(hint in text for hint in _HINTS):
         line = {key: _CREDENTIAL.sub(_REDACTED, value) if isinstance(value, str) else value for key, value in line.items()}
     return {**line, "exc_info": error} if error else line
 
 
-def _is_suspicious(text: str) -> bool:
-    return any([hint in text for hint in _HINTS])  # noqa: C419 - a generator costs twice as much as the nine searches
-
-
 def _plain(value: object) -> str | int | float | bool | None:
     if isinstance(value, str):
-        return f"{value[:_LONGEST]}…" if _is_long(value) else value
+        return f"{value[:_LONGEST]}…" if len(value) > _LONGEST else value
     # orjson has no numbers beyond 64 bits.
     if value is None or isinstance(value, float) or (isinstance(value, int) and -(2**63) <= value < 2**63):
         return value
     return f"[{type(value).__name__}]"
 
 
-def _is_long(value: str) -> bool:
-    return len(value) > _LONGEST
-
-
-@lru_cache(512)
-def _is_secretive(key: str) -> bool:
-    return any(word in key.lower() for word in _SECRETIVE)
-
-
 def _explain(_logger: object, _method: str, event: EventDict) -> EventDict:
-    """Tell an exception and its causes by their types and where in our own code they passed."""
+    """Describe an exception and its causes by their types and the lines of our own code that they passed."""
     error = event.pop("exc_info", None)
     error = sys.exception() if error is True else error[1] if isinstance(error, tuple) else error
     if isinstance(error, BaseException):
@@ -195,10 +143,6 @@ def _name(kind: type) -> str:
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
-def _head(method: str) -> EventDict:
-    return {"timestamp": datetime.now(UTC), "level": method}
-
-
 def _render(_logger: object, _method: str, event: EventDict) -> bytes:
     try:
         return orjson.dumps(event, option=_STYLE)
@@ -211,6 +155,10 @@ def _sound(value: object) -> object:
     return value.encode(errors="replace").decode() if isinstance(value, str) else value
 
 
+def _dropped(lines: int) -> bytes:
+    return _render(None, "warning", _redact(None, "warning", {"event": "log_lines_dropped", "lines": lines}))
+
+
 class _Lines(logging.Handler):
     """The standard library's records as lines of ours."""
 
@@ -219,7 +167,7 @@ class _Lines(logging.Handler):
             level = min(record.levelno // 10 * 10, logging.CRITICAL)
             where = f"{record.module}:{record.lineno}"
             _log.log(level, "%s", _message(record), logger=record.name, where=where, exc_info=record.exc_info)
-        except Exception:  # noqa: BLE001 - a line that fails must not fail what it tells of
+        except Exception:  # noqa: BLE001 - a line that fails must not fail what it describes
             self.handleError(record)
 
 
@@ -231,12 +179,13 @@ def _message(record: logging.LogRecord) -> str:
 
 
 def _is_literal(record: logging.LogRecord) -> bool:
-    frame: FrameType | None = sys._getframe()  # noqa: SLF001 - how the standard library finds the caller, too
+    """Whether the message is a constant of the function that logs it, so that nothing was formatted into it."""
+    frame = inspect.currentframe()
     while frame is not None and frame.f_code.co_filename != record.pathname:
         frame = frame.f_back
     return frame is not None and record.msg in frame.f_code.co_consts
 
 
-_STDOUT = Stdout(_finished)
+_WRITER = LogWriter(_dropped)
 # One list for ever: loggers remember it, and structlog's `capture_logs` empties it in place.
 _PROCESSORS: list[Processor] = [structlog.contextvars.merge_contextvars, _redact, _explain, _render]

@@ -45,8 +45,6 @@ DECLARED = {
     "addresses": Declaration("the counted form of a client's address", 1_024),
     "languages": Declaration("the language for an Accept-Language field", 256),
     "includes": Declaration("the meaning of the include parameter", 64),
-    # Log
-    "secret_names": Declaration("whether a field's name promises a secret", 512),
 }
 
 

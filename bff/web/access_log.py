@@ -5,12 +5,14 @@ one of the known ones.
 """
 
 import time
-from datetime import UTC, datetime
 
+import structlog
 from flask import Flask, Response, g, request
 
-from bff.observability import Answered, Metrics, tell
+from bff.observability import Metrics
 from bff.web.context import services
+
+log = structlog.get_logger()
 
 NO_ERROR = ("", "")
 _METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
@@ -52,10 +54,19 @@ def record(
     request_id: str,
     error: tuple[str, str] = NO_ERROR,
 ) -> None:
-    """Count a request that was answered, and tell of it. ``error`` is the code and the note of one."""
+    """Count and log a request that was answered. ``error`` is the code and the note of one."""
     metrics.answered(route, status, source, seconds)
     code, note = error
     if code:
         metrics.refused(code)
-    milliseconds = round(seconds * 1000, 2)
-    tell(Answered(datetime.now(UTC), "info", "request", method, route, status, source, milliseconds, request_id, code, note))
+    log.info(
+        "request",
+        method=method,
+        route=route,
+        status=status,
+        source=source,
+        milliseconds=round(seconds * 1000, 2),
+        request_id=request_id,
+        **({"code": code} if code else {}),
+        **({"note": note} if note else {}),
+    )

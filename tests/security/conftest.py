@@ -5,7 +5,6 @@ import json
 import pytest
 
 from bff.factory import create_app
-from bff.observability import logging as logs
 from bff.settings import Settings
 from tests.security import effort
 from tests.security.service import Service
@@ -56,13 +55,13 @@ def open_service(everything_on):
 class Log:
     """What was logged since the last look, as text and as the lines' objects."""
 
-    def __init__(self, capture):
+    def __init__(self, log_lines, capture):
+        self._log_lines = log_lines
         self._capture = capture
 
     def read(self):
-        logs.flush()
         out, err = self._capture.readouterr()
-        return (out + err).decode("utf-8", "replace")
+        return (self._log_lines.take() + out + err).decode("utf-8", "replace")
 
     def lines(self, event="request"):
         found = [json.loads(line) for line in self.read().splitlines() if line.startswith("{")]
@@ -70,7 +69,6 @@ class Log:
 
 
 @pytest.fixture
-def log(capsysbinary):
-    """Everything on stdout and stderr, at LOG_LEVEL=debug."""
-    logs.flush()
-    return Log(capsysbinary)
+def log(log_lines, capsysbinary):
+    """Everything that was logged at LOG_LEVEL=debug, or went to stdout or stderr."""
+    return Log(log_lines, capsysbinary)

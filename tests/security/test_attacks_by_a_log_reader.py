@@ -1,6 +1,6 @@
 """Somebody who reads our logs, at LOG_LEVEL=debug and through every kind of trouble: they find no token and no secret.
 
-The redaction itself is held by tests/unit/test_logs.py; this is the whole service, its libraries' loggers included.
+The redaction itself is held by tests/observability/test_logging.py; this is the whole service, its libraries' loggers included.
 """
 
 import logging
