@@ -125,7 +125,7 @@ def _limit(scope: str, settings: Settings, store: RedisStore, seal: Codec, metri
     if settings.rate_limit is None:
         return None
     return RateLimit(
-        scope, settings.rate_limit, store, metrics, key=lambda member: f"{PREFIX}rate:{scope}:{seal.name(scope, member)}"
+        scope, settings.rate_limit, store, metrics, namespace=f"{PREFIX}rate:{scope}", opaque_id=partial(seal.name, scope)
     )
 
 

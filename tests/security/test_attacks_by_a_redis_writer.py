@@ -137,7 +137,7 @@ def test_a_counter_that_never_ends_shuts_nobody_out_for_longer_than_a_window(ser
     service, token = service_with(RATE_LIMIT="2/second"), genauth.token("mei")
     for _ in range(2):
         service.accounts_of(token)
-    counters = [key for key in stored.keys("la:2:rate:*") if b":user:" in key]
+    counters = [key for key in stored.keys("la:2:rate:*") if b":user/" in key]
     assert counters
     for key in counters:
         stored.set(key, 1_000_000)

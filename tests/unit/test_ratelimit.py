@@ -8,6 +8,8 @@ import pytest
 from bff.errors import RateLimited
 from bff.resilience.rate_limit import RateLimit
 
+OPAQUE = {"mei": "1f", "omar": "e2"}
+
 
 class Clock:
     def __init__(self):
@@ -66,7 +68,7 @@ def heard():
 @pytest.fixture
 def limit(clock, shared, heard):
     """One process's view of a limit; each call makes another process."""
-    return lambda rate: RateLimit("user", rate, shared, heard, key=lambda member: f"key-of-{member}", clock=clock)
+    return lambda rate: RateLimit("user", rate, shared, heard, namespace="limit", opaque_id=OPAQUE.__getitem__, clock=clock)
 
 
 def passed(limit, member="mei", tries=1000):
@@ -210,8 +212,20 @@ def test_looking_counts_nothing(limit, shared):
 
 def test_names_and_not_members_reach_redis(limit, shared):
     limit("2/minute").hit("mei")
+    limit("2/hour").hit("mei")
 
-    assert list(shared.windows) == ["key-of-mei"]
+    assert list(shared.windows) == ["limit/1f/2/1/minute", "limit/1f/2/1/hour"], "another rate is another count"
+
+
+def test_a_count_that_ends_long_after_its_window_sends_nobody_away_for_longer(limit, shared, clock):
+    shared.windows["limit/1f/2/1/minute"] = 1000, clock() + 365 * 86_400
+    here = limit("2/minute")
+
+    with pytest.raises(RateLimited) as sent_away:
+        here.hit("mei")
+
+    assert sent_away.value.retry_after == 60
+    assert sent_away.value.headers["RateLimit"] == '"user";r=0;t=60'
 
 
 def test_counting_alone_sends_nobody_away(limit, heard):
