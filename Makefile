@@ -94,7 +94,7 @@ BENCH := $(VENV)/.bench-installed
 PEER := bench/peers/node/node_modules/.package-lock.json
 
 .PHONY: bench
-bench: $(BENCH) $(PEER) wrk  ## Measure every scenario side by side, three quarters of an hour; writes docs/performance.md and docs/scaling.md (ARGS="--only steady")
+bench: $(BENCH) $(PEER) wrk  ## Measure every scenario side by side, half an hour; writes docs/performance.md and docs/scaling.md (ARGS="--only steady")
 	$(BIN)/python -m bench.run $(ARGS)
 
 .PHONY: bench-quick

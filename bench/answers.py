@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from bench.load import WrongAnswer
+from bench.load.wrk import WrongAnswer
 from bench.peers.floor import BODY
 from bench.programs import Running
 

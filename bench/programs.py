@@ -68,11 +68,11 @@ class Program:
     path: str = PATH
 
 
-def _options_of_ours() -> str:
-    """The server's options in the Procfile, for the floors: the same server, run the same way."""
-    options = web_command().partition(" granian ")[2].rpartition(" --factory ")[0]
-    return options.replace("--log-config bff/server/log_config.json", "").replace("--host 0.0.0.0", "--host 127.0.0.1")
-
+# The floors run on the service's server with its options (`bff.server`), by its own command.
+_GRANIAN = (
+    "exec granian --interface wsgi --http 1 --no-ws --host 127.0.0.1 --port $PORT --workers $WEB_CONCURRENCY "
+    "--blocking-threads 128 --backlog 4096 --backpressure 4096 --http1-buffer-size 65536 --log-level error"
+)
 
 OURS = Program("ours", lambda: f"exec {web_command()}", "this service, as the Procfile starts it")
 RECIPE = Program(
@@ -83,7 +83,7 @@ RECIPE = Program(
 )
 BARE = Program(
     "bare",
-    lambda: f"cd bench/peers && exec granian {_options_of_ours()} bare:app",
+    lambda: f"cd bench/peers && {_GRANIAN} bare:app",
     "a Flask route with constant bytes, on the same server",
     answers_accounts=False,
 )
@@ -94,7 +94,7 @@ NODE = Program(
 )
 FLOOR = Program(
     "floor",
-    lambda: f"cd bench/peers && exec granian {_options_of_ours()} floor:app",
+    lambda: f"cd bench/peers && {_GRANIAN} floor:app",
     "a constant answer from the same server, without Flask",
     answers_accounts=False,
 )
@@ -141,6 +141,16 @@ class Running:
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, error.read()
+
+    def metrics(self, token: str) -> str:
+        """What the service counted, with that METRICS_TOKEN; nothing for a program that has no such page."""
+        page = urllib.request.Request(f"http://127.0.0.1:{self._port}/metrics", headers={"Authorization": f"Bearer {token}"})
+        try:
+            with _OPENER.open(page, timeout=15) as answer:
+                text: str = answer.read().decode()
+                return text
+        except urllib.error.HTTPError:
+            return ""
 
     @property
     def pid(self) -> int:

@@ -1,20 +1,20 @@
-"""A line of the table: what was to be reached, and what was."""
+"""A line of the table: what was to be reached, and what was. A line without a bar is for information."""
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 
 
-class TokenStatus(StrEnum):
+class Verdict(StrEnum):
     """Whether the bar was reached."""
 
     REACHED = "reached"
     SHORT = "short"
-    WRONG = "wrong answers"
+    WRONG = "not measured"
+    NONE = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Row:
 
     scenario: str
     what: str
-    bar: float
+    bar: float | None
     value: float
     low: float
     high: float
@@ -32,22 +32,27 @@ class Row:
     note: str = ""
 
     @property
-    def verdict(self) -> TokenStatus:
+    def verdict(self) -> Verdict:
         """By the median of the rounds."""
         if self.value != self.value:
-            return TokenStatus.WRONG
+            return Verdict.WRONG
+        if self.bar is None:
+            return Verdict.NONE
         reached = self.value <= self.bar if self.less_is_better else self.value >= self.bar
-        return TokenStatus.REACHED if reached else TokenStatus.SHORT
-
-    def as_dict(self) -> dict[str, Any]:
-        """For the file of results."""
-        return asdict(self)
+        return Verdict.REACHED if reached else Verdict.SHORT
 
 
 def row(
-    scenario: str, what: str, bar: float, values: Sequence[float], unit: str, *, less_is_better: bool = False, note: str = ""
+    scenario: str,
+    what: str,
+    bar: float | None,
+    values: Sequence[float],
+    unit: str,
+    *,
+    less_is_better: bool = False,
+    note: str = "",
 ) -> Row:
-    """The median of the rounds, with their spread; no values, and it is one of wrong answers."""
+    """The median of the rounds, with their spread. Without values nothing was reached."""
     if not values:
         nothing = float("nan")
         return Row(scenario, what, bar, nothing, nothing, nothing, unit, less_is_better, note)

@@ -11,22 +11,24 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench import machine, performance, scaling
-from bench.load import NothingMeasured, WrongAnswer
+from bench import machine
+from bench.documents import performance, scaling
+from bench.documents.report import table
+from bench.load.wrk import NothingMeasured, WrongAnswer
 from bench.programs import missing
-from bench.report import table
 from bench.scenarios import SCENARIOS
 from bench.verdicts import rows
 from bench.world import FULL, QUICK, Bench
 
 RESULTS = Path(__file__).with_name("results.json")
+_ONLY_AT_LENGTH = {"growth", "workers", "worst_case"}
 
 
 def main() -> int:
     """Do what the command line asks for."""
     parser = argparse.ArgumentParser(prog="python -m bench.run", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="two short rounds; nothing is written")
-    parser.add_argument("--only", nargs="+", choices=[*SCENARIOS, "profile"], help="a part of it")
+    parser.add_argument("--only", nargs="+", choices=list(SCENARIOS), help="a part of it")
     parser.add_argument("--render", action="store_true", help="only write the documents again")
     options = parser.parse_args()
     if options.render:
@@ -36,9 +38,7 @@ def main() -> int:
         print(f"Not installed: {', '.join(absent)}. `make bench` installs what it can.", file=sys.stderr)
         return 1
     plan = QUICK if options.quick else FULL
-    wanted = options.only or [
-        name for name in (*SCENARIOS, "profile") if not (plan.quick and name in {"growth", "threads", "profile"})
-    ]
+    wanted = options.only or [name for name in SCENARIOS if not (plan.quick and name in _ONLY_AT_LENGTH)]
     results, wrong = _measured(plan, wanted)
     print(table(rows(results)))
     if not plan.quick:
@@ -53,7 +53,7 @@ def _measured(plan: Any, wanted: list[str]) -> tuple[dict[str, Any], list[str]]:
         for name in wanted:
             started = time.monotonic()
             try:
-                results[name] = performance.profile(bench) if name == "profile" else SCENARIOS[name](bench)
+                results[name] = SCENARIOS[name](bench)
             except NothingMeasured as nothing:
                 print(f"{name}: {nothing} Is the machine busy?", file=sys.stderr, flush=True)
             except WrongAnswer as answer:
@@ -68,8 +68,9 @@ def _measured(plan: Any, wanted: list[str]) -> tuple[dict[str, Any], list[str]]:
 
 
 def _keep(results: dict[str, Any]) -> None:
-    """Each scenario at once: three quarters of an hour of measuring is not to be lost to the last of them."""
+    """Each scenario at once: half an hour of measuring is not to be lost to the last of them."""
     kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    kept = {name: values for name, values in kept.items() if name in SCENARIOS}
     kept |= results | {"machine": machine.about(), "day": time.strftime("%Y-%m-%d")}
     RESULTS.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
 

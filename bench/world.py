@@ -14,9 +14,9 @@ import redis
 
 from bench import machine
 from bench.answers import Watching
-from bench.load import Figures, Load, apply, write_tokens
+from bench.load.standin import StandIn
+from bench.load.wrk import Figures, Load, apply, write_tokens
 from bench.programs import Program, Running, World
-from bench.standin import StandIn
 from bff.server import embedded_valkey as embedded
 
 REPEATING = 200
@@ -30,8 +30,11 @@ class Plan:
     seconds: float
     warm_seconds: float
     many_users: int
-    miss_seconds: float = 10
-    mixed_seconds: float = 5
+    miss_seconds: float = 8
+    mixed_seconds: float = 4
+    crowd: int = 20_000
+    crowd_seconds: float = 60
+    hanging_seconds: float = 4
     tries: int = 1
 
     @property
@@ -40,8 +43,11 @@ class Plan:
         return self.rounds < 3
 
 
-FULL = Plan(rounds=5, seconds=5, warm_seconds=1.5, many_users=100_000, tries=3)
-QUICK = Plan(rounds=2, seconds=1.5, warm_seconds=1, many_users=4_000, miss_seconds=5, mixed_seconds=3)
+FULL = Plan(rounds=5, seconds=4, warm_seconds=1, many_users=100_000, tries=2)
+QUICK = Plan(
+    rounds=2, seconds=1, warm_seconds=1, many_users=4_000, miss_seconds=3, mixed_seconds=2, crowd=2_000, crowd_seconds=6,
+    hanging_seconds=3,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

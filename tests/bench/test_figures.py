@@ -4,10 +4,12 @@ import json
 
 import pytest
 
-from bench import plots, sampling, scaling, verdicts
-from bench.load import NothingMeasured, WrongAnswer, read
-from bench.rows import TokenStatus, row
-from bench.simulate import Activity, Lives, Shares, simulate
+from bench import verdicts
+from bench.documents import plots, scaling
+from bench.documents.simulate import Activity, Lives, Shares, simulate
+from bench.load.worst_data import shapes
+from bench.load.wrk import Load, NothingMeasured, WrongAnswer, command, read
+from bench.rows import Verdict, row
 
 
 def told(**changed):
@@ -40,17 +42,17 @@ def test_no_answer_at_all_is_no_measurement():
 
 
 def test_a_bar_is_judged_by_the_median_of_the_rounds():
-    assert row("warm", "x bare", 0.45, [0.1, 0.5, 0.6], "x").verdict is TokenStatus.REACHED
-    assert row("warm", "x bare", 0.45, [0.1, 0.4, 0.6], "x").verdict is TokenStatus.SHORT
+    assert row("warm", "x bare", 0.45, [0.1, 0.5, 0.6], "x").verdict is Verdict.REACHED
+    assert row("warm", "x bare", 0.45, [0.1, 0.4, 0.6], "x").verdict is Verdict.SHORT
 
 
 def test_less_is_better_where_it_is_said_to_be():
-    assert row("stampede", "upstream calls", 1, [1, 1, 1], "", less_is_better=True).verdict is TokenStatus.REACHED
-    assert row("stampede", "upstream calls", 1, [1, 2, 2], "", less_is_better=True).verdict is TokenStatus.SHORT
+    assert row("stampede", "upstream calls", 1, [1, 1, 1], "", less_is_better=True).verdict is Verdict.REACHED
+    assert row("stampede", "upstream calls", 1, [1, 2, 2], "", less_is_better=True).verdict is Verdict.SHORT
 
 
 def test_what_could_not_be_measured_is_not_reached():
-    assert row("miss", "anything", 1, [], "ms", less_is_better=True).verdict is TokenStatus.WRONG
+    assert row("miss", "anything", 1, [], "ms", less_is_better=True).verdict is Verdict.WRONG
 
 
 def test_a_ratio_is_taken_within_each_round():
@@ -67,27 +69,26 @@ def test_a_poisson_stream_misses_as_theory_says(ttl):
     # A renewal process: each miss is followed by the hits of the next ttl seconds, so 1 of 1 + rate * ttl is a miss.
     often = Activity(visits_per_day=2_000, questions_per_visit=1, pause_seconds=1)
 
-    shares = simulate(often, Lives(ttl=ttl, accepted=ttl, micro=0), workers=1, users=100, days=1)
+    shares = simulate(often, Lives(ttl=ttl, accepted=ttl, local=0), workers=1, users=100, days=1)
 
-    assert shares.miss == pytest.approx(1 / (1 + 2_000 / 86_400 * ttl), rel=0.05)
+    assert shares.genauth == pytest.approx(1 / (1 + 2_000 / 86_400 * ttl), rel=0.05)
 
 
 def test_the_shorter_of_freshness_and_acceptance_decides_how_often_genauth_is_asked():
     app = scaling.ACTIVITIES["profile in an app"]
 
-    assert (
-        simulate(app, Lives(ttl=3600, accepted=60), workers=2).miss == simulate(app, Lives(ttl=60, accepted=60), workers=2).miss
-    )
+    long, short = (simulate(app, Lives(ttl=ttl, accepted=60), workers=2) for ttl in (3600, 60))
+    assert long.genauth == short.genauth
 
 
-def test_more_workers_see_fewer_repeats_each():
+def test_more_workers_answer_less_from_memory_each():
     busy = Activity(visits_per_day=10, questions_per_visit=20, pause_seconds=0.5)
 
-    assert simulate(busy, Lives(), workers=64).repeat < simulate(busy, Lives(), workers=1).repeat
+    assert simulate(busy, Lives(), workers=64).memory < simulate(busy, Lives(), workers=1).memory
 
 
 def test_a_hundred_times_the_users_need_a_hundred_times_everything():
-    costs, shares = scaling.Costs(50, 200, 1_000, 700), Shares(0.2, 0.5, 0.3, 0.05)
+    costs, shares = scaling.Costs(50, 200, 1_000, 2, 7, 700), Shares(0.2, 0.5, 0.3, 0.05)
     app = scaling.ACTIVITIES["profile in an app"]
 
     few, many = (scaling.need(users, app, shares, costs) for users in (1e6, 1e8))
@@ -97,15 +98,32 @@ def test_a_hundred_times_the_users_need_a_hundred_times_everything():
     assert many.redis_gb == pytest.approx(100 * few.redis_gb)
 
 
-def test_a_sample_belongs_to_the_innermost_part_that_is_known():
-    route = "bench/sampling.py;flask/app.py"
-    stacks = [
-        f"{route};bff/web/me.py;redis/commands/core.py 3",
-        f"{route};bff/web/hygiene.py;werkzeug/datastructures/headers.py 1",
-        f"{route};werkzeug/routing/map.py 4",
-    ]
+def test_what_is_stored_in_a_worker_spares_redis_but_never_genauth():
+    busy = scaling.ACTIVITIES["header of every page"]
 
-    assert sampling.parts(stacks) == {"Flask dispatch": 0.5, "Redis round trip": 0.375, "headers": 0.125}
+    without, with_it = simulate(busy, Lives(local=0), workers=2), simulate(busy, Lives(local=30), workers=2)
+
+    assert without.memory == 0
+    assert with_it.redis < without.redis
+    assert with_it.genauth == without.genauth
+
+
+def test_the_worst_data_is_what_genauth_could_send():
+    envelope = {"statusCode": 200, "message": "Operation successful", "requestId": "bench"}
+    sizes = [len(json.dumps({**envelope, "data": records}, separators=(",", ":"))) for records in shapes().values()]
+
+    assert 1_000_000 < max(sizes) <= 1024 * 1024
+    assert min(sizes) > 450_000
+
+
+def test_the_worst_data_is_the_same_each_time():
+    assert shapes() == shapes()
+
+
+def test_a_crowd_is_asked_for_by_zipfs_law(tmp_path):
+    load = Load(tmp_path / "tokens", callers=128, seconds=60, zipf=1.1, pause=0.03)
+
+    assert command(load, "http://127.0.0.1:1/", None)[-6:] == [str(load.tokens), "random", "0", "1", "1.1", "30"]
 
 
 def test_a_plot_is_an_svg_and_takes_any_name():

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench import answers, programs
-from bench.standin import StandIn
+from bench.load.standin import StandIn
 from bff.factory import create_app
 from bff.sandbox.sandbox import APP_ID
 from bff.settings import Settings

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-SCRIPT = Path(__file__).with_name("load.lua")
+SCRIPT = Path(__file__).with_name("wrk.lua")
 
 
 class WrongAnswer(Exception):
@@ -39,7 +39,11 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """A way of asking: ``callers`` connections for ``seconds``, users at random, or each ``once`` in the file's order."""
+    """A way of asking: ``callers`` connections for ``seconds``, users at random, or each ``once`` in the file's order.
+
+    With ``zipf``, the users at random are those of a crowd: the n-th of the file is asked for n ** -zipf times as often as the
+    first. Before each request a connection waits for ``pause`` seconds on average.
+    """
 
     tokens: Path
     callers: int
@@ -47,6 +51,8 @@ class Load:
     once: bool = False
     first: int = 0
     seed: int = 1
+    zipf: float = 0.0
+    pause: float = 0.0
 
 
 def command(load: Load, url: str, core: int | None) -> list[str]:
@@ -55,7 +61,8 @@ def command(load: Load, url: str, core: int | None) -> list[str]:
     order = "once" if load.once else "random"
     return [
         *pinned, "wrk", "-t", "1", "-c", str(load.callers), "-d", f"{max(1, round(load.seconds))}s", "--timeout", "10s",
-        "-s", str(SCRIPT), url, "--", str(load.tokens), order, str(load.first), str(load.seed),
+        "-s", str(SCRIPT), url, "--", str(load.tokens), order, str(load.first), str(load.seed), str(load.zipf),
+        str(round(load.pause * 1000)),
     ]  # fmt: skip
 
 

@@ -3,10 +3,15 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from bench.rows import Row, TokenStatus
+from bench.rows import Row, Verdict
 
 _TEXTS = Path(__file__).with_name("texts")
-_MARKS = {TokenStatus.REACHED: "reached", TokenStatus.SHORT: "**short**", TokenStatus.WRONG: "**wrong answers**"}
+_MARKS = {
+    Verdict.REACHED: "reached",
+    Verdict.SHORT: "**short**",
+    Verdict.WRONG: "**not measured**",
+    Verdict.NONE: "for information",
+}
 
 
 def table(rows: Iterable[Row]) -> str:
@@ -15,7 +20,7 @@ def table(rows: Iterable[Row]) -> str:
         (
             row.scenario,
             row.what,
-            f"{'≤' if row.less_is_better else '≥'} {number(row.bar)} {row.unit}".rstrip(),
+            _reach(row),
             f"{number(row.value)} {row.unit}".rstrip(),
             f"{number(row.low)} … {number(row.high)}",
             _MARKS[row.verdict],
@@ -24,6 +29,12 @@ def table(rows: Iterable[Row]) -> str:
         for row in rows
     ]
     return grid(("scenario", "what", "reach", "median", "spread", "verdict", "note"), lines)
+
+
+def _reach(row: Row) -> str:
+    if row.bar is None:
+        return ""
+    return f"{'≤' if row.less_is_better else '≥'} {number(row.bar)} {row.unit}".rstrip()
 
 
 def grid(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:

@@ -5,24 +5,18 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from bench import machine, plots
+from bench import machine
+from bench.documents import plots
+from bench.documents.report import table, text
+from bench.documents.sections import SECTIONS, percentile, spread
 from bench.programs import ALL, ROOT
-from bench.report import table, text
-from bench.rows import TokenStatus
-from bench.sampling import sample
-from bench.scenarios import WARM
-from bench.sections import SECTIONS, percentile, spread
+from bench.rows import Verdict
+from bench.scenarios.hits import WARM
 from bench.verdicts import rows
-from bench.world import REPEATING, Bench
 
 DOCS = ROOT / "docs"
 
 Results = dict[str, Any]
-
-
-def profile(bench: Bench) -> dict[str, Any]:
-    """The parts of a warm request, in shares of its CPU time."""
-    return sample(bench.world, bench.tokens(REPEATING), core=machine.SERVER_CORE, changes=WARM.changes)
 
 
 def write(results: Results, docs: Path = DOCS) -> None:
@@ -63,11 +57,12 @@ def _latency(title: str, programs: Mapping[str, Any]) -> str:
 
 def _sections(results: Results) -> Iterator[str]:
     lines = rows(results)
-    short = sum(line.verdict is not TokenStatus.REACHED for line in lines)
+    judged = [line for line in lines if line.bar is not None]
+    short = sum(line.verdict is not Verdict.REACHED for line in judged)
     yield "# Performance"
     yield (
         f"Written by `make bench` on {results['day']}, from `bench/results.json`; do not edit. Machine: {results['machine']}.\n"
-        f"{len(lines) - short} of {len(lines)} bars reached{f', {short} short' if short else ''}."
+        f"{len(judged) - short} of {len(judged)} bars reached{f', {short} short' if short else ''}."
     )
     yield table(lines)
     yield text("how", server=machine.SERVER_CORE, other=machine.OTHER_CORE)

@@ -1,17 +1,35 @@
 -- One request for each Authorization header of a file, at random or each once, and the figures as one line of JSON.
---   wrk … -s load.lua URL -- <file of tokens> <random|once> <first> <seed>
+--   wrk … -s wrk.lua URL -- <file of tokens> <random|once> <first> <seed> <zipf> <pause in ms>
 
-local requests = {}
-local count, next_one, once = 0, 0, false
+local requests, upto = {}, {}
+local count, next_one, once, total, pause = 0, 0, false, 0, 0
 
 function init(args)
   once = args[2] == "once"
-  next_one = tonumber(args[3] or "0")
-  math.randomseed(tonumber(args[4] or "1"))
+  next_one = tonumber(args[3])
+  math.randomseed(tonumber(args[4]))
+  local zipf = tonumber(args[5])
+  pause = tonumber(args[6])
   for token in io.lines(args[1]) do
     count = count + 1
     requests[count] = wrk.format("GET", nil, { ["Authorization"] = "Bearer " .. token })
+    total = total + count ^ -zipf
+    upto[count] = total
   end
+  -- wrk asks for a pause before every request as soon as there is such a function.
+  if pause > 0 then
+    delay = function() return math.random(0, 2 * pause) end
+  end
+end
+
+-- The first whose share of the total ends beyond a random place in it.
+local function someone()
+  local place, low, high = math.random() * total, 1, count
+  while low < high do
+    local middle = math.floor((low + high) / 2)
+    if upto[middle] < place then low = middle + 1 else high = middle end
+  end
+  return low
 end
 
 function request()
@@ -19,7 +37,7 @@ function request()
     next_one = next_one + 1
     return requests[(next_one - 1) % count + 1]
   end
-  return requests[math.random(count)]
+  return requests[someone()]
 end
 
 -- wrk calls this in the thread that asked; `done` runs in another Lua state, hence the printing.

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.documents.report import grid, number, text
+from bench.documents.simulate import Activity, Lives, Shares, simulate
 from bench.programs import ROOT
-from bench.report import grid, number, text
 from bench.rows import TIMES
-from bench.simulate import Activity, Lives, Shares, simulate
 
 DOCS = ROOT / "docs"
 
@@ -31,16 +31,17 @@ SHARD_GB = 25.0
 SHARD_PER_SECOND = 100_000
 GENAUTH_PER_SECOND = 1_000
 HEADROOM = 1.3
-ROUND_TRIPS = {"warm": 1, "miss": 3}
 
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """Microseconds of a core for an answer, and bytes of Redis for a user: measured."""
+    """Measured: microseconds of a core and commands of Redis for an answer by where it comes from, bytes of Redis for a user."""
 
-    repeat: float
-    warm: float
-    miss: float
+    memory: float
+    redis: float
+    genauth: float
+    redis_commands: float
+    genauth_commands: float
     bytes_per_user: float
 
 
@@ -76,15 +77,15 @@ def need(users: float, activity: Activity, shares: Shares, costs: Costs) -> Need
     """By arithmetic from the shares of where answers come from."""
     active = users * ACTIVE_SHARE
     questions = active * activity.visits_per_day * activity.questions_per_visit / 86_400 * PEAK
-    seconds = (shares.repeat * costs.repeat + shares.warm * costs.warm + shares.miss * costs.miss) / 1e6
-    trips = shares.warm * ROUND_TRIPS["warm"] + shares.miss * ROUND_TRIPS["miss"]
+    seconds = (shares.memory * costs.memory + shares.redis * costs.redis + shares.genauth * costs.genauth) / 1e6
+    commands = shares.redis * costs.redis_commands + shares.genauth * costs.genauth_commands
     return Need(
         questions=questions,
         workers=questions * seconds / UTILISATION,
         # At the peak more people have an entry than on average, up to all who are active.
-        redis_gb=active * min(1.0, shares.kept * PEAK) * costs.bytes_per_user * HEADROOM / 1e9,
-        redis_per_second=questions * trips,
-        genauth_per_second=questions * shares.miss,
+        redis_gb=active * min(1.0, shares.stored * PEAK) * costs.bytes_per_user * HEADROOM / 1e9,
+        redis_per_second=questions * commands,
+        genauth_per_second=questions * shares.genauth,
     )
 
 
@@ -103,9 +104,11 @@ def costs_of(results: Results) -> Costs:
 
     steady = results["steady"]["programs"]
     return Costs(
-        repeat=cost(steady["ours"]),
-        warm=cost(steady["ours, warm"]),
-        miss=cost(results["miss"]["programs"]["ours"]),
+        memory=cost(steady["ours"]),
+        redis=cost(steady["ours, warm"]),
+        genauth=cost(results["miss"]["programs"]["ours"]),
+        redis_commands=results["memory"]["redis_commands"]["hit"],
+        genauth_commands=results["memory"]["redis_commands"]["miss"],
         bytes_per_user=results["memory"]["redis_bytes_per_user"],
     )
 
@@ -113,8 +116,9 @@ def costs_of(results: Results) -> Costs:
 def _sections(results: Results, costs: Costs) -> Iterator[str]:
     yield "# Scale, on paper"
     yield (
-        f"Written by `make bench` on {results['day']} from measured costs and a simulation (`bench/simulate.py`); do not edit.\n"
-        "To put in one's own figures: change the constants at the top of `bench/scaling.py`, then `python -m bench.run --render`."
+        f"Written by `make bench` on {results['day']} from measured costs and a simulation (`bench/documents/simulate.py`); do\n"
+        "not edit. To put in one's own figures: change the constants at the top of `bench/documents/scaling.py`, then\n"
+        "`python -m bench.run --render`."
     )
     yield "## What goes in"
     yield grid(("figure", "value", "where from"), _inputs(costs))
@@ -128,7 +132,7 @@ def _sections(results: Results, costs: Costs) -> Iterator[str]:
             (
                 "users",
                 "questions/s",
-                "repeat · warm · miss",
+                "memory · Redis · GenAuth",
                 "workers",
                 "Redis, GB",
                 "shards",
@@ -142,14 +146,20 @@ def _sections(results: Results, costs: Costs) -> Iterator[str]:
 
 
 def _inputs(costs: Costs) -> Iterator[tuple[str, str, str]]:
-    yield "a repeated answer", f"{costs.repeat:.0f} µs of a core", "measured"
-    yield "a warm answer", f"{costs.warm:.0f} µs of a core", "measured"
-    yield "a miss", f"{costs.miss:.0f} µs of a core", "measured"
+    yield "an answer from a worker's memory", f"{costs.memory:.0f} µs of a core", "measured (*repeat*)"
+    yield "from Redis", f"{costs.redis:.0f} µs of a core", "measured (*warm*)"
+    yield "from GenAuth", f"{costs.genauth:.0f} µs of a core", "measured (*miss*)"
     yield "Redis for a user with two accounts and one session", f"{costs.bytes_per_user:.0f} bytes", "measured"
     yield (
-        "round trips to Redis",
-        f"{ROUND_TRIPS['warm']} warm, at most {ROUND_TRIPS['miss']} for a miss",
-        "counted in the code; the rate limit adds one",
+        "commands of Redis",
+        f"{number(costs.redis_commands)} from Redis, {number(costs.genauth_commands)} from GenAuth",
+        "counted by Valkey, those of scripts and of the rate limit included",
+    )
+    lives = Lives()
+    yield (
+        "stored for, at most",
+        f"{lives.local:.0f} s in a worker, {lives.ttl:.0f} s fresh in Redis, {lives.stale:,.0f} s stale",
+        "the default settings",
     )
     yield "users who are active on a day", f"{ACTIVE_SHARE:.0%}", "assumed"
     yield "peak over mean", number(PEAK), "assumed"
@@ -158,14 +168,14 @@ def _inputs(costs: Costs) -> Iterator[tuple[str, str, str]]:
     yield (
         "GenAuth",
         f"{GENAUTH_PER_SECOND:,} get-identities/s for an application",
-        "assumed: its limit is not documented (genauth-api.md)",
+        "assumed: its limit is not documented",
     )
 
 
 def _hit_ratios() -> Iterator[tuple[str, ...]]:
     for name, activity in ACTIVITIES.items():
-        both = (1 - simulate(activity, Lives(ttl=ttl, accepted=ttl), workers=2).miss for ttl in TTLS)
-        alone = 1 - simulate(activity, Lives(ttl=3600, accepted=60), workers=2).miss
+        both = (1 - simulate(activity, Lives(ttl=ttl, accepted=ttl), workers=2).genauth for ttl in TTLS)
+        alone = 1 - simulate(activity, Lives(ttl=3600, accepted=60), workers=2).genauth
         yield name, *(f"{ratio:.1%}" for ratio in both), f"{alone:.1%}"
 
 
@@ -178,7 +188,7 @@ def _needs(activity: Activity, costs: Costs) -> Iterator[tuple[str, ...]]:
             needed = need(users, activity, shares, costs)
             count = max(2, round(needed.workers))
         yield (
-            f"{users:,}", f"{needed.questions:,.0f}", f"{shares.repeat:.0%} · {shares.warm:.0%} · {shares.miss:.0%}",
+            f"{users:,}", f"{needed.questions:,.0f}", f"{shares.memory:.0%} · {shares.redis:.0%} · {shares.genauth:.0%}",
             f"{max(2.0, needed.workers):,.0f}", number(needed.redis_gb), f"{needed.shards:,}", f"{needed.redis_per_second:,.0f}",
             f"{needed.genauth_per_second:,.0f}", needed.bottleneck,
         )  # fmt: skip
@@ -198,7 +208,7 @@ def _bottleneck(costs: Costs) -> str:
     app = ACTIVITIES["profile in an app"]
     app_shares = simulate(app, Lives(), workers=2)
     reach = GENAUTH_PER_SECOND / need(1.0, app, app_shares, costs).genauth_per_second
-    longer = simulate(app, Lives(ttl=900, accepted=900), workers=2).miss / app_shares.miss
+    longer = simulate(app, Lives(ttl=900, accepted=900), workers=2).genauth / app_shares.genauth
     return text(
         "bottleneck",
         reach=f"{reach / 1e6:,.0f}",

@@ -1,17 +1,12 @@
 """What each scenario has to show beside the table of bars: a section of docs/performance.md, every program in it."""
 
-import json
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from bench.report import grid, number, text
+from bench.documents.report import grid, number, text
 from bench.rows import TIMES
 from bench.verdicts import two_workers
-
-# The same table as `performance.profile` makes, from before anything was done about it.
-BEFORE = Path(__file__).with_name("before.json")
 
 Values = Mapping[str, Any]
 
@@ -38,16 +33,52 @@ def _steady(values: Values) -> Iterator[str]:
     yield _picture("latency")
 
 
-def _miss(values: Values) -> Iterator[str]:
-    direct = spread(values["direct"], "p50")[0]
+def _crowd(values: Values) -> Iterator[str]:
     lines = []
     for name, runs in values["programs"].items():
-        p50, p99 = percentile(runs, "50"), percentile(runs, "99")
-        cost = spread(runs, "cost")[0]
-        lines.append((name, _rate(runs)[0], number(p50), number(p50 - direct), number(p99), f"{cost:.0f}"))
+        rate, cost = _rate(runs)[0], spread(runs, "cost")
+        asked = f"{spread(runs, 'asked')[0]:.1%}"
+        times = (number(percentile(runs, p)) for p in ("50", "99"))
+        lines.append((name, rate, f"{cost[0]:.0f}", f"{cost[1]:.0f} … {cost[2]:.0f}", asked, *times))
+    yield "## A crowd"
+    yield grid(("program", "answers/s", "cost, µs of CPU", "spread", "of these from GenAuth", "p50 ms", "p99 ms"), lines)
+    shares = values["programs"]["ours"][-1]["from"]
+    told = ", ".join(f"{source} {share:.1%}" for source, share in sorted(shares.items(), key=lambda each: -each[1]))
+    yield text(
+        "crowd",
+        people=f"{values['people']:,}",
+        zipf=values["zipf"],
+        seconds=f"{values['seconds']:.0f}",
+        workers=values["workers"],
+        own=f"{values['genauth_seconds'] * 1000:.0f}",
+        shares=f"The service's own count of where its answers came from: {told}." if told else "",
+    )
+
+
+def _miss(values: Values) -> Iterator[str]:
+    lines = []
+    for name, runs in values["programs"].items():
+        few = [run["few"] for run in runs]
+        over = statistics.median(run["milliseconds"]["50"] - run["direct"] for run in few)
+        times = (number(percentile(runs, p)) for p in ("50", "99"))
+        cost = f"{spread(runs, 'cost')[0]:.0f}"
+        lines.append((name, number(percentile(few, "50")), number(over), _rate(runs)[0], *times, cost))
+    few, many = values["few"], values["callers"]
     yield "## Misses"
-    yield grid(("program", "answers/s", "p50 ms", "over GenAuth's own, ms", "p99 ms", "cost, µs of CPU"), lines)
-    yield f"GenAuth itself, asked by the same {values['callers']} callers: {direct:.1f} ms at p50."
+    yield grid(
+        (
+            "program",
+            f"{few} callers: p50 ms",
+            "over GenAuth's own, ms",
+            f"{many} callers: answers/s",
+            "p50 ms",
+            "p99 ms",
+            "cost, µs of CPU",
+        ),
+        lines,
+    )
+    direct = statistics.median(run["few"]["direct"] for run in values["programs"]["ours"])
+    yield f"GenAuth itself, asked by {few} callers: {direct:.1f} ms at p50."
     yield text("misses")
     yield _picture("misses")
 
@@ -75,6 +106,36 @@ def _mixed(values: Values) -> Iterator[str]:
     yield text("mixed")
 
 
+def _hanging(values: Values) -> Iterator[str]:
+    runs = values["programs"]["ours"]
+    lines = [
+        (
+            str(number_of),
+            number(run["alone"]),
+            number(run["beside"]),
+            f"{number(run['beside'] / run['alone'])} {TIMES}",
+            str(run["waited"]),
+            str(run["served"]),
+        )
+        for number_of, run in enumerate(runs, 1)
+    ]
+    yield "## Hits while GenAuth hangs"
+    yield grid(
+        ("round", "hits' p99 healthy, ms", "beside those who wait, ms", "ratio", "asked GenAuth", "of these served"), lines
+    )
+    yield text("hanging", callers=values["callers"], own=values["genauth_seconds"])
+
+
+def _worst_case(values: Values) -> Iterator[str]:
+    lines = []
+    for shape, runs in values["shapes"].items():
+        cpu = spread(runs, "cpu")
+        lines.append((shape, f"{cpu[0]:.2f}", f"{cpu[1]:.2f} … {cpu[2]:.2f}", str(runs[-1]["status"]), str(len(runs))))
+    yield "## The worst that GenAuth may say of one person"
+    yield grid(("shape", "CPU of one answer, s", "spread", "status", "rounds"), lines)
+    yield text("worst_case")
+
+
 def _growth(values: Values) -> Iterator[str]:
     lines = {name: [(run["users"], run["cost"]) for run in runs] for name, runs in values["programs"].items()}
     counts = [run["users"] for run in next(iter(values["programs"].values()))]
@@ -94,30 +155,6 @@ def _memory(values: Values) -> Iterator[str]:
     ]
     yield "## Memory"
     yield grid(("program", "a worker at its start, MB", f"after {values['users']:,} users, MB", "growth, MB"), lines)
-
-
-def _profile(after: Values) -> Iterator[str]:
-    columns = [("before", json.loads(BEFORE.read_text())), ("after", after)]
-    parts = {part for _, each in columns for part in each["shares"]}
-    names = sorted(parts, key=lambda part: (-columns[0][1]["shares"].get(part, 0), part))
-    lines = [(part, *(cell for _, each in columns for cell in _cells(each, each["shares"].get(part, 0.0)))) for part in names]
-    total = ("**all of it**", *(cell for _, each in columns for cell in (f"{each['cost']:.0f}", "100 %")))
-    yield "## Where a warm request's microseconds go"
-    yield grid(("part", *(head for name, _ in columns for head in (f"{name}, µs", "share"))), [*lines, total])
-    yield text("parts")
-
-
-def _cells(profile: Values, share: float) -> tuple[str, str]:
-    return f"{share * profile['cost']:.0f}", f"{share:.0%}".replace("%", " %")
-
-
-def _threads(values: Values) -> Iterator[str]:
-    lines = [
-        (name, *_rate(runs), number(percentile(runs, "99")), f"{spread(runs, 'cost')[0]:.0f}")
-        for name, runs in values["programs"].items()
-    ]
-    yield "## Server options, warm"
-    yield grid(("options", "answers/s", "spread", "p99 ms", "cost, µs of CPU"), lines)
 
 
 def _workers(values: Values) -> Iterator[str]:
@@ -153,13 +190,14 @@ def _picture(name: str) -> str:
 # By the scenario that it is of, in the order of the document.
 SECTIONS: dict[str, Callable[[Values], Iterator[str]]] = {
     "steady": _steady,
+    "crowd": _crowd,
     "miss": _miss,
     "stampede": _stampede,
     "mixed": _mixed,
+    "hanging": _hanging,
+    "worst_case": _worst_case,
     "growth": _growth,
     "memory": _memory,
-    "profile": _profile,
-    "threads": _threads,
     "workers": _workers,
     "cold_start": _cold_start,
 }

@@ -1,0 +1,47 @@
+"""What GenAuth may say of one person that is most work for its size: much to look for, and much to look through.
+
+The leak guard looks for every string that came as a token in every field that is shown. An answer may have 1 MiB.
+"""
+
+import random
+import string
+from typing import Any
+
+_LETTERS = string.ascii_letters + string.digits
+_STRINGS = 45_000
+_RECORDS = 200
+# With the shortest strings that count as secrets, there are the most of them.
+_SHORTEST = 8
+
+
+def shapes() -> dict[str, list[dict[str, Any]]]:
+    """The records of get-identities, by the name of the shape; the same in every process."""
+    chance = random.Random(1)
+    many = [_record(number, chance, secrets=2, url=2_000) for number in range(30)]
+    many[0]["userInfoInIdp"]["oauth"] = {"list": _strings(chance, _STRINGS, _SHORTEST + 10)}
+    return {
+        "45,000 strings below oauth": many,
+        "200 records with 100 tokens each": [_record(number, chance, secrets=100, url=1_200) for number in range(_RECORDS)],
+    }
+
+
+def _record(number: int, chance: random.Random, *, secrets: int, url: int) -> dict[str, Any]:
+    below = _strings(chance, secrets, _SHORTEST)
+    source = f"{number:024x}"
+    # Escapes: a text is also looked through as what it is underneath.
+    picture = "https://pictures.example/" + "".join(chance.choices(["%25", "%2B", "a", "b", "c", "d", "e", "f"], k=url))
+    return {
+        "identityId": f"9{number:023x}",
+        "extIdpId": source,
+        "provider": "generic",
+        "type": "openid",
+        "userIdInIdp": f"subject-{number}",
+        "originConnIds": [source],
+        "accessToken": below[0],
+        "refreshToken": below[1],
+        "userInfoInIdp": {"nickname": f"person {number}", "photo": picture[:url], "oauth": {"list": below[2:]}},
+    }
+
+
+def _strings(chance: random.Random, count: int, length: int) -> list[str]:
+    return ["".join(chance.choices(_LETTERS, k=length)) for _ in range(count)]
