@@ -108,7 +108,7 @@ def test_who_finds_the_line_full_is_turned_away_at_once():
     entered.wait(5)
     waiting = threading.Thread(target=stay)
     waiting.start()
-    while bulkhead._waiting == 0:
+    while not bulkhead.full:
         time.sleep(0.001)
     started = time.monotonic()
 
