@@ -1,5 +1,7 @@
 """What is passed from room to room: values without I/O, a clock or a secret in their repr."""
 
+from dataclasses import dataclass
+
 import msgspec
 from msgspec import Struct
 
@@ -22,8 +24,9 @@ class Session(Struct, frozen=True):
         return f"Session(user_id={self.user_id!r}, expires_at={self.expires_at}, digest={self.digest!r})"
 
 
-class Profile(Struct, frozen=True):
-    """What a provider says of the person, every field optional. Named as GenAuth names them (genauth-api.md 2.4)."""
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What a provider says of the person, every field optional. Named as GenAuth names them (docs/genauth.md 2.4)."""
 
     nickname: str | None = None
     name: str | None = None
@@ -32,7 +35,8 @@ class Profile(Struct, frozen=True):
     photo: str | None = None
 
 
-class Identity(Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Identity:
     """One identity record of GenAuth, without its tokens, which have no field here."""
 
     identity_id: str | None

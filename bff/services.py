@@ -131,7 +131,7 @@ def _limit(scope: str, settings: Settings, store: RedisStore, seal: Codec, metri
 
 def _answers(genauth: GenAuthClient) -> bool:
     try:
-        genauth.discovery(Deadline.after(_PROBE_SECONDS), lane=genauth.health_lane)
+        genauth.discovery(Deadline.after(_PROBE_SECONDS), policy=genauth.health_policy)
     except UpstreamFailure:
         return False
     except BffError:

@@ -7,13 +7,14 @@ waits a moment for it, later ones get what is known.
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Literal, Protocol
 
 import msgspec
 import structlog
-from msgspec import Struct, structs
+from msgspec import Struct
 
 from bff.accounts.leak_guard import LeakGuard
 from bff.accounts.linking import safe_avatar
@@ -163,7 +164,7 @@ def _shelved(stored: bytes | None) -> Catalogue | None:
 
 def _without(token: str, sources: Iterable[ExtIdp]) -> list[ExtIdp]:
     """What everybody is shown was asked for with one person's token: a field that holds it is emptied."""
-    cleaned, stopped = LeakGuard([token]).clean([structs.asdict(source) for source in sources])
+    cleaned, stopped = LeakGuard([token]).clean([asdict(source) for source in sources])
     for field in stopped:
         log.warning("leak_stopped", field=f"ext_idps{field}")
     return [ExtIdp(**fields | {"type": fields["type"] or "unknown"}) for fields in cleaned]

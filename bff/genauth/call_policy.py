@@ -1,4 +1,4 @@
-"""How often and how many at once GenAuth is asked: a lane per kind of question, and a budget for second tries."""
+"""The policy of one kind of call: a circuit breaker, a bulkhead, and a budget for retries that all kinds share."""
 
 import math
 import threading
@@ -10,53 +10,52 @@ from bff.genauth.envelope import UnreadableData
 from bff.observability import Recorder
 from bff.resilience import Bulkhead, BulkheadFull, CircuitBreaker, CircuitOpen, Permit, waiting
 
-# A call that was left less time than this and did not make it says more about us than about GenAuth.
+# A timeout after less time than this says more about us than about GenAuth.
 FAIR_SECONDS = 0.25
 
 
 class CallNotMade(UpstreamUnavailable):
-    """GenAuth was not asked: it failed often enough, or asked for a pause."""
+    """GenAuth was not asked."""
 
 
-class NoPlace(UpstreamUnavailable):
-    """GenAuth was not asked: as many are waiting for it as may."""
+class CallCircuitOpen(CallNotMade):
+    """The circuit breaker is open: GenAuth failed often enough, or asked for a pause."""
+
+
+class CallBulkheadFull(CallNotMade):
+    """As many calls as may are waiting for GenAuth."""
 
 
 class Attempt:
-    """One call in a lane. ``wait`` is what GenAuth's answer asked for, in seconds, if it did."""
+    """One call that the policy admitted. ``retry_after``: the seconds that GenAuth's response asked us to wait, if it did."""
 
-    __slots__ = ("probe", "wait")
+    __slots__ = ("probe", "retry_after")
 
     def __init__(self, *, probe: bool) -> None:
         self.probe = probe
-        self.wait: float | None = None
+        self.retry_after: float | None = None
 
 
 class CallPolicy:
-    """One kind of question, with a breaker and a bulkhead of its own: one kind that hangs does not hold up the others."""
+    """One kind of call, with a breaker and a bulkhead of its own: one kind that hangs does not hold up the others."""
 
     def __init__(self, name: str, places: int, metrics: Recorder) -> None:
         self.breaker = CircuitBreaker(f"genauth-{name}", on_change=metrics.breaker_changed)
-        # A crowd that GenAuth would serve within moments is not turned away; when it hangs, few wait and they find out soon.
+        # A short wait evens out a crowd that GenAuth would serve within moments. When GenAuth hangs, few wait, and not for long.
         self.bulkhead = Bulkhead(
             f"genauth-{name}", places, wait_seconds=0.25, line=max(1, places // 2), on_use=metrics.bulkhead_used
         )
 
-    @property
-    def ready(self) -> bool:
-        """Whether `heed` would raise nothing."""
-        return not self.breaker.rest and not self.bulkhead.full
-
-    def heed(self) -> None:
-        """Raise CallNotMade or NoPlace if `attempt` would, without waiting; for whoever would do something costly first."""
-        if rest := self.breaker.rest:
-            raise _left_alone(rest)
+    def raise_if_open(self) -> None:
+        """Raise CallNotMade if `attempt` would, without waiting; for callers that would do something costly first."""
+        if seconds := self.breaker.rest:
+            raise _circuit_open(seconds)
         if self.bulkhead.full:
-            raise _no_place()
+            raise _bulkhead_full()
 
     @contextmanager
     def attempt(self, seconds: float) -> Iterator[Attempt]:
-        """Room for one call of so many seconds, or CallNotMade, or NoPlace. The circuit breaker hears how the block ends."""
+        """Room for one call of up to so many seconds, or CallNotMade. How the block ends is reported to the circuit breaker."""
         permit = self._permit()
         attempt = Attempt(probe=permit.probe)
         try:
@@ -69,12 +68,12 @@ class CallPolicy:
                 self.bulkhead.leave()
         except BulkheadFull:
             permit.abandoned()
-            raise _no_place() from None
+            raise _bulkhead_full() from None
         except BffError as error:
-            if _says_nothing(error, seconds):
+            if _is_inconclusive(error, seconds):
                 permit.abandoned()
             elif _is_failure(error):
-                permit.failed(attempt.wait)
+                permit.failed(attempt.retry_after)
             else:
                 permit.succeeded()
             raise
@@ -88,29 +87,30 @@ class CallPolicy:
         try:
             return self.breaker.enter()
         except CircuitOpen as refused:
-            raise _left_alone(refused.retry_after) from None
+            raise _circuit_open(refused.retry_after) from None
 
 
-def _left_alone(seconds: float) -> CallNotMade:
-    return CallNotMade(note="circuit open", retry_after=math.ceil(seconds))
+def _circuit_open(seconds: float) -> CallCircuitOpen:
+    return CallCircuitOpen(note="circuit open", retry_after=math.ceil(seconds))
 
 
-def _no_place() -> NoPlace:
-    return NoPlace(note="bulkhead full", retry_after=1)
+def _bulkhead_full() -> CallBulkheadFull:
+    return CallBulkheadFull(note="bulkhead full", retry_after=1)
 
 
-def _says_nothing(error: BffError, seconds: float) -> bool:
+def _is_inconclusive(error: BffError, seconds: float) -> bool:
+    """Whether the error says nothing about GenAuth."""
     return isinstance(error, InternalError) or (isinstance(error, UpstreamTimeout) and seconds < FAIR_SECONDS)
 
 
 def _is_failure(error: BffError) -> bool:
     # A refused token and a blocked user are GenAuth at work. So is a success whose data cannot be read: one person's profile
-    # must not be able to shut the door for everyone.
+    # must not be able to open the circuit for everyone.
     return isinstance(error, UpstreamFailure) and not isinstance(error, UnreadableData)
 
 
 class RetryBudget:
-    """Second tries for at most a tenth of the calls, and a few for quiet times: a failing GenAuth gets 1.1 times the load."""
+    """Retries for at most a tenth of the calls, and a few in reserve: a failing GenAuth gets 1.1 times the load."""
 
     def __init__(self, share: float = 0.1, reserve: float = 5.0) -> None:
         self._share = share
@@ -123,7 +123,7 @@ class RetryBudget:
             self._tokens = min(self._reserve, self._tokens + self._share)
 
     def withdraw(self) -> bool:
-        """Whether a second try may be made; if so, it is paid for."""
+        """Whether a retry may be made; if so, it is taken from the budget."""
         with self._lock:
             if self._tokens < 1:
                 return False

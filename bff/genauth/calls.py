@@ -1,4 +1,4 @@
-"""How GenAuth is asked: in a lane, by a deadline, with at most one second try; each call measured, each failure logged."""
+"""How GenAuth is called: by a deadline, under a call policy, with at most one retry; each call measured, each failure logged."""
 
 import random
 import time
@@ -19,7 +19,7 @@ from bff.errors import (
     UpstreamUnavailable,
     UserBlocked,
 )
-from bff.genauth.call_policy import Attempt, CallNotMade, CallPolicy, NoPlace, RetryBudget
+from bff.genauth.call_policy import Attempt, CallBulkheadFull, CallCircuitOpen, CallNotMade, CallPolicy, RetryBudget
 from bff.genauth.envelope import TransientError, request_id
 from bff.genauth.messages import Request, Response, asked_to_wait
 from bff.genauth.transport import ConnectError, ConnectionClosed, Transport
@@ -32,8 +32,8 @@ log = structlog.get_logger()
 
 # The first that fits names a call that did not succeed, in metrics and logs.
 OUTCOMES: tuple[tuple[type[BffError], str], ...] = (
-    (CallNotMade, "circuit_open"),
-    (NoPlace, "bulkhead_full"),
+    (CallCircuitOpen, "circuit_open"),
+    (CallBulkheadFull, "bulkhead_full"),
     (TokenRefused, "token_refused"),
     (UserBlocked, "user_blocked"),
     (UpstreamThrottled, "throttled"),
@@ -43,23 +43,20 @@ OUTCOMES: tuple[tuple[type[BffError], str], ...] = (
     (UpstreamRejected, "rejected"),
     (BffError, "error"),
 )
-_NOT_ASKED = (CallNotMade, NoPlace)
-# A GET that failed like this may well succeed at once. A POST too, if it was not answered: introspection changes nothing.
-_WORTH_RETRYING = (TransientError, ConnectError, ConnectionClosed)
 
 
 @dataclass(slots=True)
-class Question(Generic[T]):
-    """A request, how to read its answer, and the last answer, whatever it was."""
+class Call(Generic[T]):
+    """A request, how to read its response, and the last response, whatever it was."""
 
     operation: str
     request: Request
     read: Callable[[Response], T]
-    answer: Response | None = None
+    response: Response | None = None
 
 
-class Asker:
-    """Asks over ``transport`` what lies below ``host``. ``budget`` is shared by all questions."""
+class Caller:
+    """Makes calls over ``transport`` to what lies below ``host``. ``budget`` is shared by all kinds of calls."""
 
     def __init__(
         self, host: str, transport: Transport, metrics: Recorder, *, upstream_seconds: float, budget: RetryBudget | None = None
@@ -70,78 +67,86 @@ class Asker:
         self._upstream_seconds = upstream_seconds
         self._budget = budget or RetryBudget()
 
-    def heed(self, lane: CallPolicy, operation: str) -> None:
-        """Raise what `answer` would raise at once, without asking; counted as such."""
+    def raise_if_open(self, policy: CallPolicy, operation: str) -> None:
+        """Raise the CallNotMade with which `make` would refuse at once. It is counted as such a call."""
         try:
-            lane.heed()
-        except BffError as error:
+            policy.raise_if_open()
+        except CallNotMade as error:
             self._metrics.upstream_called(operation, _outcome(error), 0.0)
             raise
 
-    def answer(self, lane: CallPolicy, question: Question[T], deadline: Deadline) -> T:
-        """What the answer says, or one of our errors, by the deadline or ``upstream_seconds``, whichever comes first."""
+    def make(self, call: Call[T], policy: CallPolicy, deadline: Deadline) -> T:
+        """What the response says, or one of our errors, by the deadline or ``upstream_seconds``, whichever comes first."""
         started = time.monotonic()
         outcome = "ok"
         try:
-            return self._asked(lane, question, deadline.within(self._upstream_seconds))
+            return self._under_policy(call, policy, deadline.within(self._upstream_seconds))
         except BffError as error:
             outcome = _outcome(error)
-            if not isinstance(error, _NOT_ASKED):  # the turn of the breaker was heard of; one line per refused call is a flood
-                self._log(question, error, outcome, time.monotonic() - started)
+            if not isinstance(error, CallNotMade):  # the breaker's change is logged; a line for each refused call is a flood
+                self._log(call, error, outcome, time.monotonic() - started)
             raise
         except BaseException:
             outcome = "error"
             raise
         finally:
-            self._metrics.upstream_called(question.operation, outcome, time.monotonic() - started)
+            self._metrics.upstream_called(call.operation, outcome, time.monotonic() - started)
 
-    def _asked(self, lane: CallPolicy, question: Question[T], deadline: Deadline) -> T:
+    def _under_policy(self, call: Call[T], policy: CallPolicy, deadline: Deadline) -> T:
         seconds = deadline.remaining()
         if seconds <= 0:
             raise UpstreamTimeout(note="no time left to ask")
-        with lane.attempt(seconds) as attempt:
+        with policy.attempt(seconds) as attempt:
             try:
-                return self._tried(question, attempt, deadline)
+                return self._with_retry(call, attempt, deadline)
             except UpstreamFailure:
-                if question.answer is not None:
-                    attempt.wait = asked_to_wait(question.answer)
+                if call.response is not None:
+                    attempt.retry_after = asked_to_wait(call.response)
                 raise
 
-    def _tried(self, question: Question[T], attempt: Attempt, deadline: Deadline) -> T:
-        """The first try, or the second if one is worth it: it can take as long as the first did, and the budget has it."""
+    def _with_retry(self, call: Call[T], attempt: Attempt, deadline: Deadline) -> T:
+        """The first try, or the second if one is worth it: there is as much time left as the first took, and budget."""
         self._budget.deposit()
         started = time.monotonic()
         try:
-            return self._once(question, deadline)
-        except _WORTH_RETRYING as error:
-            unanswered = not isinstance(error, TransientError)
+            return self._once(call, deadline)
+        except (TransientError, ConnectError, ConnectionClosed) as error:
             pause = random.uniform(0.005, 0.05)  # noqa: S311 - so that those who failed together do not return together
-            enough = deadline.remaining() - pause > max(0.1, time.monotonic() - started)
-            repeatable = question.request.method == "GET" or unanswered
-            if attempt.probe or not repeatable or not enough or not self._budget.withdraw():
+            enough_time = deadline.remaining() - pause > max(0.1, time.monotonic() - started)
+            if attempt.probe or not _may_be_sent_again(call.request, error) or not enough_time or not self._budget.withdraw():
                 raise
-        self._metrics.upstream_retried(question.operation)
+        self._metrics.upstream_retried(call.operation)
         with waiting():
             time.sleep(pause)
-        return self._once(question, deadline)
+        return self._once(call, deadline)
 
-    def _once(self, question: Question[T], deadline: Deadline) -> T:
-        question.answer = None
-        path = question.request.path
+    def _once(self, call: Call[T], deadline: Deadline) -> T:
+        call.response = None
+        path = call.request.path
         url = self._host + path if path.startswith("/") else path
-        question.answer = self._transport.send(url, question.request, deadline)
-        return question.read(question.answer)
+        call.response = self._transport.send(url, call.request, deadline)
+        return call.read(call.response)
 
-    def _log(self, question: Question[T], error: BffError, outcome: str, seconds: float) -> None:
-        tell = log.warning if isinstance(error, (UpstreamFailure, UpstreamRejected)) else log.info
-        tell(
+    def _log(self, call: Call[T], error: BffError, outcome: str, seconds: float) -> None:
+        write = log.warning if isinstance(error, (UpstreamFailure, UpstreamRejected)) else log.info
+        write(
             "genauth_call_failed",
-            operation=question.operation,
+            operation=call.operation,
             outcome=outcome,
             seconds=round(seconds, 4),
             note=error.note,
-            genauth_request_id=request_id(question.answer) if question.answer else None,
+            genauth_request_id=request_id(call.response) if call.response else None,
         )
+
+
+def _may_be_sent_again(request: Request, error: BffError) -> bool:
+    """Whether a second request can do no harm: the first never left us, or both only read.
+
+    An introspection that was answered is not sent again all the same: with its answer GenAuth has done the work.
+    """
+    if request.method == "GET" or isinstance(error, ConnectError):
+        return True
+    return request.only_reads and isinstance(error, ConnectionClosed)
 
 
 def _outcome(error: BffError) -> str:

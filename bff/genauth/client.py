@@ -1,14 +1,13 @@
-"""What GenAuth can be asked. How is `asking`'s; what an answer means `wire`'s and `oidc`'s; bytes are `transport`'s."""
+"""What GenAuth can be asked. `calls` makes the calls, `protocol` and `oidc` read the responses, `transport` does the I/O."""
 
 import threading
 import time
 from typing import Any, Self
 
 from bff.errors import BffError, UpstreamMalformed
-from bff.genauth import oidc
-from bff.genauth import protocol as wire
+from bff.genauth import oidc, protocol
 from bff.genauth.call_policy import CallPolicy, RetryBudget
-from bff.genauth.calls import Asker, Question
+from bff.genauth.calls import Call, Caller
 from bff.genauth.oidc import Discovery, Introspection
 from bff.genauth.protocol import ExtIdp, Identities
 from bff.genauth.transport import Transport
@@ -46,13 +45,13 @@ class GenAuthClient:
         self._app_secret = app_secret
         self._transport = transport
         self._upstream_seconds = upstream_seconds
-        self._asker = Asker(self._host, transport, metrics, upstream_seconds=upstream_seconds, budget=budget)
-        self.identities_lane = CallPolicy("identities", at_once, metrics)
-        self.sources_lane = CallPolicy("ext-idps", 2, metrics)
+        self._caller = Caller(self._host, transport, metrics, upstream_seconds=upstream_seconds, budget=budget)
+        self.identities_policy = CallPolicy("identities", at_once, metrics)
+        self.sources_policy = CallPolicy("ext-idps", 2, metrics)
         # Of its own, so that tokens can be verified while get-identities hangs.
-        self.oidc_lane = CallPolicy("oidc", 8, metrics)
+        self.oidc_policy = CallPolicy("oidc", 8, metrics)
         # Also of its own: a probe is impatient, and its failures must not keep tokens from being verified.
-        self.health_lane = CallPolicy("health", 1, metrics)
+        self.health_policy = CallPolicy("health", 1, metrics)
         self._endpoint_lock = threading.Lock()
         self._endpoint = (f"{self._host}{oidc.INTROSPECTION_PATH}", False)
         self._rediscover_at = float("-inf")
@@ -70,44 +69,46 @@ class GenAuthClient:
             upstream_seconds=settings.upstream_deadline_seconds,
         )
 
+    def raise_if_open(self) -> None:
+        """Raise the UpstreamUnavailable with which `identities` would refuse to ask: its circuit is open or its bulkhead full."""
+        self._caller.raise_if_open(self.identities_policy, "identities")
+
+    heed = raise_if_open
+
     @property
     def ready(self) -> bool:
-        """Whether `identities` would ask right now."""
-        return self.identities_lane.ready
-
-    def heed(self) -> None:
-        """Raise UpstreamUnavailable when `identities` would, without asking GenAuth: the breaker is open or the bulkhead full."""
-        self._asker.heed(self.identities_lane, "identities")
+        """Whether `raise_if_open` would raise nothing."""
+        return not self.identities_policy.breaker.rest and not self.identities_policy.bulkhead.full
 
     def identities(self, token: str, deadline: Deadline) -> Identities:
         """The person's identity records. Raises TokenRefused, UserBlocked, UpstreamRejected, UpstreamFailure, TokenInvalid."""
-        request = wire.identities_request(self._app_id, token)
-        return self._asker.answer(self.identities_lane, Question("identities", request, wire.read_identities), deadline)
+        request = protocol.identities_request(self._app_id, token)
+        return self._caller.make(Call("identities", request, protocol.read_identities), self.identities_policy, deadline)
 
     def ext_idps(self, token: str, deadline: Deadline) -> list[ExtIdp]:
         """The identity sources that the application offers; the same errors as `identities`."""
-        request = wire.ext_idps_request(self._app_id, token)
-        return self._asker.answer(self.sources_lane, Question("ext_idps", request, wire.read_ext_idps), deadline)
+        request = protocol.ext_idps_request(self._app_id, token)
+        return self._caller.make(Call("ext_idps", request, protocol.read_ext_idps), self.sources_policy, deadline)
 
-    def discovery(self, deadline: Deadline, *, lane: CallPolicy | None = None) -> Discovery:
+    def discovery(self, deadline: Deadline, *, policy: CallPolicy | None = None) -> Discovery:
         """The OpenID Connect discovery document. Raises UpstreamFailure, or UpstreamRejected if there is none."""
-        return self._asker.answer(
-            lane or self.oidc_lane, Question("discovery", oidc.discovery_request(), oidc.read_discovery), deadline
-        )
+        call = Call("discovery", oidc.discovery_request(), oidc.read_discovery)
+        return self._caller.make(call, policy or self.oidc_policy, deadline)
 
     def key_set(self, url: str, deadline: Deadline) -> dict[str, Any]:
         """The JSON Web Key Set at that absolute address. Raises UpstreamFailure, or UpstreamRejected if there is none."""
-        return self._asker.answer(self.oidc_lane, Question("key_set", oidc.key_set_request(url), oidc.read_key_set), deadline)
+        return self._caller.make(Call("key_set", oidc.key_set_request(url), oidc.read_key_set), self.oidc_policy, deadline)
 
     def introspect(self, token: str, deadline: Deadline, *, strict: bool = True) -> Introspection:
-        """What GenAuth says of a token; ``strict`` also counts those of deleted and deactivated users as inactive.
+        """Whether GenAuth accepts a token, and whose it is.
 
-        Raises UpstreamFailure, or UpstreamRejected if GenAuth does not accept our secret: that is no word about the token.
+        ``strict`` counts those of deleted and deactivated users as inactive, too.
+        Raises UpstreamFailure, or UpstreamRejected if GenAuth does not accept our secret: that says nothing about the token.
         """
         deadline = deadline.within(self._upstream_seconds)
         url, basic = self._introspection_endpoint(deadline)
         request = oidc.introspection_request(url, self._app_id, self._app_secret, token, basic=basic, strict=strict)
-        return self._asker.answer(self.oidc_lane, Question("introspection", request, oidc.read_introspection), deadline)
+        return self._caller.make(Call("introspection", request, oidc.read_introspection), self.oidc_policy, deadline)
 
     def close(self) -> None:
         """Close the idle connections."""
@@ -126,13 +127,13 @@ class GenAuthClient:
         return self._endpoint
 
     def _rediscover(self, deadline: Deadline) -> None:
-        believed = REDISCOVER_SECONDS
+        seconds = REDISCOVER_SECONDS
         try:
             self._endpoint = self._discovered_endpoint(deadline)
-            believed = DISCOVERED_SECONDS
+            seconds = DISCOVERED_SECONDS
         except BffError:
-            pass  # logged already; what we know may still be right
-        self._rediscover_at = time.monotonic() + believed
+            pass  # logged already; the address that we have may still be right
+        self._rediscover_at = time.monotonic() + seconds
 
     def _discovered_endpoint(self, deadline: Deadline) -> tuple[str, bool]:
         found = self.discovery(deadline)

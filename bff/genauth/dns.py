@@ -1,4 +1,4 @@
-"""The way to a host, within a deadline: its name looked up, its addresses tried one by one."""
+"""TCP connections within a deadline: the host's name looked up, its addresses tried one by one."""
 
 import ipaddress
 import socket
@@ -19,9 +19,9 @@ class Unconnected(OSError):
 
 
 class Resolver:
-    """Looks names up in a thread, since no timeout reaches the C library, and remembers where they last led.
+    """Looks names up in a thread, since no timeout reaches the C library, and keeps the last addresses of each.
 
-    One lookup per name at a time: while the name server hangs, callers wait for the same thread instead of starting theirs.
+    One look-up per name at a time: while the name server hangs, callers wait for the same thread instead of starting theirs.
     """
 
     def __init__(self, lookup: Lookup = socket.getaddrinfo) -> None:
@@ -31,7 +31,7 @@ class Resolver:
         self._known: dict[tuple[str, int], list[Any]] = {}
 
     def addresses(self, host: str, port: int, deadline: Deadline) -> list[Any]:
-        """What getaddrinfo answers, or answered before the name server went away; else Unconnected."""
+        """What getaddrinfo returns, or returned before the name server went away; else Unconnected."""
         if _is_address(host):
             return self._lookup(host, port, type=socket.SOCK_STREAM)
         key = host, port
@@ -49,13 +49,13 @@ class Resolver:
                 return known
             raise Unconnected(f"name lookup: {type(error).__name__}") from None
 
-    def _look_up(self, key: tuple[str, int], answer: "Future[list[Any]]") -> None:
+    def _look_up(self, key: tuple[str, int], result: "Future[list[Any]]") -> None:
         try:
             found = self._lookup(*key, type=socket.SOCK_STREAM)
             self._known[key] = found
-            answer.set_result(found)
-        except BaseException as error:  # noqa: BLE001 - whoever waits must hear of it
-            answer.set_exception(error)
+            result.set_result(found)
+        except BaseException as error:  # noqa: BLE001 - it is raised where the result is awaited
+            result.set_exception(error)
         finally:
             with self._lock:
                 self._pending.pop(key, None)

@@ -1,48 +1,45 @@
-"""What goes to GenAuth and what comes back, as values. Neither shows what it carries."""
+"""What goes to GenAuth and what comes back, as values. Their repr shows no credentials."""
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-
-from msgspec import Struct
 
 WAIT_AT_MOST = 3600.0
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 
-class Request(Struct, frozen=True):
-    """One HTTP request. ``path`` is below GENAUTH_HOST; the headers and the body hold credentials."""
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One HTTP request; headers and body hold credentials. ``path`` is below GENAUTH_HOST, or an absolute URL.
+
+    ``only_reads`` marks a POST that changes nothing, as introspection is.
+    """
 
     method: str
     path: str
-    headers: Mapping[str, str]
-    body: bytes | None = None
-
-    def __repr__(self) -> str:
-        """Without credentials."""
-        return f"Request({self.method} {self.path})"
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes | None = field(default=None, repr=False)
+    only_reads: bool = field(default=False, repr=False)
 
 
-class Response(Struct, frozen=True):
-    """One HTTP answer. ``headers`` by lower-case name; the body holds providers' tokens."""
+@dataclass(frozen=True, slots=True)
+class Response:
+    """One HTTP response. ``headers`` by lower-case name; the body holds providers' tokens."""
 
     status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    def __repr__(self) -> str:
-        """Without tokens."""
-        return f"Response({self.status})"
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
 
 
-def asked_to_wait(answer: Response, now: datetime | None = None) -> float | None:
-    """Seconds that the answer's Retry-After asks for, between 0 and an hour; None when it says nothing readable.
+def asked_to_wait(response: Response, now: datetime | None = None) -> float | None:
+    """Seconds that the response's Retry-After asks for, between 0 and an hour; None when there is none that can be read.
 
     Both forms of RFC 9110 10.2.3: seconds and an HTTP date.
     """
-    value = answer.headers.get("retry-after", "").strip()
+    value = response.headers.get("retry-after", "").strip()
     if not value:
         return None
     if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", value):

@@ -1,6 +1,6 @@
-"""GenAuth's OpenID Connect endpoints as data: discovery, key set, introspection (genauth-api.md 4.2).
+"""GenAuth's OpenID Connect endpoints as data: discovery, key set, introspection (docs/genauth.md 4.2).
 
-Ordinary OAuth with real HTTP statuses. A refusal here is about us, our settings and our secret, never about a person's token.
+Ordinary OAuth with real HTTP statuses. A refusal here concerns our settings and our secret, never a person's token.
 """
 
 from base64 import b64encode
@@ -11,9 +11,9 @@ from urllib.parse import quote_plus, urlencode
 from marshmallow import Schema
 
 from bff.errors import UpstreamMalformed, UpstreamRejected, UpstreamThrottled, UpstreamUnavailable
-from bff.genauth.envelope import PATIENCE_SECONDS, at_http_level, json_object, note
+from bff.genauth.envelope import DEFAULT_RETRY_SECONDS, json_object, note, raise_for_http_status
 from bff.genauth.messages import Request, Response
-from bff.genauth.protocol import PLAIN
+from bff.genauth.protocol import COMMON_HEADERS
 from schemas.genauth import DiscoverySchema, IntrospectionSchema, number
 
 DISCOVERY_PATH = "/oidc/.well-known/openid-configuration"
@@ -24,7 +24,7 @@ _INTROSPECTION, _DISCOVERY = IntrospectionSchema(), DiscoverySchema()
 
 @dataclass(frozen=True, slots=True)
 class Discovery:
-    """What GenAuth's OpenID Connect discovery says. ``introspection_auth_methods`` is empty where it is silent."""
+    """GenAuth's OpenID Connect discovery document. ``introspection_auth_methods`` is empty where it names none."""
 
     issuer: str
     jwks_uri: str
@@ -34,7 +34,10 @@ class Discovery:
 
 @dataclass(frozen=True, slots=True)
 class Introspection:
-    """What GenAuth says of a token (RFC 7662). ``exp`` in seconds since 1970, ``scope`` separated by spaces."""
+    """Whether GenAuth accepts a token, and whose it is (RFC 7662).
+
+    ``exp`` in seconds since 1970, ``scope`` separated by spaces.
+    """
 
     active: bool
     sub: str | None = None
@@ -45,24 +48,24 @@ class Introspection:
 
 
 def discovery_request() -> Request:
-    """What the discovery document is asked with."""
-    return Request("GET", DISCOVERY_PATH, PLAIN)
+    """The request for the discovery document."""
+    return Request("GET", DISCOVERY_PATH, COMMON_HEADERS)
 
 
 def key_set_request(url: str) -> Request:
-    """What the JSON Web Key Set is asked with; ``url`` is absolute, as discovery gives it."""
-    return Request("GET", url, PLAIN)
+    """The request for the JSON Web Key Set; ``url`` is absolute, as discovery gives it."""
+    return Request("GET", url, COMMON_HEADERS)
 
 
 def introspection_request(
     url: str, app_id: str, app_secret: str | None, token: str, *, basic: bool = False, strict: bool = True
 ) -> Request:
-    """What a token is introspected with; ``strict`` also refuses tokens of deleted and deactivated users (4.2).
+    """The request that introspects a token; ``strict`` also refuses tokens of deleted and deactivated users (4.2).
 
     ``basic`` sends our secret as ``client_secret_basic``, encoded first as RFC 6749 2.3.1 asks, instead of in the form.
     """
     form = {"token": token, "token_type_hint": "access_token"}
-    headers = {**PLAIN, "Content-Type": "application/x-www-form-urlencoded"}
+    headers = {**COMMON_HEADERS, "Content-Type": "application/x-www-form-urlencoded"}
     if basic and app_secret:
         pair = f"{quote_plus(app_id)}:{quote_plus(app_secret)}"
         headers["Authorization"] = f"Basic {b64encode(pair.encode()).decode()}"
@@ -72,51 +75,51 @@ def introspection_request(
             form["client_secret"] = app_secret
     if strict:
         form["strict"] = "true"
-    return Request("POST", url, headers, urlencode(form, errors="replace").encode())
+    return Request("POST", url, headers, urlencode(form, errors="replace").encode(), only_reads=True)
 
 
-def read_discovery(answer: Response) -> Discovery:
+def read_discovery(response: Response) -> Discovery:
     """The discovery document, which must name an issuer and a key set. UpstreamRejected for a 4xx."""
-    found = _load(_DISCOVERY, _object(answer))
+    found = _load(_DISCOVERY, _object(response))
     if not found["issuer"] or not found["jwks_uri"]:
-        raise UpstreamMalformed(note=note(answer, "no issuer or no key set"))
+        raise UpstreamMalformed(note=note(response, "no issuer or no key set"))
     return Discovery(**found)
 
 
-def read_key_set(answer: Response) -> dict[str, Any]:
+def read_key_set(response: Response) -> dict[str, Any]:
     """The JSON Web Key Set as it came: an object with a list of objects under ``keys``."""
-    key_set = _object(answer)
+    key_set = _object(response)
     keys = key_set.get("keys")
     if not isinstance(keys, list) or not all(isinstance(key, dict) for key in keys):
-        raise UpstreamMalformed(note=note(answer, "no key set"))
+        raise UpstreamMalformed(note=note(response, "no key set"))
     return key_set
 
 
-def read_introspection(answer: Response) -> Introspection:
-    """What an introspection says. UpstreamRejected if GenAuth refuses *us*: that is no word about the token."""
-    body = _object(answer)
+def read_introspection(response: Response) -> Introspection:
+    """The result of an introspection. UpstreamRejected if GenAuth refuses *us*, which says nothing about the token."""
+    body = _object(response)
     if not isinstance(body.get("active"), bool):
-        raise UpstreamMalformed(note=note(answer, "no introspection"))
+        raise UpstreamMalformed(note=note(response, "no introspection"))
     return Introspection(**_load(_INTROSPECTION, body))
 
 
-def _object(answer: Response) -> dict[str, Any]:
-    """The body of an ``/oidc/`` endpoint: ordinary OAuth with real HTTP statuses, yet in front may stand the envelope."""
-    at_http_level(answer)
-    if answer.status >= 400:
-        raise UpstreamRejected(note=note(answer))
-    body = json_object(answer)
+def _object(response: Response) -> dict[str, Any]:
+    """The body of an ``/oidc/`` endpoint: ordinary OAuth with real HTTP statuses, but an envelope is possible."""
+    raise_for_http_status(response)
+    if response.status >= 400:
+        raise UpstreamRejected(note=note(response))
+    body = json_object(response)
     if body is None:
-        raise UpstreamMalformed(note=note(answer, "no object"))
-    verdict = number(body.get("statusCode"))
-    if verdict is None or verdict == 200:
+        raise UpstreamMalformed(note=note(response, "no object"))
+    status = number(body.get("statusCode"))
+    if status is None or status == 200:
         return body
-    said = note(answer, codes={"statusCode": verdict})
-    if verdict == 429:
-        raise UpstreamThrottled(note=said, retry_after=PATIENCE_SECONDS)
-    if verdict >= 500:
-        raise UpstreamUnavailable(note=said, retry_after=PATIENCE_SECONDS)
-    raise UpstreamRejected(note=said)
+    text = note(response, codes={"statusCode": status})
+    if status == 429:
+        raise UpstreamThrottled(note=text, retry_after=DEFAULT_RETRY_SECONDS)
+    if status >= 500:
+        raise UpstreamUnavailable(note=text, retry_after=DEFAULT_RETRY_SECONDS)
+    raise UpstreamRejected(note=text)
 
 
 def _load(schema: Schema, raw: dict[str, Any]) -> dict[str, Any]:

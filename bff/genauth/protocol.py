@@ -1,12 +1,13 @@
-"""GenAuth's HTTP API as data: what to send, what an answer means. `client` does the calling, `transport` the I/O.
+"""GenAuth's HTTP API as data: what to send, what a response means. `client` makes the calls, `transport` does the I/O.
 
-`envelope` has the verdict on an answer, `oidc` the OpenID Connect endpoints. Sources: genauth-api.md 1 to 3.
+`envelope` judges a response as a whole, `oidc` has the OpenID Connect endpoints. Sources: docs/genauth.md 1 to 3.
 """
 
 import re
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
 
-from msgspec import Struct
+from marshmallow import Schema
 
 from bff.errors import TokenInvalid
 from bff.genauth.envelope import UnreadableData, note, opened
@@ -15,43 +16,31 @@ from bff.genauth.token_fields import secrets_in
 from bff.models import Identity, Profile
 from schemas.genauth import ExtIdpSchema, IdentitySchema
 
-__all__ = [
-    "ExtIdp",
-    "Identities",
-    "Request",
-    "Response",
-    "ext_idps_request",
-    "identities_request",
-    "read_ext_idps",
-    "read_identities",
-]
-
 IDENTITIES_PATH = "/api/v3/get-identities"
 EXT_IDPS_PATH = "/api/v3/get-application-enabled-extidps"
 
 # What every request of ours carries.
-PLAIN = {
+COMMON_HEADERS = {
     "Accept": "application/json",
     "Accept-Encoding": "identity",  # a compressed bomb has nothing to unpack it
     "User-Agent": "linked-accounts-bff",
 }
 _SENDABLE = re.compile(r"[\x21-\x7e]+")
-_IDENTITY, _EXT_IDP = IdentitySchema(), ExtIdpSchema()
+_IDENTITIES = IdentitySchema(many=True)
+_EXT_IDPS = ExtIdpSchema(many=True)
 
 
-class Identities(Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Identities:
     """A person's identity records, and the secrets that came with them, for the leak guard."""
 
     rows: tuple[Identity, ...]
-    secrets: frozenset[str]
+    secrets: frozenset[str] = field(repr=False)
     request_id: str | None = None
 
-    def __repr__(self) -> str:
-        """Without the secrets."""
-        return f"Identities({self.rows}, {self.request_id})"
 
-
-class ExtIdp(Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class ExtIdp:
     """An identity source that the application offers; ``identifier`` is its connection's, which linking takes."""
 
     ext_idp_id: str | None
@@ -64,21 +53,21 @@ class ExtIdp(Struct, frozen=True):
 
 
 def identities_request(app_id: str, token: str) -> Request:
-    """What the person's identities are asked with (genauth-api.md 1.1). TokenInvalid if no header can carry the token."""
-    return Request("GET", IDENTITIES_PATH, _as_person(app_id, token))
+    """The request for a person's identities (docs/genauth.md 1.1). TokenInvalid if no header can carry the token."""
+    return Request("GET", IDENTITIES_PATH, _personal_headers(app_id, token))
 
 
 def ext_idps_request(app_id: str, token: str) -> Request:
-    """What the application's identity sources are asked with (genauth-api.md 3)."""
-    return Request("GET", EXT_IDPS_PATH, _as_person(app_id, token))
+    """The request for the application's identity sources (docs/genauth.md 3)."""
+    return Request("GET", EXT_IDPS_PATH, _personal_headers(app_id, token))
 
 
-def _as_person(app_id: str, token: str) -> dict[str, str]:
+def _personal_headers(app_id: str, token: str) -> dict[str, str]:
     # RFC 6750 2.1 allows fewer characters still; what a header cannot carry was issued by nobody.
     if not _SENDABLE.fullmatch(token):
         raise TokenInvalid(note="a token that no header can carry")
     return {
-        **PLAIN,
+        **COMMON_HEADERS,
         "Authorization": f"Bearer {token}",
         # Clients of GenAuth and of Authing, its former name, send one each; which one a server reads is not known (1.3).
         "x-authing-app-id": app_id,
@@ -87,33 +76,36 @@ def _as_person(app_id: str, token: str) -> dict[str, str]:
     }
 
 
-def read_identities(answer: Response) -> Identities:
-    """The identity records of a success (genauth-api.md 2); every other answer raises the BffError that it is."""
-    envelope = opened(answer)
-    raw = _rows(answer, envelope.data)
-    rows = tuple([_identity(_IDENTITY.read(row)) for row in raw])
+def read_identities(response: Response) -> Identities:
+    """The identity records of a success (docs/genauth.md 2); every other response raises the BffError that it is."""
+    envelope = opened(response)
+    raw = _rows(response, envelope.data)
+    rows = tuple([_identity(row) for row in _load(_IDENTITIES, raw)])
     if None in [row.account_id for row in rows]:
-        raise UnreadableData(note=note(answer, "a row without an id"))
+        raise UnreadableData(note=note(response, "a row without an id"))
     return Identities(rows, secrets_in(raw), envelope.request_id)
 
 
-def read_ext_idps(answer: Response) -> list[ExtIdp]:
-    """The identity sources of a success (genauth-api.md 3)."""
-    return [_presentable(ExtIdp(**_EXT_IDP.read(row))) for row in _rows(answer, opened(answer).data)]
+def read_ext_idps(response: Response) -> list[ExtIdp]:
+    """The identity sources of a success (docs/genauth.md 3)."""
+    return [_known_category(ExtIdp(**row)) for row in _load(_EXT_IDPS, _rows(response, opened(response).data))]
 
 
-def _rows(answer: Response, data: object) -> list[dict[str, Any]]:
-    # An array says every client; an object says the "Sample result" on the same page (genauth-api.md 2.2).
+def _rows(response: Response, data: object) -> list[dict[str, Any]]:
+    # Every client expects an array; the "Sample result" on the same page is an object (docs/genauth.md 2.2).
     rows = [] if data is None else [data] if isinstance(data, dict) else data
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise UnreadableData(note=note(answer, "data of another shape"))
+        raise UnreadableData(note=note(response, "data of another shape"))
     return rows
+
+
+def _load(schema: Schema, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return cast("list[dict[str, Any]]", schema.load(rows))
 
 
 def _identity(row: dict[str, Any]) -> Identity:
     return Identity(**row | {"profile": Profile(**row["profile"])})
 
 
-def _presentable(source: ExtIdp) -> ExtIdp:
-    category = source.category if source.category in {"social", "enterprise"} else None
-    return ExtIdp(source.ext_idp_id, source.type, category, source.name, source.name_en, source.logo_url, source.identifier)
+def _known_category(source: ExtIdp) -> ExtIdp:
+    return source if source.category in {None, "social", "enterprise"} else replace(source, category=None)

@@ -3,11 +3,11 @@
 import base64
 import threading
 import time
+from dataclasses import replace
 from urllib.parse import parse_qs
 
 import pytest
 import structlog
-from msgspec.structs import replace
 
 from bff.errors import (
     BffError,
@@ -20,8 +20,8 @@ from bff.errors import (
     UpstreamUnavailable,
     UserBlocked,
 )
-from bff.genauth import calls as asking
-from bff.genauth.call_policy import CallNotMade, NoPlace, RetryBudget
+from bff.genauth import calls
+from bff.genauth.call_policy import CallBulkheadFull, CallCircuitOpen, RetryBudget
 from bff.genauth.client import GenAuthClient
 from bff.genauth.envelope import UnreadableData
 from bff.genauth.transport import Transport
@@ -372,7 +372,7 @@ class TestSecondTries:
                 pass
 
         client = client_of(genauth.url, genauth.app_id, budget=RetryBudget(reserve=5))
-        client.identities_lane.breaker = NoBreaker()
+        client.identities_policy.breaker = NoBreaker()
         genauth.trouble(path=IDENTITIES, ending="close")
 
         for _ in range(200):
@@ -399,7 +399,7 @@ class TestSecondTries:
         assert 800 - 1 <= len(paid) <= 803
 
 
-class TestLanes:
+class TestCallPolicy:
     def test_five_failures_leave_genauth_alone(self, client, genauth, heard):
         genauth.trouble(path=IDENTITIES, status=500)
         for _ in range(5):
@@ -407,7 +407,7 @@ class TestLanes:
 
         error = fails(client.identities, genauth.token("mei"))
 
-        assert type(error) is CallNotMade
+        assert type(error) is CallCircuitOpen
         assert isinstance(error, UpstreamUnavailable)
         assert error.retry_after == 2
         assert genauth.calls(IDENTITIES) == 5
@@ -426,7 +426,7 @@ class TestLanes:
         fails(client.identities, genauth.token("mei"))
 
         assert genauth.calls(IDENTITIES) == 1
-        assert client.identities_lane.breaker.state == "open"
+        assert client.identities_policy.breaker.state == "open"
 
     @pytest.mark.parametrize("how", [{"status": 503, "retry_after": 7}, {"status": 429, "retry_after": 7}], ids=str)
     def test_retry_after_leaves_genauth_alone_for_that_long(self, client, genauth, how):
@@ -435,7 +435,7 @@ class TestLanes:
         assert fails(client.identities, genauth.token("mei")).retry_after == 7
         error = fails(client.identities, genauth.token("omar"))
 
-        assert type(error) is CallNotMade
+        assert type(error) is CallCircuitOpen
         assert error.retry_after == 7
         assert genauth.calls(IDENTITIES) == 1
 
@@ -446,7 +446,7 @@ class TestLanes:
         for _ in range(30):
             fails(client.identities, genauth.token("mei"))
 
-        assert client.identities_lane.breaker.state == "closed"
+        assert client.identities_policy.breaker.state == "closed"
 
     @pytest.mark.parametrize(
         "body",
@@ -472,7 +472,7 @@ class TestLanes:
         for _ in range(10):
             assert type(fails(client.identities, genauth.token("mei"), seconds=0.02)) is UpstreamTimeout
 
-        assert client.identities_lane.breaker.state == "closed"
+        assert client.identities_policy.breaker.state == "closed"
 
     def test_timeouts_open_it(self, client, genauth):
         genauth.trouble(path=IDENTITIES, ending="hang")
@@ -480,7 +480,7 @@ class TestLanes:
         for _ in range(5):
             fails(client.identities, genauth.token("mei"), seconds=0.26)
 
-        assert client.identities_lane.breaker.state == "open"
+        assert client.identities_policy.breaker.state == "open"
 
     def test_while_identities_hang_the_rest_is_turned_away_and_tokens_are_verified(self, genauth, client_of, heard):
         client = client_of(genauth.url, genauth.app_id, genauth.app_secret, at_once=4)
@@ -493,7 +493,7 @@ class TestLanes:
         started = time.monotonic()
 
         turned_away = fails(client.identities, genauth.token("omar"))
-        assert type(turned_away) is NoPlace
+        assert type(turned_away) is CallBulkheadFull
         assert (turned_away.status, turned_away.retry_after) == (503, 1)
         assert client.introspect(genauth.token("mei"), Deadline.after(1)).active
         assert client.discovery(Deadline.after(1))
@@ -516,7 +516,7 @@ class TestLog:
     @pytest.fixture(autouse=True)
     def _fresh_logger(self, monkeypatch):
         # A logger that was used before keeps the configuration of that time, which cannot be captured.
-        monkeypatch.setattr(asking, "log", structlog.get_logger())
+        monkeypatch.setattr(calls, "log", structlog.get_logger())
 
     def test_a_failed_call_is_one_line_without_token_or_message(self, client, genauth):
         token = genauth.token("mei")

@@ -13,7 +13,8 @@ from bff.errors import (
     UpstreamUnavailable,
     UserBlocked,
 )
-from bff.genauth.protocol import Response, read_identities
+from bff.genauth.messages import Response
+from bff.genauth.protocol import read_identities
 from bff.models import Identity, Profile
 from schemas.genauth import parsed
 

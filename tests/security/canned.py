@@ -14,8 +14,8 @@ class Canned:
     def __init__(self, app, genauth):
         self._services = app.extensions[_KEY]
         self._client = self._services.linked_accounts._genauth
-        self._real = self._client._asker._transport
-        self._client._asker._transport = self
+        self._real = self._client._caller._transport
+        self._client._caller._transport = self
         self._host = genauth.url
         self._answers = {}
 
@@ -29,8 +29,8 @@ class Canned:
     def answers(self, path, status, headers, body):
         """From now on, with every breaker closed and no catalogue kept: what came before leaves no trace."""
         self._answers[path] = Response(status, headers, body)
-        for lane in ("identities_lane", "sources_lane"):
-            setattr(self._client, lane, CallPolicy(lane, 32, self._services.metrics))
+        for policy in ("identities_policy", "sources_policy"):
+            setattr(self._client, policy, CallPolicy(policy, 32, self._services.metrics))
 
     def sources_due(self):
         """The catalogue of identity sources is asked for again with the next request."""

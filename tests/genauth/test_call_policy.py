@@ -1,4 +1,4 @@
-"""A lane and the gate (docs/adr/0008): who enters goes on computing, who waits for a place lets others compute."""
+"""A call policy under admission control (docs/adr/0008): who waits for a place in the bulkhead holds no permit meanwhile."""
 
 import threading
 import time
@@ -6,12 +6,12 @@ from unittest.mock import Mock
 
 import pytest
 
-from bff.genauth.call_policy import CallPolicy, NoPlace
+from bff.genauth.call_policy import CallBulkheadFull, CallPolicy
 from bff.resilience.gate import Gate
 
 
 @pytest.fixture
-def lane():
+def policy():
     return CallPolicy("identities", 1, Mock())
 
 
@@ -34,19 +34,19 @@ def turns(enter):
     return order
 
 
-def test_a_free_place_is_taken_without_giving_way(lane):
+def test_a_free_place_is_taken_without_giving_way(policy):
     def enter():
-        with lane.attempt(1.0):
+        with policy.attempt(1.0):
             time.sleep(0.05)
 
     assert turns(enter) == ["first", "other"]
-    assert lane.bulkhead.in_use == 0
+    assert policy.bulkhead.in_use == 0
 
 
-def test_who_waits_for_a_place_gives_way(lane):
+def test_who_waits_for_a_place_gives_way(policy):
     def enter():
-        with pytest.raises(NoPlace), lane.attempt(1.0):
+        with pytest.raises(CallBulkheadFull), policy.attempt(1.0):
             pass
 
-    with lane.attempt(1.0):
+    with policy.attempt(1.0):
         assert turns(enter) == ["other", "first"]
