@@ -1,8 +1,8 @@
-"""What we start ends with us, also when we are killed outright and can tidy nothing ourselves.
+"""Child processes that end with us, also when we are killed outright and can clean up nothing ourselves.
 
-Two kinds of children, two ways. A *fork* asks the kernel to be killed when its parent dies (`tie_forks_to_this_process`).
-A *folder*, with or without a *program* in it, gets a `Supervisor`: a shell that reads from a pipe whose other end we and our
-forks hold. When the last of us is gone the read returns, and the guardian kills the program and removes the folder.
+There are two kinds. A *fork* asks the kernel to be killed when its parent dies (`tie_forks_to_this_process`). A private *folder*,
+with or without a program that runs in it, gets a `Supervisor`: a shell that reads from a pipe whose other end we and our forks
+hold. When the last of us has ended, the read returns, and the supervisor kills the program and removes the folder.
 """
 
 import ctypes
@@ -19,7 +19,7 @@ from typing import Self
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _PRCTL = ctypes.CDLL(None).prctl if sys.platform == "linux" else None  # looked up here: as little as possible after a fork
 
-_GUARD = """
+_SCRIPT = """
 umask 077; mkdir -- "$1" || exit; folder=$1; shift
 if [ $# -gt 0 ]; then "$@" </dev/null >"$folder/output" 2>&1 & fi
 echo "$!"
@@ -29,20 +29,25 @@ rm -rf -- "$folder"
 """
 
 
-class Supervisor:
-    """Holds a private folder (mode 0700), and the program started in it, until `close` or until this process is gone.
+def private_folder(prefix: str) -> Path:
+    """A name that nobody guesses, for a folder that a `Supervisor` makes."""
+    return Path(tempfile.gettempdir(), f"{prefix}-{secrets.token_hex(6)}")
 
-    Unlike a parent-death signal this outlives the thread that asked for it, needs no code between fork and exec, and also works
-    where there is no such signal. The guardian has a session of its own, so Ctrl-C in a terminal does not take it away first.
+
+class Supervisor:
+    """Keeps a folder (mode 0700) and the program started in it until `close` is called or this process has ended.
+
+    Unlike a parent-death signal it does not depend on the thread that started it, needs no code between fork and exec, and works
+    on systems without such a signal. It has a session of its own, so that Ctrl-C in a terminal does not end it before us.
     """
 
-    def __init__(self, prefix: str, program: Sequence[str] = ()) -> None:
-        """Make the folder ``<prefix>-<random>``; in ``program`` the text ``{folder}`` stands for its path."""
-        # Named here but made by the guardian: there is no moment at which the folder exists and nobody minds it.
-        self.folder = Path(tempfile.gettempdir(), f"{prefix}-{secrets.token_hex(6)}")
-        arguments = [argument.replace("{folder}", str(self.folder)) for argument in program]
+    def __init__(self, folder: Path, program: Sequence[str] = ()) -> None:
+        """Make the folder and start ``program``, in which ``{folder}`` stands for the folder's path."""
+        self.folder = folder
+        arguments = [argument.replace("{folder}", str(folder)) for argument in program]
+        # The supervisor makes the folder itself: at no moment does the folder exist without one that removes it.
         self._process = subprocess.Popen(  # noqa: S603 - our own script, and arguments that reach it as arguments
-            ["/bin/sh", "-c", _GUARD, "guardian", str(self.folder), *arguments],
+            ["/bin/sh", "-c", _SCRIPT, "supervisor", str(folder), *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -50,17 +55,17 @@ class Supervisor:
             start_new_session=True,
         )
         assert self._process.stdout is not None  # noqa: S101 - PIPE was asked for; this tells mypy
-        with self._process.stdout as answer:
-            said = answer.readline()
-        if not said:
-            raise OSError(f"The folder {self.folder} cannot be made.")
-        self.program_pid = int(said) if said.strip() else None
+        with self._process.stdout as output:
+            first_line = output.readline()
+        if not first_line:
+            raise OSError(f"The folder {folder} cannot be made.")
+        self.program_pid = int(first_line) if first_line.strip() else None
 
     def close(self) -> None:
         """End the program, remove the folder, and return when both are gone. May be called twice."""
         assert self._process.stdin is not None  # noqa: S101 - PIPE was asked for; this tells mypy
         if not self._process.stdin.closed:
-            # A line, not only the end of the pipe: a fork of ours may hold the other end still.
+            # A line, not only the end of the pipe: a fork of ours may still hold the other end.
             self._process.stdin.write(b"\n")
             self._process.stdin.close()
         self._process.wait()
@@ -73,22 +78,22 @@ class Supervisor:
 
 
 def tie_forks_to_this_process() -> None:
-    """From now on a process that is forked here, or by such a fork, is killed at once when its own parent dies.
+    """From now on a process that is forked here, or by such a fork, is killed as soon as its own parent dies.
 
     The kernel sends the signal when the *thread* that forked ends, so fork from threads that live as long as their process.
     Programs are tied only where they are started with a ``preexec_fn``: subprocess runs no fork hooks without one.
     """
     parent = os.getpid()
 
-    def remember() -> None:
+    def note_parent() -> None:
         nonlocal parent
         parent = os.getpid()
 
-    os.register_at_fork(before=remember, after_in_child=lambda: _end_with(parent, signal.SIGKILL))
+    os.register_at_fork(before=note_parent, after_in_child=lambda: _end_with(parent, signal.SIGKILL))
 
 
 def end_with_parent() -> None:
-    """Be asked to stop (SIGTERM) when the process that started this one dies."""
+    """Have the kernel send SIGTERM to this process when the one that started it dies."""
     _end_with(os.getppid(), signal.SIGTERM)
 
 

@@ -1,7 +1,7 @@
-"""What ``make run`` runs: a GenAuth to develop against, the service as the Procfile starts it, and a request that works.
+"""The dev server, which ``make run`` starts: the sandbox as GenAuth, the service, and a request to copy.
 
-The service is started by the Procfile's own line, so what is tried here is what is deployed. Everything ends with this
-process, however it ends.
+The service is started by the Procfile's own line, so it runs as it is deployed. Everything ends with this process, however it
+ends.
 """
 
 import json
@@ -30,15 +30,15 @@ _TOKEN_LASTS_SECONDS = 24 * 60 * 60
 
 
 class Failed(Exception):
-    """It cannot run; the text says why and what to do."""
+    """The dev server cannot run; the text says why and what to do."""
 
 
 class Stopped(BaseException):
-    """Somebody asked it to end, with Ctrl-C or SIGTERM."""
+    """The dev server was asked to stop, with Ctrl-C or SIGTERM."""
 
 
 def main() -> int:
-    """Run until asked to stop; 0 then, 1 when something could not run."""
+    """Run until asked to stop. The exit code: 0 when it was asked to stop, 1 when something could not run."""
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, _stop)
     try:
@@ -57,7 +57,7 @@ def main() -> int:
 def _run(port: int) -> NoReturn:
     _refuse_taken(port)
     with ExitStack() as running:
-        genauth = _Program([sys.executable, "-m", "bff.sandbox", "--port", "0", "--app-id", _APP_ID], {}, says=True)
+        genauth = _Program([sys.executable, "-m", "bff.sandbox", "--port", "0", "--app-id", _APP_ID], {}, read_output=True)
         running.callback(genauth.end)
         genauth_url = genauth.first_line()
 
@@ -65,8 +65,8 @@ def _run(port: int) -> NoReturn:
         running.callback(service.end)
         url = f"http://127.0.0.1:{port}"
         _wait_until_ready(service, f"{url}/readyz")
-        asked = {"person": "mei", "lifetime": _TOKEN_LASTS_SECONDS}
-        token = json.loads(_ask(f"{genauth_url}/sandbox/token", asked))["token"]
+        wanted = {"person": "mei", "lifetime": _TOKEN_LASTS_SECONDS}
+        token = json.loads(_ask(f"{genauth_url}/sandbox/token", wanted))["token"]
         print(_welcome(url, genauth_url, token), flush=True)
         code = service.wait()
     raise Failed(f"The service ended by itself with exit code {code}; its last lines are above.")
@@ -83,15 +83,15 @@ def _refuse_taken(port: int) -> None:
 
 
 def web_command() -> str:
-    """The command of the Procfile's ``web:`` line."""
-    web = re.search(r"^web:\s*(.+)$", (_ROOT / "Procfile").read_text(), re.MULTILINE)
+    """The command of the Procfile's ``web:`` line, without the ``exec`` that replaces the shell by it."""
+    web = re.search(r"^web:\s*(?:exec\s+)?(.+)$", (_ROOT / "Procfile").read_text(), re.MULTILINE)
     if web is None:
         raise Failed("The Procfile has no web: line.")
     return web[1]
 
 
 def _environment(genauth_url: str, port: int) -> dict[str, str]:
-    """What an operator would set. A GENAUTH_* of the shell belongs to another GenAuth."""
+    """What an operator would set. A GENAUTH_* variable of the shell is for another GenAuth and left out."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("GENAUTH_")}
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     ours = {"GENAUTH_HOST": genauth_url, "GENAUTH_APP_ID": _APP_ID, "REDIS_URL": "embedded", "PORT": str(port), "PATH": path}
@@ -99,8 +99,8 @@ def _environment(genauth_url: str, port: int) -> dict[str, str]:
 
 
 def _wait_until_ready(service: "_Program", url: str) -> None:
-    patience = time.monotonic() + _READY_WITHIN_SECONDS
-    while time.monotonic() < patience:
+    give_up = time.monotonic() + _READY_WITHIN_SECONDS
+    while time.monotonic() < give_up:
         if (code := service.ended()) is not None:
             raise Failed(f"The service did not start (exit code {code}); it says why above.")
         try:
@@ -141,22 +141,22 @@ Also there: {url}/docs, {url}/openapi.json, {url}/readyz. Ctrl-C ends everything
 
 
 class _Program:
-    """A child in a process group of its own: Ctrl-C reaches us alone, and we end our children in order."""
+    """A child in a process group of its own: Ctrl-C reaches us alone, and we stop our children in order."""
 
-    def __init__(self, command: list[str], environment: Mapping[str, str], *, says: bool = False) -> None:
+    def __init__(self, command: list[str], environment: Mapping[str, str], *, read_output: bool = False) -> None:
         self._process = subprocess.Popen(  # noqa: S603 - our own Procfile and our own sandbox
             command,
             cwd=_ROOT,
             env=environment or None,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE if says else None,
+            stdout=subprocess.PIPE if read_output else None,
             process_group=0,
             preexec_fn=_nothing,  # noqa: PLW1509 - there is one thread here
         )
 
     def first_line(self) -> str:
-        """What it says first; later words are dropped."""
-        assert self._process.stdout is not None  # noqa: S101 - asked for with ``says``; this tells mypy
+        """The first line of its output; what follows is dropped."""
+        assert self._process.stdout is not None  # noqa: S101 - asked for with ``read_output``; this tells mypy
         line: str = self._process.stdout.readline().decode().strip()
         threading.Thread(target=self._process.stdout.read, daemon=True).start()
         if not line:
@@ -168,7 +168,7 @@ class _Program:
         return self._process.poll()
 
     def wait(self) -> int:
-        """Its exit code, when it has ended."""
+        """Wait for its end and return its exit code."""
         return self._process.wait()
 
     def end(self) -> None:
@@ -181,7 +181,7 @@ class _Program:
 
 
 def _nothing() -> None:
-    """Asked for between fork and exec, because only then the fork hooks run that tie the child to us."""
+    """A ``preexec_fn``: only with one does subprocess run the fork hooks that tie the child to us."""
 
 
 def _stop(_: int, __: FrameType | None) -> None:

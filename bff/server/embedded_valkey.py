@@ -1,4 +1,4 @@
-"""A private Valkey beside the service: what ``REDIS_URL=embedded`` means, and the real server that tests cut and freeze."""
+"""A private Valkey beside the service: what ``REDIS_URL=embedded`` means. Tests use it too, as a real server to break."""
 
 import importlib.util
 import platform
@@ -10,13 +10,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from bff.server.child_processes import Supervisor
+from bff.server.child_processes import Supervisor, private_folder
 
 _STARTS_WITHIN_SECONDS = 10.0
 
 
 class ValkeyNotStarted(Exception):
-    """There is no Valkey to run here, or it does not run; the text says what to do."""
+    """No Valkey is installed here, or it does not run; the text says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +26,14 @@ class Valkey:
     url: str
     pid: int
     address: str | int
-    guardian: Supervisor
+    supervisor: Supervisor
 
     def stop(self) -> None:
         """End it and remove its folder."""
-        self.guardian.close()
+        self.supervisor.close()
 
     def answers(self) -> bool:
-        """Whether it takes commands right now: it says PONG, or that it wants a password."""
+        """Whether it takes commands right now: it answers PONG, or that a password is required."""
         family, address = (
             (socket.AF_UNIX, self.address) if isinstance(self.address, str) else (socket.AF_INET, ("127.0.0.1", self.address))
         )
@@ -60,14 +60,14 @@ def start(*, port: int | None = None, maxmemory: str = "64mb", options: Sequence
         *("--daemonize", "no", "--loglevel", "warning"),
         *options,
     ]
-    guardian = Supervisor("linked-accounts-valkey", command)
-    path = str(guardian.folder / "valkey.sock")
+    supervisor = Supervisor(private_folder("linked-accounts-valkey"), command)
+    path = str(supervisor.folder / "valkey.sock")
     url = f"redis://127.0.0.1:{port}/0" if port else f"unix://{path}"
-    valkey = Valkey(url=url, pid=guardian.program_pid or 0, address=port or path, guardian=guardian)
+    valkey = Valkey(url=url, pid=supervisor.program_pid or 0, address=port or path, supervisor=supervisor)
     if not _comes_up(valkey):
-        said = (guardian.folder / "output").read_text(errors="replace").strip().splitlines()
+        output = (supervisor.folder / "output").read_text(errors="replace").strip().splitlines()
         valkey.stop()
-        raise ValkeyNotStarted(f"The embedded Valkey did not start: {said[-1] if said else 'it said nothing'}")
+        raise ValkeyNotStarted(f"The embedded Valkey did not start: {output[-1] if output else 'it wrote no reason'}")
     return valkey
 
 
@@ -89,16 +89,16 @@ def binary() -> Path:
 
 
 def _comes_up(valkey: Valkey) -> bool:
-    patience = time.monotonic() + _STARTS_WITHIN_SECONDS
+    give_up = time.monotonic() + _STARTS_WITHIN_SECONDS
     while not valkey.answers():
-        if time.monotonic() > patience or not _runs(valkey.pid):
+        if time.monotonic() > give_up or not _runs(valkey.pid):
             return False
         time.sleep(0.005)
     return True
 
 
 def _runs(pid: int) -> bool:
-    """Whether the process is there and no zombie; its guardian buries it only at the end."""
+    """Whether the process runs and is no zombie: its supervisor waits for it only at the end."""
     try:
         return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
     except OSError:

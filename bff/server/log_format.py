@@ -1,4 +1,4 @@
-"""The HTTP server's own few lines in the shape of ours: one JSON object a line. `server_log.json` names this for granian."""
+"""granian's own log lines in the shape of ours: one JSON object a line."""
 
 import json
 import logging
@@ -19,3 +19,11 @@ class JsonLines(logging.Formatter):
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, ensure_ascii=False)
+
+
+# What granian gives to `logging.config.dictConfig`, over its own.
+LOGGING = {
+    "formatters": {"json": {"()": JsonLines}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "json", "stream": "ext://sys.stdout"}},
+    "loggers": {"_granian": {"handlers": ["console"], "propagate": False}},
+}

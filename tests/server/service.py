@@ -142,7 +142,7 @@ class Service(Program):
 
     @property
     def granian(self):
-        return next(child for child in children(self.pid) if named(child, "granian"))
+        return next(child for child in children(self.pid) if named(child, "bff.server"))
 
     def workers(self):
         return children(self.granian)

@@ -65,7 +65,8 @@ def test_frozen_it_takes_connections_and_answers_nothing(valkey):
 
 def test_it_ends_with_the_process_that_started_it_however_that_ends():
     program = (
-        "import time; from bff import embedded; v = embedded.start(); print(v.pid, v.guardian.folder, flush=True); time.sleep(60)"
+        "import time; from bff.server import embedded_valkey; v = embedded_valkey.start();"
+        "print(v.pid, v.supervisor.folder, flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         pid, folder = process.stdout.readline().split()
@@ -74,13 +75,13 @@ def test_it_ends_with_the_process_that_started_it_however_that_ends():
     eventually(lambda: not Path(folder).exists() and not Path(f"/proc/{pid}").exists(), within=5)
 
 
-def test_a_server_that_does_not_start_says_why_and_leaves_nothing():
-    before = set(Path(tempfile.gettempdir()).glob("linked-accounts-valkey-*"))
+def test_a_server_that_does_not_start_says_why_and_leaves_nothing(monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
     with pytest.raises(embedded.ValkeyNotStarted, match="did not start"):
         embedded.start(options=["--nonsense", "1"])
 
-    assert set(Path(tempfile.gettempdir()).glob("linked-accounts-valkey-*")) <= before
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_without_a_server_to_embed_it_says_what_to_do(monkeypatch, tmp_path):

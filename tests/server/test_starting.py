@@ -1,5 +1,6 @@
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -83,3 +84,29 @@ def test_the_start_is_a_second_of_work_and_mostly_done_once(start):
     # Work, not time: how long it takes depends on what else the machine does. A first answer waits for both of these.
     assert cpu_seconds(service.pid) < 1.5
     assert max(map(cpu_seconds, service.workers())) < 1.0
+
+
+def test_every_process_has_what_is_read_before_python_runs(start):
+    service = start(MALLOC_ARENA_MAX="7")
+
+    for pid in (service.pid, *service.workers()):
+        variables = dict(pair.partition("=")[::2] for pair in Path(f"/proc/{pid}/environ").read_text().split("\0"))
+        assert variables["RES_OPTIONS"] == "timeout:1 attempts:1"
+        assert "narenas:1" in variables["_RJEM_MALLOC_CONF"]
+        assert variables["MALLOC_ARENA_MAX"] == "7"  # the operator's own
+
+
+def test_the_metrics_of_all_workers_are_added_up(start, mei):
+    service = start(METRICS_TOKEN="scrape", WEB_CONCURRENCY="3")
+
+    for _ in range(30):  # each on a connection of its own, which any worker may take
+        assert service.get(token=mei).status_code == 200
+
+    def counted():
+        lines = service.get("/metrics", token="scrape").text.splitlines()
+        return sum(
+            float(line.split()[-1]) for line in lines if re.match(r"linked_accounts_answers_total\{.*/me/linked-acc", line)
+        )
+
+    eventually(lambda: counted() == 30, within=5)
+    assert [counted() for _ in range(6)] == [30] * 6
