@@ -11,20 +11,27 @@ from bff.errors import BffError
 OTHER = "other"
 Bound = Callable[[str], str]
 STATES = ("closed", "open", "half_open")
+SOURCES = ("memory", "cache", "genauth", "collapsed", "stale", "none")
+OUTCOMES = (
+    "ok", "circuit_open", "bulkhead_full", "token_refused", "user_blocked", "throttled", "timeout", "malformed", "unavailable",
+    "rejected", "error",
+)  # fmt: skip
 _MOST_ROUTES = 64
 
 
 def _words(text: str) -> Bound:
-    words = frozenset(text.split())
+    return _one_of(*text.split())
+
+
+def _one_of(*values: str) -> Bound:
+    words = frozenset(values)
     return lambda value: value if value in words else OTHER
 
 
-STATE = _words(" ".join(STATES))
-SOURCE = _words("cache genauth collapsed stale memory none")
+STATE = _one_of(*STATES)
+SOURCE = _one_of(*SOURCES)
 OPERATION = _words("identities ext_idps discovery key_set introspection security_info link_url unlink")
-OUTCOME = _words(
-    "ok circuit_open bulkhead_full token_refused user_blocked throttled timeout malformed unavailable rejected error"
-)
+OUTCOME = _one_of(*OUTCOMES)
 CACHE_OPERATION = _words("read write forget lease count ping publish subscribe")
 CACHE_REASON = _words(
     "breaker_open ConnectionError ConnectionRefusedError ConnectionResetError BrokenPipeError TimeoutError FileNotFoundError "

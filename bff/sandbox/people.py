@@ -6,12 +6,13 @@ answer, a log or a cache for it and know that it leaked.
 
 import hashlib
 import re
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import orjson
+from cachetools import LRUCache, cached
 
 from bff.sandbox import sources
 from bff.sandbox.messages import ALREADY_BOUND, LAST_LOGIN_METHOD, NOT_BOUND, Refused
@@ -99,7 +100,7 @@ def github(person: str, login: str, nickname: str, number: int) -> tuple[Row, ..
     return rows_of(person, sources.GITHUB, subjects, info, refresh=False)
 
 
-@lru_cache(maxsize=2048)
+@cached(LRUCache(maxsize=2048), lock=threading.Lock())
 def numbered(number: int) -> Person:
     """``user-<n>``: WeChat and GitHub, the same at every call, however many there are."""
     key = f"user-{number}"

@@ -1,0 +1,100 @@
+"""docs/observability.md names every log event with its fields and level, every metric with its labels, and every source."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from bff.observability import metric_labels
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs/observability.md").read_text()
+SOURCES = [path for path in sorted((ROOT / "bff").rglob("*.py")) if "sandbox" not in path.parts]
+LEVELS = {name: name for name in ("debug", "info", "warning", "error", "critical")} | {"exception": "error"}
+METRIC = {"_counter": "counter", "_histogram": "histogram", "_gauge": "gauge"}
+
+
+def rows():
+    """Each table's row by the names in its first cell: the text of its other cells."""
+    for line in PAGE.splitlines():
+        if line.startswith("| `"):
+            first, _, others = line.strip("| ").partition("|")
+            for name in re.findall(r"`([^`]+)`", first):
+                yield name, others
+
+
+ROWS = dict(rows())
+
+
+def is_log(node):
+    return isinstance(node, ast.Attribute) and node.attr in LEVELS and isinstance(node.value, ast.Name) and "log" in node.value.id
+
+
+def levels_of(function, aliases):
+    """The levels that a call of this function may log at, none if it is no logger's."""
+    if is_log(function):
+        return {LEVELS[function.attr]}
+    if isinstance(function, ast.Name):
+        return {"critical"} if function.id == "_died" else aliases.get(function.id, set())
+    return set()
+
+
+def events():
+    """Each event of the code: where, its name, its level and its fields."""
+    for path in SOURCES:
+        tree = ast.parse(path.read_text())
+        aliases = {
+            node.targets[0].id: {LEVELS[each.attr] for each in ast.walk(node.value) if is_log(each)}
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+        }
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Call) or not node.args or not isinstance(node.args[0], ast.Constant):
+                continue
+            levels = levels_of(node.func, aliases)
+            fields = {"exception" if each.arg == "exc_info" else each.arg for each in node.keywords if each.arg}
+            if levels:
+                yield pytest.param(node.args[0].value, levels, fields, id=f"{path.stem}-{node.args[0].value}")
+
+
+EVENTS = list(events())
+
+
+def metrics():
+    for node in ast.walk(ast.parse((ROOT / "bff/observability/metrics.py").read_text())):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in METRIC:
+            kind = METRIC[node.func.attr]
+            name, _, *labels = [argument.value for argument in node.args]
+            yield f"linked_accounts_{name}" + ("_total" if kind == "counter" else ""), kind, set(labels)
+
+
+METRICS = list(metrics())
+
+
+def test_events_and_metrics_are_found():
+    assert len(EVENTS) > 8
+    assert len(METRICS) > 12
+
+
+@pytest.mark.parametrize(("event", "levels", "fields"), EVENTS)
+def test_an_event_is_documented_with_its_level_and_fields(event, levels, fields):
+    level, named, _ = ROWS[event].split("|", 2)
+
+    assert levels <= set(re.findall(r"\w+", level))
+    assert fields <= set(re.findall(r"`(\w+)`", level + named))
+
+
+@pytest.mark.parametrize(("metric", "kind", "labels"), METRICS)
+def test_a_metric_is_documented_with_its_labels(metric, kind, labels):
+    documented, named, _ = ROWS[metric].split("|", 2)
+
+    assert documented.strip() == kind
+    assert set(re.findall(r"`(\w+)`", named)) == labels
+
+
+def test_nothing_else_is_documented():
+    known = {event.values[0] for event in EVENTS} | {metric for metric, _, _ in METRICS} | {"log_lines_dropped"}
+    words = {*metric_labels.SOURCES, *metric_labels.OUTCOMES}
+
+    assert {name for name in ROWS if re.fullmatch(r"\w+", name)} == (known | words) - {"ok"}
