@@ -51,7 +51,7 @@ class Services:
     address_limit: RateLimit | None
     dependencies: Readiness
     announcements: InvalidationBus
-    micro_cache: CachedResponses | None
+    responses: CachedResponses | None
     metrics: Metrics
 
 
@@ -67,11 +67,11 @@ def make_services(app: Flask, settings: Settings) -> Services:
 
     person = memoised("user_names")(partial(seal.name, settings.genauth_app_id))
 
-    micro_cache = CachedResponses(settings.local_cache_seconds, person=person) if settings.local_cache_seconds else None
+    responses = CachedResponses(settings.local_cache_seconds, person=person) if settings.local_cache_seconds else None
     announcements = InvalidationBus(
         store,
-        on_invalidate=micro_cache.forget if micro_cache else lambda _: None,
-        on_gap=micro_cache.forget_all if micro_cache else lambda: None,
+        on_invalidate=responses.invalidate if responses else lambda _: None,
+        on_gap=responses.clear if responses else lambda: None,
     )
     genauth = GenAuthClient.from_settings(settings, metrics)
     lifetimes = Lifetimes(
@@ -101,7 +101,7 @@ def make_services(app: Flask, settings: Settings) -> Services:
         address_limit=_limit("address", settings, store, seal, metrics),
         dependencies=Readiness({"redis": store.ping, "genauth": lambda: _answers(genauth)}),
         announcements=announcements,
-        micro_cache=micro_cache,
+        responses=responses,
         metrics=metrics,
     )
 

@@ -95,6 +95,11 @@ class Sessions:
             raise SessionExpired(note="expired")
         return Session(acceptance.user_id, expires_at, token, hashed.hexdigest(), new)
 
+    @property
+    def version(self) -> int:
+        """Changes when sessions have to be verified anew, as when a signing key was withdrawn."""
+        return self._verifier.version
+
     def recognises(self, token: str) -> bool:
         """Whether the token was genuine when it was last here, however long ago that is; makes no call."""
         return self._accepted.get(_hash(token).digest()) is not None

@@ -1,7 +1,7 @@
 """What is remembered, in Redis and in this process. The only place that knows Redis."""
 
 from bff.cache.accounts_cache import AccountsCache, Asking
-from bff.cache.cached_responses import KEEP, CachedResponse, CachedResponses, Freshness
+from bff.cache.cached_responses import CachedResponse, CachedResponses, Freshness
 from bff.cache.codec import Codec, EncryptedCodec, PlainCodec
 from bff.cache.entries import Entry, Lifetimes, Lookup
 from bff.cache.invalidation import InvalidationBus
@@ -11,7 +11,6 @@ from bff.cache.redis_store import PREFIX, CacheUnavailable, RedisStore
 from bff.cache.snapshot import KEPT_SECONDS, Shelf
 
 __all__ = [
-    "KEEP",
     "KEPT_SECONDS",
     "PREFIX",
     "AccountsCache",

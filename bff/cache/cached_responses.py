@@ -1,27 +1,32 @@
-"""Finished answers, remembered for two seconds at most, so that a repeated question costs next to nothing.
+"""The finished responses that a worker keeps in memory, bounded in bytes.
 
-Nothing is kept beyond the token's ``exp``, GenAuth's acceptance of it, or the entry's freshness, and a person's answers go at
-once when something about them changed (`bff.cache.invalidation`). `bff.web.express` asks here and says what to keep.
+No response is kept beyond the token's ``exp``, GenAuth's acceptance of it, or the entry's freshness. A person's responses are
+dropped at once when something about them changed (`bff.cache.invalidation`), and an answer that was begun before is not kept.
 """
 
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
-
-from msgspec import Struct
+from dataclasses import dataclass
 
 from bff.models import Session
-from bff.resilience import Memo
+from bff.resilience import Cache, cache
 
 Headers = tuple[tuple[str, str], ...]
 
-KEEP = "linked_accounts.keep"
-_BOUND = 1024  # of a kilobyte or two
+LARGEST_RESPONSE = 16 * 1024
+_OBJECTS = 1536  # the most bytes of a response's Python objects beside the texts in them, measured
+_TEXT = 50  # of one text
 
 
-class Freshness(Struct, frozen=True):
-    """What may be said again: whose session it answers, and for how long it holds. Times in epoch seconds."""
+@dataclass(frozen=True, slots=True)
+class Freshness:
+    """That a response may be kept: whose session it answers, and for how long it holds. Times in epoch seconds.
+
+    ``at`` is when GenAuth answered, ``fresh_until`` when the entry ends, ``good_until`` when the entry or the token's acceptance
+    ends.
+    """
 
     session: Session
     at: float
@@ -29,8 +34,9 @@ class Freshness(Struct, frozen=True):
     good_until: float
 
 
-class CachedResponse(Struct, frozen=True):
-    """A finished answer. Its headers lack those that tell the time. ``person`` is the user as announcements name them."""
+@dataclass(frozen=True, slots=True)
+class CachedResponse:
+    """A finished response without the headers that depend on the moment. ``person`` is the opaque id in invalidations."""
 
     user_id: str
     person: str
@@ -43,54 +49,63 @@ class CachedResponse(Struct, frozen=True):
 
 
 class CachedResponses:
-    """Answers by a digest of everything that decided them. For many threads; bounded."""
+    """Responses by the digest of everything that decided them, for many threads."""
 
     def __init__(self, seconds: float, *, person: Callable[[str], str], clock: Callable[[], float] = time.time) -> None:
-        """``person`` names a user as announcements do."""
+        """Each is kept for ``seconds`` at most. ``person(user_id)`` is the opaque id that invalidations carry."""
         self._seconds = seconds
         self._person = person
         self._clock = clock
         self._lock = threading.Lock()
-        self._kept: Memo[bytes, CachedResponse] = Memo(_BOUND)
-        self._of: defaultdict[str, set[bytes]] = defaultdict(set)
-        self.changes = 0
+        self._responses: Cache[bytes, CachedResponse] = cache("responses", weigh=_bytes)
+        self._keys_of: defaultdict[str, set[bytes]] = defaultdict(set)
+        self._invalidations = 0
 
-    def find(self, key: bytes) -> CachedResponse | None:
-        """The answer under ``key``, while it holds."""
-        kept = self._kept.get(key)
-        return kept if kept is not None and self._clock() < kept.until else None
+    @property
+    def invalidations(self) -> int:
+        """How many there were. An answer that was begun at another number is not kept."""
+        return self._invalidations
 
-    def keep(self, key: bytes, keepsake: Freshness, status: str, headers: Headers, body: bytes, changes: int) -> None:
-        """Remember an answer that was begun when `changes` stood at this: if something changed since, it may be from before."""
-        now = self._clock()
-        until = min(now + self._seconds, keepsake.good_until, keepsake.session.expires_at)
-        if until <= now:
+    def get(self, key: bytes) -> CachedResponse | None:
+        """The response under ``key``, while it holds."""
+        cached = self._responses.get(key)
+        return cached if cached is not None and self._clock() < cached.until else None
+
+    def put(self, key: bytes, freshness: Freshness, status: str, headers: Headers, body: bytes, invalidations: int) -> None:
+        """Keep a response that was begun when `invalidations` stood at this number."""
+        until = min(self._clock() + self._seconds, freshness.good_until, freshness.session.expires_at)
+        user_id = freshness.session.user_id
+        cached = CachedResponse(user_id, self._person(user_id), freshness.at, freshness.fresh_until, until, status, headers, body)
+        if until <= self._clock() or _bytes(cached) > LARGEST_RESPONSE:
             return
-        user_id = keepsake.session.user_id
-        kept = CachedResponse(user_id, self._person(user_id), keepsake.at, keepsake.fresh_until, until, status, headers, body)
         with self._lock:
-            if changes != self.changes:
+            if invalidations != self._invalidations:
                 return
-            self._of[kept.person].add(key)
-            if left := self._kept.put(key, kept):
-                self._left(*left)
+            self._keys_of[cached.person].add(key)
+            for evicted, response in self._responses.put(key, cached):
+                self._unlist(evicted, response.person)
 
-    def forget(self, person: str) -> None:
-        """Let go of everything about somebody, and of what is being answered right now."""
+    def invalidate(self, person: str) -> None:
+        """Drop everything about a person, and whatever is being answered right now."""
         with self._lock:
-            self.changes += 1
-            for key in self._of.pop(person, ()):
-                self._kept.drop(key)
+            self._invalidations += 1
+            for key in self._keys_of.pop(person, ()):
+                self._responses.drop(key)
 
-    def forget_all(self) -> None:
-        """Let go of everything: changes may have been missed."""
+    def clear(self) -> None:
+        """Drop everything: invalidations may have been missed."""
         with self._lock:
-            self.changes += 1
-            self._kept = Memo(_BOUND)
-            self._of.clear()
+            self._invalidations += 1
+            self._responses.clear()
+            self._keys_of.clear()
 
-    def _left(self, key: bytes, kept: CachedResponse) -> None:
-        keys = self._of[kept.person]
+    def _unlist(self, key: bytes, person: str) -> None:
+        keys = self._keys_of[person]
         keys.discard(key)
         if not keys:
-            del self._of[kept.person]
+            del self._keys_of[person]
+
+
+def _bytes(cached: CachedResponse) -> int:
+    texts = [*(text for header in cached.headers for text in header), cached.user_id, cached.person]
+    return _OBJECTS + len(cached.body) + sum(_TEXT + len(text) for text in texts)

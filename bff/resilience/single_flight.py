@@ -10,9 +10,9 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Generic, TypeVar, cast
 
+from bff.resilience.admission import released
 from bff.resilience.bulkhead import Bulkhead
 from bff.resilience.deadline import Deadline
-from bff.resilience.gate import waiting
 
 T = TypeVar("T")
 
@@ -115,7 +115,7 @@ class SingleFlight(Generic[T]):
 
 
 def _arrives(landed: threading.Event, seconds: float) -> bool:
-    with waiting():
+    with released():
         return landed.wait(seconds)
 
 

@@ -1,38 +1,35 @@
-"""HTTP, and the only place that knows Flask. Routes read as the contract; what they ask of is in `context`."""
+"""HTTP, and the only place that knows Flask.
 
-from bff.web.access_log import observe
+The middlewares, from the outside, are `RequestContext`, `ResponseCache` and `AdmissionControl`. Behind them the blueprints read
+as the contract; what a request carries is in `context`.
+"""
+
+from bff.web.admission_control import AdmissionControl
 from bff.web.authentication import requires_no_session, requires_session
+from bff.web.context import provide
 from bff.web.cors import allow_origins
 from bff.web.docs import docs
-from bff.web.express import Express
 from bff.web.health import health
 from bff.web.linked_accounts import me
-from bff.web.metrics import metering, requires_metrics_token
+from bff.web.metrics import metrics, requires_metrics_token
 from bff.web.openapi import openapi
-from bff.web.problems import speak_problems
-from bff.web.queries import refuse_unreadable_queries
-from bff.web.request_id import carry_request_ids
-from bff.web.response_cache import Repeats
-from bff.web.security_headers import tidy_headers
-from bff.web.wsgi import Environ, credential
+from bff.web.problems import answer_problems
+from bff.web.request_context import RequestContext
+from bff.web.response_cache import ResponseCache
 
 __all__ = [
-    "Environ",
-    "Express",
-    "Repeats",
+    "AdmissionControl",
+    "RequestContext",
+    "ResponseCache",
     "allow_origins",
-    "carry_request_ids",
-    "credential",
+    "answer_problems",
     "docs",
     "health",
     "me",
-    "metering",
-    "observe",
+    "metrics",
     "openapi",
-    "refuse_unreadable_queries",
+    "provide",
     "requires_metrics_token",
     "requires_no_session",
     "requires_session",
-    "speak_problems",
-    "tidy_headers",
 ]

@@ -4,18 +4,21 @@ The session token comes as ``Authorization: Bearer`` (RFC 6750 2.1) or, in cooki
 sends a cookie by itself, so a request that relies on one must show that a page of ours sent it.
 """
 
-import time
-from collections.abc import Mapping
-from typing import Any
+import re
+from collections.abc import Iterable
+from ipaddress import IPv6Address, ip_address, ip_network
 
-from flask import g, request
+from flask import Request, g, request
 
 from bff.errors import CsrfHeaderMissing, InvalidTokenRequest, OriginNotAllowed, TokenInvalid, TokenMissing
 from bff.models import Session
-from bff.resilience import ARRIVED, Deadline
+from bff.resilience import Deadline, memoised
 from bff.services import Services
-from bff.web.client_ip import counted_address
-from bff.web.context import services
+from bff.web.context import Environ, record, services
+
+_UNKNOWN_ADDRESS = "unknown"
+# Shorter credentials are found in innocent text by chance.
+_SHORTEST_CREDENTIAL = 8
 
 
 def requires_no_session() -> None:
@@ -27,18 +30,12 @@ def requires_session() -> None:
     if request.method == "OPTIONS":
         return
     bff = services()
-    g.deadline = deadline_of(request.environ, bff)
     token = bearer() or _cookie(bff.settings.session_cookie_name, bff.settings.cors_origins)
     if not token:
         raise TokenMissing
-    g.session = admitted(bff, token, request.remote_addr, g.deadline)
+    g.session = _authenticate(bff, token, request.remote_addr, record().deadline)
     if bff.user_limit:
-        g.standing = bff.user_limit.hit(g.session.user_id)
-
-
-def deadline_of(environ: Mapping[str, Any], bff: Services) -> Deadline:
-    """When a request has to be answered, counted from its arrival."""
-    return Deadline(environ.get(ARRIVED, time.monotonic()) + bff.settings.request_deadline_seconds)
+        record().standing = bff.user_limit.hit(g.session.user_id)
 
 
 def bearer() -> str | None:
@@ -51,6 +48,36 @@ def bearer() -> str | None:
     scheme, _, token = header.partition(" ")
     # RFC 6750 3.1: another scheme is no credential of ours, as if none was sent.
     return token.strip(" ") if scheme.lower() == "bearer" else None
+
+
+def presented_credentials(environ: Environ, cookie_name: str | None) -> list[str]:
+    """The words of the Authorization header, and the session cookie in cookie mode, good or not."""
+    cookies = Request(environ).cookies.getlist(cookie_name) if cookie_name else []
+    return [*re.split(r"[\s,]+", environ.get("HTTP_AUTHORIZATION", "")), *cookies]
+
+
+def echoes_credential(text: str, credentials: Iterable[str]) -> bool:
+    """Whether the text is, has or is part of a credential. Such a text is neither sent back nor logged."""
+    return any(len(secret) >= _SHORTEST_CREDENTIAL and (secret in text or text in secret) for secret in credentials)
+
+
+@memoised("addresses")
+def counted_address(address: str | None) -> str:
+    """What the rate limit counts by: the address, or for IPv6 its /64 network, which is what one customer gets.
+
+    Some proxies write the port along (``192.0.2.7:4711``, ``[2001:db8::1]:4711``); it would make each connection another client.
+    """
+    text = (address or "").strip()
+    bare = text[1:].partition("]")[0] if text.startswith("[") else text
+    if bare.count(":") == 1:
+        bare = bare.partition(":")[0]
+    try:
+        found = ip_address(bare.partition("%")[0])
+    except ValueError:
+        return _UNKNOWN_ADDRESS
+    if not isinstance(found, IPv6Address):
+        return str(found)
+    return str(found.ipv4_mapped or ip_network((found, 64), strict=False))
 
 
 def _cookie(name: str | None, origins: tuple[str, ...]) -> str | None:
@@ -69,10 +96,10 @@ def _cookie(name: str | None, origins: tuple[str, ...]) -> str | None:
     return sent[0]
 
 
-def admitted(bff: Services, token: str, address: str | None, deadline: Deadline) -> Session:
-    """Whose session it is. An ``address`` from which too many bad tokens came has to wait with tokens that we do not know.
+def _authenticate(bff: Services, token: str, address: str | None, deadline: Deadline) -> Session:
+    """Whose session it is. An ``address`` from which too many bad tokens came has to wait with tokens that are new here.
 
-    Those that were good here before are asked about as ever: neighbours behind one address do not lock each other out.
+    Tokens that were genuine here before are verified as ever: neighbours behind one address do not lock each other out.
     """
     limit = bff.address_limit
     if limit is None or bff.sessions.recognises(token):

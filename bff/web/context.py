@@ -1,29 +1,88 @@
-"""What a request carries: the services it may use, its deadline, the session it belongs to. Typed, since ``g`` is not."""
+"""What a request carries, typed: its record, which every middleware and the view share, the services, the session."""
 
-from typing import cast
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, cast
 
-from flask import current_app, g
+from flask import current_app, g, request
 
+from bff.cache import Freshness
 from bff.models import Session
-from bff.resilience import Deadline
+from bff.resilience import Deadline, Standing
 from bff.services import Services
 
-_KEY = "linked-accounts"
+Environ = dict[str, Any]
+Headers = list[tuple[str, str]]
+Application = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
+
+RECORD = "linked_accounts.request"
+_SERVICES = "linked-accounts"
+
+
+@dataclass(slots=True)
+class RequestRecord:
+    """One request, from its arrival. What is inside of `RequestContext` fills in the rest; the log line is made of it.
+
+    ``route`` is the rule that matched, ``source`` where the accounts came from, ``code`` and ``note`` are those of an error.
+    With ``freshness`` the response may be kept. ``refusal`` is the error with which a middleware ended the request.
+    """
+
+    request_id: str
+    arrived: float
+    deadline: Deadline
+    route: str = "unmatched"
+    source: str = "none"
+    code: str = ""
+    note: str = ""
+    standing: Standing | None = None
+    freshness: Freshness | None = None
+    refusal: Exception | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedResponse:
+    """The whole of an application's response."""
+
+    status: str
+    headers: Headers
+    body: bytes
+
+
+def finish(application: Application, environ: Environ) -> FinishedResponse:
+    """Run a WSGI application to its end (PEP 3333)."""
+    started: list[tuple[str, Headers]] = []
+
+    def start_response(status: str, headers: Headers, _exc_info: object = None) -> None:
+        started.append((status, headers))
+
+    chunks = application(environ, start_response)
+    try:
+        body = b"".join(chunks)
+    finally:
+        if close := getattr(chunks, "close", None):
+            close()
+    status, headers = started[-1]
+    return FinishedResponse(status, headers, body)
+
+
+def record_of(environ: Environ) -> RequestRecord:
+    """The record that `RequestContext` began."""
+    return cast("RequestRecord", environ[RECORD])
+
+
+def record() -> RequestRecord:
+    """The record of the request that Flask dispatches."""
+    return record_of(request.environ)
 
 
 def provide(app_extensions: dict[str, object], services: Services) -> None:
     """Hand the services to an application."""
-    app_extensions[_KEY] = services
+    app_extensions[_SERVICES] = services
 
 
 def services() -> Services:
     """The services handed in at start."""
-    return cast("Services", current_app.extensions[_KEY])
-
-
-def deadline() -> Deadline:
-    """When this request must be answered, counted from its arrival."""
-    return cast("Deadline", g.deadline)
+    return cast("Services", current_app.extensions[_SERVICES])
 
 
 def session() -> Session:

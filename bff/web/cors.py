@@ -27,5 +27,5 @@ def allow_origins(app: Flask, settings: Settings) -> None:
         expose_headers=list(EXPOSED),
         supports_credentials=settings.session_cookie_name is not None,
         max_age=_PREFLIGHT_SECONDS,
-        vary_header=False,  # `hygiene` sends the whole list, whoever asks
+        vary_header=False,  # `RequestContext` sends the whole list, whoever asks
     )

@@ -12,9 +12,8 @@ from orjson import OPT_INDENT_2, dumps
 
 from bff.errors import NotFound
 from bff.web.context import services
-from bff.web.openapi import Document, document, documents_problems
-from bff.web.problems import problem_type
-from bff.web.remedies import ADVICE, errors_by_code
+from bff.web.openapi import Document, document, problem_responses
+from bff.web.problems import REMEDIES, errors_by_code, problem_type
 
 docs = Blueprint("docs", __name__, description="The contract, for machines and people.", template_folder="pages")
 
@@ -39,7 +38,7 @@ def documentation() -> Response:
 
 @docs.get("/problems/<name>")
 @docs.response(200, _PAGE, content_type="text/html", description="What the error is and what a frontend does about it.")
-@documents_problems(404)
+@docs.doc(responses=problem_responses(404))
 def problem_page(name: str) -> Response:
     """What a problem's ``type`` points at."""
     for problem in _problems():
@@ -50,7 +49,7 @@ def problem_page(name: str) -> Response:
 
 def _problems() -> list[Document]:
     return [
-        {"code": code, "path": problem_type(code), "status": kind.status, "title": kind.title, "advice": ADVICE[code]}
+        {"code": code, "path": problem_type(code), "status": kind.status, "title": kind.title, "remedy": REMEDIES[code]}
         for code, kind in errors_by_code().items()
     ]
 

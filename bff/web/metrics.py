@@ -9,9 +9,9 @@ from bff.errors import TokenInvalid, TokenMissing
 from bff.observability import CONTENT_TYPE
 from bff.web.authentication import bearer
 from bff.web.context import services
-from bff.web.openapi import documents_problems
+from bff.web.openapi import problem_responses
 
-metering = Blueprint("metering", __name__, description="For whoever watches the service.")
+metrics = Blueprint("metrics", __name__, description="For whoever watches the service.")
 
 
 def requires_metrics_token() -> None:
@@ -25,10 +25,9 @@ def requires_metrics_token() -> None:
         raise TokenInvalid(note="metrics token")
 
 
-@metering.get("/metrics")
-@metering.doc(security=[{"metrics": []}])
-@metering.response(200, {"type": "string"}, content_type="text/plain", description="Prometheus' text format, over all workers.")
-@documents_problems(400, 401, 500)
-def metrics() -> Response:
+@metrics.get("/metrics")
+@metrics.doc(security=[{"metrics": []}], responses=problem_responses(400, 401, 500))
+@metrics.response(200, {"type": "string"}, content_type="text/plain", description="Prometheus' text format, over all workers.")
+def exposition() -> Response:
     """What happened, counted."""
     return Response(services().metrics.render(), content_type=CONTENT_TYPE)

@@ -1,19 +1,17 @@
 """The contract as OpenAPI 3.1, generated from the routes and schemas that run, so that the two cannot part."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from copy import deepcopy
 from http import HTTPStatus
-from typing import Any, TypeVar
+from typing import Any
 
 from flask import Flask
 from flask_smorest import Api
 
 from bff.settings import Settings
-from bff.web.problems import CONTENT_TYPE
-from bff.web.remedies import ADVICE, codes_by_status, errors_by_code
+from bff.web.problems import CONTENT_TYPE, REMEDIES, codes_by_status, errors_by_code
 from schemas.problem import ProblemSchema
 
-View = TypeVar("View", bound=Callable[..., Any])
 Document = dict[str, Any]
 
 _DESCRIPTION = """\
@@ -36,17 +34,9 @@ def openapi(app: Flask) -> Api:
     return api
 
 
-def documents_problems(*statuses: int) -> Callable[[View], View]:
-    """Say of a view which problems it may answer with. Unlike flask-smorest's own decorators it wraps nothing around the view."""
-
-    def note(view: View) -> View:
-        told = deepcopy(getattr(view, "_apidoc", {}))
-        responses = told.setdefault("response", {}).setdefault("responses", {})
-        responses |= {status: [f"Problem{status}"] for status in statuses} | {"default": ["Problem"]}
-        view._apidoc = told  # type: ignore[attr-defined]  # noqa: SLF001 - where flask-smorest looks for it
-        return view
-
-    return note
+def problem_responses(*statuses: int) -> dict[str, str]:
+    """The problems that a view may answer with, for ``Blueprint.doc(responses=…)``."""
+    return {str(status): f"Problem{status}" for status in statuses} | {"default": "Problem"}
 
 
 def document(api: Api, settings: Settings) -> Document:
@@ -70,8 +60,8 @@ def document(api: Api, settings: Settings) -> Document:
 def _security_schemes(settings: Settings) -> Iterator[tuple[str, Document]]:
     yield "bearer", {"type": "http", "scheme": "bearer", "description": "The person's GenAuth access token."}
     if settings.session_cookie_name:
-        told = "The same token in a cookie; `X-Requested-With` has to come along. An Authorization header goes before it."
-        yield "cookie", {"type": "apiKey", "in": "cookie", "name": settings.session_cookie_name, "description": told}
+        cookie = "The same token in a cookie; `X-Requested-With` has to come along. An Authorization header goes before it."
+        yield "cookie", {"type": "apiKey", "in": "cookie", "name": settings.session_cookie_name, "description": cookie}
     if settings.metrics_token:
         yield "metrics", {"type": "http", "scheme": "bearer", "description": "METRICS_TOKEN."}
 
@@ -114,8 +104,8 @@ def _options(path: Document) -> Document:
 
 def _problem_response(status: int, codes: list[str]) -> Document:
     kinds = errors_by_code()
-    told = "\n".join(f"- `{code}`: {kinds[code].title} {ADVICE[code]}" for code in codes)
-    return _problem(f"{HTTPStatus(status).phrase}.\n\n{told}", **_headers(status))
+    explained = "\n".join(f"- `{code}`: {kinds[code].title} {REMEDIES[code]}" for code in codes)
+    return _problem(f"{HTTPStatus(status).phrase}.\n\n{explained}", **_headers(status))
 
 
 def _problem(description: str, **headers: Document) -> Document:

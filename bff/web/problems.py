@@ -1,5 +1,9 @@
-"""Every error as problem details (RFC 9457), the framework's own included. Nobody else's text slips out."""
+"""Every error as problem details (RFC 9457), the framework's own included, and what a frontend does about each.
 
+No text of GenAuth, of a library or of the framework gets into a problem.
+"""
+
+from collections import defaultdict
 from collections.abc import Iterator
 from http import HTTPStatus
 from math import ceil
@@ -7,16 +11,33 @@ from urllib.parse import quote
 
 import orjson
 import structlog
-from flask import Flask, Response, g, request
-from werkzeug.exceptions import HTTPException
+from flask import Flask, Request, Response, current_app, request
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.exceptions import MethodNotAllowed as WerkzeugMethodNotAllowed
 from werkzeug.exceptions import NotFound as WerkzeugNotFound
 
 from bff.errors import BffError, InternalError, InvalidRequest, InvalidTokenRequest, MethodNotAllowed, NotFound, Unauthenticated
-from bff.web import credentials as presented
+from bff.web.authentication import echoes_credential, presented_credentials
+from bff.web.context import Environ, record, record_of, services
 from schemas.problem import ProblemSchema
 
 CONTENT_TYPE = "application/problem+json"
+REMEDIES = {
+    "invalid_request": "Fix the call; `detail` says what is wrong with it.",
+    "token_missing": "Sign in.",
+    "token_expired": "Refresh the session token and ask again.",
+    "token_invalid": "Sign in again: refreshing will not help.",
+    "user_blocked": "Tell the person that their account is blocked; another try will not help.",
+    "csrf_header_missing": "Fix the call: send `X-Requested-With`, with any value, along with the cookie.",
+    "origin_not_allowed": "Fix the call, or have the page's origin added to CORS_ORIGINS.",
+    "not_found": "Fix the call: nothing lives at this path.",
+    "method_not_allowed": "Fix the call; `Allow` names the methods that there are.",
+    "rate_limited": "Wait as many seconds as `Retry-After` says, then ask again.",
+    "upstream_malformed": "Show that the accounts cannot be read at the moment, and offer another try later.",
+    "upstream_unavailable": "Show that the accounts are unavailable at the moment; ask again after `Retry-After` seconds.",
+    "upstream_timeout": "Show that the accounts are unavailable at the moment, and offer another try later.",
+    "internal_error": "Apologise, and tell us the `requestId`.",
+}
 _SCHEMA = ProblemSchema()
 _DEFAULT_RETRY_SECONDS = {429: 5, 503: 2}
 _LONGEST_INSTANCE = 256
@@ -24,46 +45,98 @@ _LONGEST_INSTANCE = 256
 log = structlog.get_logger()
 
 
-def speak_problems(app: Flask) -> None:
-    """Answer every error of this application as a problem."""
-    app.register_error_handler(BffError, problem)
+def answer_problems(app: Flask) -> None:
+    """Answer every error of this application as a problem, and find early what Flask would find while the view runs."""
+    app.before_request(_begin)
+    app.register_error_handler(BffError, _problem)
     app.register_error_handler(HTTPException, _framework_problem)
-    app.register_error_handler(Exception, _defect)
+    app.register_error_handler(Exception, lambda exc: _problem(defect(exc)))
 
 
 def problem_type(code: str) -> str:
-    """Where the meaning of a code is told."""
+    """The page that explains a code."""
     return f"/problems/{code.replace('_', '-')}"
 
 
-def told(error: BffError, instance: str, request_id: str, status: int | None = None) -> tuple[str, list[tuple[str, str]], bytes]:
-    """Status line, headers and body for one of our errors; ``status`` overrides its own for the framework's rarer ones."""
+def problem(error: BffError, environ: Environ, cookie_name: str | None, status: int | None = None) -> Response:
+    """The response to an error of ours; ``status`` overrides its own for the framework's rarer ones."""
+    request_record = record_of(environ)
+    request_record.code, request_record.note = error.code, error.note
     code = status or error.status
     body = {
         "type": problem_type(error.code),
         "title": error.title,
         "status": code,
         "code": error.code,
-        "instance": instance,
-        "request_id": request_id,
+        "instance": _instance(environ, cookie_name),
+        "request_id": request_record.request_id,
     }
     if error.detail:
         body["detail"] = error.detail
     headers = [("Content-Type", CONTENT_TYPE), ("Cache-Control", "private, no-store"), *_headers(error)]
-    return f"{code} {HTTPStatus(code).phrase}", headers, orjson.dumps(_SCHEMA.dump(body))
-
-
-def problem(error: BffError, status: int | None = None) -> Response:
-    """The same as Flask's answer."""
-    g.error = (error.code, error.note)
-    line, headers, body = told(error, _instance(), g.request_id, status)
-    return Response(body, line, headers)
+    return Response(orjson.dumps(_SCHEMA.dump(body)), f"{code} {HTTPStatus(code).phrase}", headers)
 
 
 def defect(exc: Exception) -> InternalError:
-    """What an exception that should not be is to the caller; our log hears more."""
+    """What an exception that should not be is to the caller; the log gets its type and our own lines."""
     log.error("defect", exc_info=exc)
     return InternalError(note=type(exc).__name__)
+
+
+def errors_by_code() -> dict[str, type[BffError]]:
+    """Every error there is, by its code, by status; where several share a code, the one that others are a kind of."""
+    found: dict[str, type[BffError]] = {}
+    for kind in _kinds(BffError):
+        if "code" in vars(kind):
+            found.setdefault(kind.code, kind)
+    return dict(sorted(found.items(), key=lambda item: item[1].status))
+
+
+def codes_by_status() -> dict[int, list[str]]:
+    """Every code there is, by its HTTP status."""
+    codes: defaultdict[int, list[str]] = defaultdict(list)
+    for code, kind in errors_by_code().items():
+        codes[kind.status].append(code)
+    return codes
+
+
+def _kinds(kind: type[BffError]) -> Iterator[type[BffError]]:
+    for below in kind.__subclasses__():
+        yield below
+        yield from _kinds(below)
+
+
+def _begin() -> None:
+    """Note the route; raise the error of a middleware, and what is wrong with a body or a query that nobody has read yet."""
+    request_record = record()
+    request_record.route = request.url_rule.rule if request.url_rule else "unmatched"
+    if request_record.refusal:
+        raise request_record.refusal
+    # The framework looks when a body is read. Nobody reads that of a GET, which means nothing (RFC 9110 9.3.1).
+    if (request.content_length or 0) > (current_app.config["MAX_CONTENT_LENGTH"] or 0):
+        raise RequestEntityTooLarge
+    try:
+        request.query_string.decode()  # werkzeug decodes it on first use, and raises what would be a defect of ours
+    except UnicodeDecodeError:
+        raise InvalidRequest("The query is not UTF-8: percent-encode it.", note="query") from None
+
+
+def _problem(error: BffError, status: int | None = None) -> Response:
+    return problem(error, request.environ, services().settings.session_cookie_name, status)
+
+
+def _framework_problem(exc: HTTPException) -> Response:
+    match exc:
+        case WerkzeugNotFound():
+            return _problem(NotFound())
+        case WerkzeugMethodNotAllowed():
+            response = _problem(MethodNotAllowed())
+            response.headers["Allow"] = ", ".join(sorted(exc.valid_methods or ()))
+            return response
+        case _ if exc.code and 400 <= exc.code < 500:
+            return _problem(InvalidRequest(f"{exc.name}.", note=type(exc).__name__), status=exc.code)
+        case _:
+            return _problem(defect(exc))
 
 
 def _headers(error: BffError) -> Iterator[tuple[str, str]]:
@@ -75,28 +148,10 @@ def _headers(error: BffError) -> Iterator[tuple[str, str]]:
         yield "Retry-After", str(max(1, ceil(seconds)))
 
 
-def _framework_problem(exc: HTTPException) -> Response:
-    match exc:
-        case WerkzeugNotFound():
-            return problem(NotFound())
-        case WerkzeugMethodNotAllowed():
-            response = problem(MethodNotAllowed())
-            response.headers["Allow"] = ", ".join(sorted(exc.valid_methods or ()))
-            return response
-        case _ if exc.code and 400 <= exc.code < 500:
-            return problem(InvalidRequest(f"{exc.name}.", note=type(exc).__name__), status=exc.code)
-        case _:
-            return _defect(exc)
-
-
-def _defect(exc: Exception) -> Response:
-    return problem(defect(exc))
-
-
-def _instance() -> str:
+def _instance(environ: Environ, cookie_name: str | None) -> str:
     """The path as a URI reference; "/" for one that is no use to anybody, or has a credential in it."""
-    path = request.path
-    # Whoever tried "/me/eyJ…" gets no token back, sent elsewhere too or not.
-    if len(path) > _LONGEST_INSTANCE or "eyJ" in path or presented.repeats(path, presented.credentials()):
+    path = Request(environ).path
+    # A path with a token in it, as in "/me/eyJ…", is not repeated, whether the token was sent elsewhere too or not.
+    if len(path) > _LONGEST_INSTANCE or "eyJ" in path or echoes_credential(path, presented_credentials(environ, cookie_name)):
         return "/"
     return quote(path, safe="/:@!$&'()*+,;=~")

@@ -1,10 +1,7 @@
-"""The question that was asked a moment ago: answered from memory, in front of everything else.
+"""Finished responses to ``GET /me/linked-accounts``, sent again from this worker's memory: the second middleware.
 
-    request ─▶ everything that decides its answer, as one digest ─▶ finished a moment ago? ─▶ said again, age and ttl as of now
-                     └─▶ the application, which says what of its answer may be kept
-
-Also in front of the gate: who can be answered at once waits for nobody. What is said here is what the application would say,
-header for header (tests/web/test_express.py sends the same requests both ways), counted, limited and logged.
+A request is answered from memory if an identical one was answered lately: identical in everything that decides the response's
+status, headers or bytes. Whose response it is, how long it holds and what ends it earlier is `bff.cache.cached_responses`'s.
 """
 
 import time
@@ -12,100 +9,100 @@ from collections.abc import Callable, Iterable
 from hashlib import sha256
 from typing import Any
 
-from bff.cache import KEEP, CachedResponse, CachedResponses, Freshness
-from bff.services import Services
-from bff.web.access_log import record
-from bff.web.request_id import HEADER as REQUEST_ID
-from bff.web.request_id import of_environ
-from bff.web.wsgi import PATH, Application, Environ, Headers, idle, is_bare
+from bff.cache import CachedResponse, CachedResponses
+from bff.resilience import RateLimit
+from bff.web.context import Application, Environ, Headers, finish, record_of
 
-# Everything in a request that decides its answer's status, headers or bytes.
+PATH = "/me/linked-accounts"
+_METHODS = frozenset({"GET", "HEAD"})
+# Each asks for something else than what was answered a moment ago.
+_BYPASSING = frozenset({"HTTP_CACHE_CONTROL", "HTTP_PRAGMA", "HTTP_TRANSFER_ENCODING", "HTTP_RANGE", "HTTP_IF_RANGE"})
 _DECISIVE = (
     "REQUEST_METHOD",
     "QUERY_STRING",
+    "wsgi.url_scheme",
     "HTTP_AUTHORIZATION",
-    "HTTP_COOKIE",
     "HTTP_X_REQUESTED_WITH",
     "HTTP_ORIGIN",
     "HTTP_ACCEPT_LANGUAGE",
     "HTTP_IF_NONE_MATCH",
-    "HTTP_HOST",
-    "wsgi.url_scheme",
+    "HTTP_ACCESS_CONTROL_REQUEST_PRIVATE_NETWORK",  # Flask-CORS answers it on every method
 )
-# Said anew each time.
-_TOLD_ANEW = frozenset({"age", "cache-status", "ratelimit", "ratelimit-policy", "date", REQUEST_ID.lower()})
+# They depend on the moment of the answer.
+_MOMENTARY = frozenset({"age", "cache-status", "date"})
 
 
-class Repeats:
-    """A WSGI application in front of another one, over its micro-cache."""
+class ResponseCache:
+    """A WSGI application around ``application``, over its worker's cached responses."""
 
-    def __init__(self, application: Application, services: Services, micro_cache: CachedResponses) -> None:
+    def __init__(
+        self,
+        application: Application,
+        responses: CachedResponses,
+        *,
+        connected: Callable[[], bool],
+        limit: RateLimit | None = None,
+        cookies: bool = False,
+        hosts: bool = False,
+        sessions_version: Callable[[], int] = lambda: 0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """``connected`` says whether invalidations arrive; else nothing is served from memory, and nothing kept.
+
+        ``cookies`` and ``hosts``: whether the settings let the Cookie and the Host header decide anything. ``sessions_version``
+        changes when sessions have to be verified anew.
+        """
         self._application = application
-        self._bff = services
-        self._micro_cache = micro_cache
-        unread = idle(services.settings)
-        self._decisive = tuple(name for name in _DECISIVE if name not in unread)
+        self._responses = responses
+        self._connected = connected
+        self._limit = limit
+        self._decisive = (*_DECISIVE, *(["HTTP_COOKIE"] if cookies else ()), *(["HTTP_HOST"] if hosts else ()))
+        self._sessions_version = sessions_version
+        self._clock = clock
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
-        """The answer, as a WSGI application."""
-        if not is_bare(environ) or not self._bff.announcements.connected:
+        """The response, as a WSGI application. Raises RateLimited for a person who asks too often."""
+        if not _is_cacheable(environ) or not self._connected():
             return self._application(environ, start_response)
-        started = time.perf_counter()
-        key = self._digest(environ)
-        kept = self._micro_cache.find(key)
-        headers = self._again(kept, environ, started) if kept else None
-        if kept is None or headers is None:
-            return self._first(key, environ, start_response)
-        start_response(kept.status, headers)
-        return [kept.body]
+        key = self._key(environ)
+        cached = self._responses.get(key)
+        if cached:
+            return self._send_again(cached, environ, start_response)
+        # Read before the application reads anything: whatever is invalidated from here on may be in its answer.
+        invalidations = self._responses.invalidations
+        response = finish(self._application, environ)
+        if freshness := record_of(environ).freshness:
+            lasting = tuple((name, value) for name, value in response.headers if name.lower() not in _MOMENTARY)
+            self._responses.put(key, freshness, response.status, lasting, response.body, invalidations)
+        start_response(response.status, response.headers)
+        return [response.body]
 
-    def _again(self, kept: CachedResponse, environ: Environ, started: float) -> Headers | None:
-        """What is said anew around the kept answer; None to somebody over the limit, which is the application's to say."""
-        headers = list(kept.headers)
-        if limit := self._bff.user_limit:
-            standing = limit.standing(kept.user_id)
-            if standing is None:
-                return None
-            headers += standing.headers.items()
-        now = time.time()
-        request_id = of_environ(environ)
-        headers += (
-            ("Cache-Status", f"linked-accounts; hit; ttl={int(kept.fresh_until - now)}"),
-            ("Age", str(int(max(0.0, now - kept.at)))),
-            (REQUEST_ID, request_id),
-        )
-        record(
-            self._bff.metrics,
-            method=environ["REQUEST_METHOD"],
-            route=PATH,
-            status=int(kept.status[:3]),
-            source="memory",
-            seconds=time.perf_counter() - started,
-            request_id=request_id,
-        )
-        return headers
+    def _send_again(self, cached: CachedResponse, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        record = record_of(environ)
+        if self._limit:
+            record.standing = self._limit.hit(cached.user_id)
+        record.route, record.source = PATH, "memory"
+        now = self._clock()
+        headers: Headers = [
+            *cached.headers,
+            ("Cache-Status", f"linked-accounts; hit; ttl={int(cached.fresh_until - now)}"),
+            ("Age", str(int(max(0.0, now - cached.at)))),
+        ]
+        start_response(cached.status, headers)
+        return [cached.body]
 
-    def _first(self, key: bytes, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
-        """The application's answer, kept if it says so."""
-        changes = self._micro_cache.changes
-        said: list[tuple[str, Headers]] = []
+    def _key(self, environ: Environ) -> bytes:
+        """A digest, so that no token stays in memory, of everything that decides the response."""
+        parts = [self._sessions_version(), *(environ.get(name) for name in self._decisive)]
+        # The repr of a list of texts and None is unambiguous: texts are quoted, and quotes within them escaped.
+        return sha256(repr(parts).encode()).digest()
 
-        def listen(status: str, headers: Headers, *rest: Any) -> Any:  # noqa: ANN401 - WSGI's own shape
-            said.append((status, headers))
-            return start_response(status, headers, *rest)
 
-        answer = self._application(environ, listen)
-        keepsake: Freshness | None = environ.pop(KEEP, None)
-        if keepsake is None:
-            return answer
-        body = b"".join(answer)
-        if close := getattr(answer, "close", None):
-            close()
-        status, headers = said[-1]
-        lasting = tuple((name, value) for name, value in headers if name.lower() not in _TOLD_ANEW)
-        self._micro_cache.keep(key, keepsake, status, lasting, body, changes)
-        return [body]
-
-    def _digest(self, environ: Environ) -> bytes:
-        parts = [environ.get(name, "") for name in self._decisive]
-        return sha256("\0".join(parts).encode("utf-8", "surrogateescape")).digest()
+def _is_cacheable(environ: Environ) -> bool:
+    """Whether this is a GET or HEAD of `PATH` without a body, which any response of late would answer."""
+    return (
+        environ["PATH_INFO"] == PATH
+        and environ["REQUEST_METHOD"] in _METHODS
+        and environ.get("CONTENT_LENGTH", "0") in {"", "0"}
+        and environ.keys().isdisjoint(_BYPASSING)
+    )

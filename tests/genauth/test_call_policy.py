@@ -7,7 +7,7 @@ from unittest.mock import Mock
 import pytest
 
 from bff.genauth.call_policy import CallBulkheadFull, CallPolicy
-from bff.resilience.gate import Gate
+from tests.admission import admitting
 
 
 @pytest.fixture
@@ -16,20 +16,19 @@ def policy():
 
 
 def turns(enter):
-    """In which order ``enter`` and somebody who waits at a gate with one permit get to compute."""
+    """In which order ``enter`` and somebody who waits for the one permit get to compute."""
     order = []
 
-    def application(environ, _start_response):
+    def application(environ):
         if environ["who"] == "first":
             other.start()
-            time.sleep(0.05)  # it stands at the gate by now
+            time.sleep(0.05)  # it stands in the queue by now
             enter()
         order.append(environ["who"])
-        return []
 
-    gate = Gate(application, 1)
-    other = threading.Thread(target=gate, args=({"who": "other"}, None))
-    gate({"who": "first"}, None)
+    admit = admitting(application, 1)
+    other = threading.Thread(target=admit, args=({"who": "other"},))
+    admit({"who": "first"})
     other.join()
     return order
 

@@ -11,7 +11,7 @@ from bff.errors import BffError
 from bff.genauth.messages import Request
 from bff.genauth.transport import Transport
 from bff.resilience.deadline import Deadline
-from bff.resilience.gate import Gate
+from tests.admission import admitting
 from tests.genauth.conftest import OK
 
 SLOW = 0.2
@@ -19,24 +19,23 @@ HEAD, BODY = OK[:-2], OK[-2:]
 
 
 def turns(ask, come):
-    """In which order are done: whoever asks GenAuth, and somebody who comes to a gate with one permit when ``come`` is set."""
+    """In which order are done: whoever asks GenAuth, and somebody who comes for the one permit when ``come`` is set."""
     order = []
 
-    def application(environ, _start_response):
+    def application(environ):
         if environ["who"] == "asks":
             with suppress(BffError):
                 ask()
         order.append(environ["who"])
-        return []
 
     def comes():
         come.wait(5)
-        gate({"who": "other"}, None)
+        admit({"who": "other"})
 
-    gate = Gate(application, 1)
+    admit = admitting(application, 1)
     other = threading.Thread(target=comes)
     other.start()
-    gate({"who": "asks"}, None)
+    admit({"who": "asks"})
     other.join()
     return order
 
@@ -69,7 +68,6 @@ def test_for_a_head(serve, transport, parts):
 
 
 def test_for_a_body(serve, transport):
-    # Those who come back from GenAuth compute one after the other: who waits for the rest of a body must not keep them waiting.
     come = threading.Event()
 
     def behave(server, connection, number):
@@ -85,16 +83,15 @@ def test_for_a_body(serve, transport):
 
     server, order = serve(behave), []
 
-    def application(environ, _start_response):
+    def application(environ):
         transport.send(server.url, Request("GET", "/", {}), Deadline.after(2))
         order.append(environ["who"])
-        return []
 
-    gate = Gate(application, 2)
-    slow = threading.Thread(target=gate, args=({"who": "slow"}, None))
+    admit = admitting(application, 1)
+    slow = threading.Thread(target=admit, args=({"who": "slow"},))
     slow.start()
     come.wait(5)
-    gate({"who": "quick"}, None)
+    admit({"who": "quick"})
     slow.join()
 
     assert order == ["quick", "slow"]

@@ -28,7 +28,7 @@ HOMES = {
     "requests": {"bff.genauth"},
     "urllib3": {"bff.genauth"},
     "httptools": {"bff.genauth"},
-    "flask": {"bff.web", "bff.factory", "bff.services", "bff.cache.redis_client"},
+    "flask": {"app", "bff.web", "bff.factory", "bff.services", "bff.cache.redis_client"},
     "flask_smorest": {"bff.web"},
     "flask_cors": {"bff.web"},
     "flask_caching": {"bff.cache"},

@@ -6,7 +6,7 @@ import re
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from bff.web.remedies import ADVICE, errors_by_code
+from bff.web.problems import REMEDIES, errors_by_code
 
 PATH = "/me/linked-accounts"
 EVERY_CODE = {
@@ -46,7 +46,7 @@ def test_every_code_is_told_where_it_happens(client):
 
 
 def test_there_is_advice_for_every_error_and_for_nothing_else():
-    assert ADVICE.keys() == errors_by_code().keys() == EVERY_CODE.keys()
+    assert REMEDIES.keys() == errors_by_code().keys() == EVERY_CODE.keys()
 
 
 def test_the_document_names_what_a_request_may_carry(client):

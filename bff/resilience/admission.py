@@ -1,0 +1,103 @@
+"""Admission control: few threads compute at once, and a thread that waits for somebody else's server lets another one compute.
+
+Waiting for GenAuth needs many threads. If all of them compute at once they compete for the interpreter lock, and requests that
+could be answered at once are late. Hence many threads and few permits (docs/adr/0008).
+"""
+
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from bff.errors import UpstreamTimeout, UpstreamUnavailable
+from bff.resilience.deadline import Deadline
+
+_RETRY_SECONDS = 1.0
+
+
+class FairSemaphore:
+    """A semaphore that serves threads in the order in which they came, so that none waits while others pass again and again."""
+
+    def __init__(self, permits: int) -> None:
+        self._permits = permits
+        self._lock = threading.Lock()
+        self._queue: deque[threading.Event] = deque()
+
+    def acquire(self, timeout: float) -> bool:
+        """Take a permit, or return False after ``timeout`` seconds."""
+        with self._lock:
+            if self._permits:
+                self._permits -= 1
+                return True
+            granted = threading.Event()
+            self._queue.append(granted)
+        if granted.wait(timeout):
+            return True
+        with self._lock:
+            if granted.is_set():  # between the end of the wait and here
+                return True
+            self._queue.remove(granted)
+            return False
+
+    def release(self) -> None:
+        """Hand the permit to the thread that waits longest, if there is one."""
+        with self._lock:
+            if self._queue:
+                self._queue.popleft().set()
+            else:
+                self._permits += 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Admission:
+    semaphore: FairSemaphore
+    deadline: Deadline
+
+
+class _Thread(threading.local):
+    """``admission`` is what this thread was admitted with, while it holds the permit."""
+
+    admission: _Admission | None = None
+
+
+_this = _Thread()
+
+
+@contextmanager
+def admitted(semaphore: FairSemaphore, deadline: Deadline) -> Iterator[None]:
+    """Hold a permit for the length of the block, or raise UpstreamUnavailable if there is none before the deadline."""
+    if not semaphore.acquire(deadline.remaining()):
+        raise UpstreamUnavailable(note="not admitted before the deadline", retry_after=_RETRY_SECONDS)
+    _this.admission = _Admission(semaphore, deadline)
+    try:
+        yield
+    finally:
+        _release()
+
+
+@contextmanager
+def released() -> Iterator[None]:
+    """Let another thread compute while this one waits, for the length of the block. Without a permit it does nothing.
+
+    Raises UpstreamTimeout if no permit is to be had again before the request's deadline.
+    """
+    admission = _release()
+    try:
+        yield
+    finally:
+        if admission is not None:
+            if not admission.semaphore.acquire(admission.deadline.remaining()):
+                raise UpstreamTimeout(note="not admitted again before the deadline")
+            _this.admission = admission
+
+
+def _release() -> _Admission | None:
+    """Give this thread's permit back, if it holds one, and return what it was admitted with."""
+    admission, _this.admission = _this.admission, None
+    if admission is not None:
+        admission.semaphore.release()
+    return admission
+
+
+waiting = released

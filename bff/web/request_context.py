@@ -1,0 +1,109 @@
+"""The outermost middleware: every response, whatever made it, gets its id, its headers, one log line and one metric.
+
+Nothing that a caller sends gets into the log line but the request id, which has its form: the route is the rule that matched,
+the method one of the known ones.
+"""
+
+import random
+import re
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import structlog
+from structlog.contextvars import bind_contextvars, clear_contextvars
+from werkzeug.datastructures import Headers
+
+from bff.errors import BffError
+from bff.observability import Recorder
+from bff.resilience import Deadline
+from bff.settings import Settings
+from bff.web.authentication import echoes_credential, presented_credentials
+from bff.web.context import RECORD, Application, Environ, FinishedResponse, RequestRecord, finish
+from bff.web.problems import defect, problem
+
+log = structlog.get_logger()
+
+# The answer depends on who asks, from where, and in which language.
+VARY = "Authorization, Cookie, Origin, Accept-Language"
+HSTS = "max-age=31536000"
+_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,128}", re.ASCII)
+
+
+class RequestContext:
+    """A WSGI application around ``application``; ``flask`` renders the errors that a middleware between the two raises."""
+
+    def __init__(self, application: Application, flask: Application, settings: Settings, recorder: Recorder) -> None:
+        self._application = application
+        self._flask = flask
+        self._settings = settings
+        self._recorder = recorder
+
+    def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """The response, as a WSGI application."""
+        arrived = time.monotonic()
+        deadline = Deadline(arrived + self._settings.request_deadline_seconds)
+        record = environ[RECORD] = RequestRecord(self._request_id(environ), arrived, deadline)
+        clear_contextvars()
+        bind_contextvars(request_id=record.request_id)
+        response = self._respond(environ, record)
+        start_response(response.status, _marked(response, environ, record))
+        self._tell(environ, record, int(response.status[:3]))
+        return [response.body]
+
+    def _respond(self, environ: Environ, record: RequestRecord) -> FinishedResponse:
+        try:
+            try:
+                return finish(self._application, environ)
+            except BffError as error:
+                # Flask knows the route and the CORS headers; `raise_refusal` raises the error there before any guard or view.
+                record.refusal = error
+                return finish(self._flask, environ)
+        except Exception as exc:  # noqa: BLE001 - whatever it is, the caller sees no traceback
+            return finish(problem(defect(exc), environ, self._settings.session_cookie_name), environ)
+
+    def _request_id(self, environ: Environ) -> str:
+        """The id that the caller offers, if it has the form of one and nothing of the caller's credentials; else a new one.
+
+        An opaque token has the form of an id too, and ids are sent back and logged.
+        """
+        offered = environ.get("HTTP_X_REQUEST_ID", "")
+        if _REQUEST_ID.fullmatch(offered) and not echoes_credential(
+            offered, presented_credentials(environ, self._settings.session_cookie_name)
+        ):
+            return str(offered)
+        return f"{random.getrandbits(128):032x}"  # an id has to be unlike others, not unguessable
+
+    def _tell(self, environ: Environ, record: RequestRecord, status: int) -> None:
+        method = environ["REQUEST_METHOD"]
+        seconds = time.monotonic() - record.arrived
+        self._recorder.answered(record.route, status, record.source, seconds)
+        error = {}
+        if record.code:
+            self._recorder.refused(record.code)
+            error = {"code": record.code, "note": record.note} if record.note else {"code": record.code}
+        log.info(
+            "request",
+            method=method if method in _METHODS else "other",
+            route=record.route,
+            status=status,
+            source=record.source,
+            milliseconds=round(seconds * 1000, 2),
+            **error,
+        )
+
+
+def _marked(response: FinishedResponse, environ: Environ, record: RequestRecord) -> list[tuple[str, str]]:
+    """The response's headers and those that every response has."""
+    headers = Headers(response.headers)
+    headers["X-Request-Id"] = record.request_id
+    headers["X-Content-Type-Options"] = "nosniff"
+    if environ["PATH_INFO"].startswith("/me/"):
+        headers["Vary"] = VARY
+        headers.setdefault("Cache-Control", "private, no-store")
+    if record.standing:
+        headers.update(record.standing.headers)
+    if environ["wsgi.url_scheme"] == "https":
+        headers["Strict-Transport-Security"] = HSTS
+    return headers.to_wsgi_list()

@@ -1,0 +1,100 @@
+"""Few compute at once, and nobody waits beyond the deadline; health, metrics and docs wait for nobody."""
+
+import threading
+import time
+
+import pytest
+
+from bff.factory import PERMITS
+
+PATH = "/me/linked-accounts"
+HASTY = {"UPSTREAM_CONNECT_SECONDS": "0.2", "UPSTREAM_DEADLINE_SECONDS": "0.5", "REQUEST_DEADLINE_SECONDS": "0.6"}
+
+
+@pytest.fixture
+def busy(monkeypatch):
+    """Call it to have every permit held, in the middle of an answer, until the test ends."""
+    inside, open_ = threading.Semaphore(0), threading.Event()
+    threads = []
+
+    def hold(*_args, **_kwargs):
+        inside.release()
+        open_.wait(10)
+        raise RuntimeError
+
+    def begin(app, headers):
+        client = app.test_client()
+        client.get("/openapi.json")  # the contract that every answer is held to
+        with monkeypatch.context() as patched:
+            patched.setattr("bff.accounts.service.LinkedAccounts.of", hold)
+            for _ in range(PERMITS):
+                threads.append(threading.Thread(target=client.get, args=(PATH,), kwargs={"headers": headers}))
+                threads[-1].start()
+                assert inside.acquire(timeout=5)
+
+    yield begin
+    open_.set()
+    for thread in threads:
+        thread.join(10)
+
+
+def test_a_request_that_finds_no_permit_is_told_so_in_time(app_with, sign_in, busy):
+    app = app_with(**HASTY)
+    busy(app, sign_in("mei"))
+    started = time.monotonic()
+
+    response = app.test_client().get(PATH, headers=sign_in("omar"))
+
+    assert (response.status_code, response.json["code"]) == (503, "upstream_unavailable")
+    assert response.headers["Retry-After"] == "1"
+    assert 0.5 < time.monotonic() - started < 1.5
+
+
+@pytest.mark.parametrize(
+    "path", ["/livez", "/readyz", "/metrics", "/openapi.json", "/docs", "/problems/token-missing", "/nothing"]
+)
+def test_whatever_is_not_about_a_person_waits_for_nobody(app_with, sign_in, busy, path):
+    app = app_with(METRICS_TOKEN="watching", **HASTY)
+    busy(app, sign_in("mei"))
+    started = time.monotonic()
+
+    response = app.test_client().get(path, headers={"Authorization": "Bearer watching"})
+
+    assert response.status_code == (404 if path == "/nothing" else 200)
+    assert time.monotonic() - started < 0.4
+
+
+def test_a_response_from_memory_waits_for_nobody(app_with, sign_in, busy):
+    app = app_with(LOCAL_CACHE_SECONDS="30", **HASTY)
+    services = app.extensions["linked-accounts"]
+    headers = sign_in("mei")
+    for _ in range(100):
+        app.test_client().get(PATH, headers=headers)
+        if b'source="memory"' in services.metrics.render():
+            break
+        time.sleep(0.02)
+    busy(app, sign_in("omar"))
+
+    assert app.test_client().get(PATH, headers=headers).status_code == 200
+    services.announcements.stop()
+
+
+def test_those_who_wait_for_genauth_hold_no_permit(app, genauth, sign_in):
+    app.test_client().get(PATH, headers=sign_in("mei"))
+    known = sign_in("omar")
+    app.test_client().get(PATH, headers=known)
+    genauth.trouble(path="/api/v3/get-identities", latency=1.0)
+    threads = [
+        threading.Thread(target=app.test_client().get, args=(PATH,), kwargs={"headers": sign_in(f"user-{number}")})
+        for number in range(4 * PERMITS)
+    ]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.3)
+    started = time.monotonic()
+
+    assert app.test_client().get(PATH, headers=known).status_code == 200
+
+    assert time.monotonic() - started < 0.4
+    for thread in threads:
+        thread.join(10)
