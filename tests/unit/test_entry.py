@@ -28,5 +28,5 @@ def test_a_full_collection_does_not_look_at_what_was_imported():
     )
     name, looked_at, frozen = ran.stdout.splitlines()[-1].split()
 
-    assert name == "Application"
+    assert name == "Flask"
     assert int(looked_at) < int(frozen) / 50

@@ -34,9 +34,9 @@ def everything(client, stored, written):
         assert values
         assert all(value.startswith(b"[") for key, value in values.items() if key.endswith(b":accounts")), "nobody can read them"
         kept = [f"{key!r} {stored.dump(key)!r} {value!r}" for key, value in values.items()]
-        out, err = written()
+        logged = written()
         metrics = client.get("/metrics", headers={"Authorization": "Bearer watching"}).text
-        return "\n".join([*answers, *kept, repr(out), repr(err), metrics])
+        return "\n".join([*answers, *kept, repr(logged.out), repr(logged.err), metrics])
 
     return ask, read
 

@@ -40,7 +40,8 @@ def asked_of(app_with, recorder):
         app = app_with(**settings)
         served(app)
         services = app.extensions["linked-accounts"]
-        app.wsgi_app = RequestContext(inner, app.wsgi_app, services.settings, recorder)
+        flask = type(app).wsgi_app.__get__(app)  # without what stands in front of it
+        app.wsgi_app = RequestContext(inner, flask, services.settings, recorder)
         return app.test_client().open(path, method=method, headers=dict(headers))
 
     return ask
