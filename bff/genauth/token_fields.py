@@ -5,7 +5,6 @@ What we serve is an allow-list already; this is for the token that sits where no
 """
 
 import re
-from functools import lru_cache
 from itertools import repeat
 from typing import Any
 
@@ -13,7 +12,6 @@ from schemas.genauth import clean, json_value
 
 SHORTEST_SECRET = 8  # shorter ones would match by chance, and are none
 _DEEPEST_TEXT = 3  # JSON in a string in a string: a profile string that holds the provider's raw answer
-_LONGEST_USUAL = 40
 _COMPOUND = (dict, list)  # a union would be made anew each time
 _OPENING = frozenset("{[ \t\r\n")  # or what may come before
 _PUNCTUATION = re.compile("[^a-z0-9]")
@@ -53,8 +51,7 @@ def _search(raw: object) -> set[str]:
             is_text = isinstance(value, str)
             if len(value) < SHORTEST_SECRET if is_text else not isinstance(value, _COMPOUND):
                 continue  # no secret, and no room for one either
-            # The same few keys come in every answer; a long one may be anything.
-            place = _under(key, where) if len(key) <= _LONGEST_USUAL else _looked_up(key, where)
+            place = _under(key, where)
             if not is_text:
                 stack.append((value, place, texts))
                 continue
@@ -65,10 +62,9 @@ def _search(raw: object) -> set[str]:
     return found
 
 
-def _looked_up(key: str, where: str) -> str:
-    name = key.lower()
-    if not (name.isascii() and name.isalnum()):  # most are, and need no cleaning
-        name = _PUNCTUATION.sub("", name)
+def _under(key: str, where: str) -> str:
+    """Where a value below ``key`` is."""
+    name = _PUNCTUATION.sub("", key.lower())
     if name in _TOKENS:
         return "token"
     if name == _OAUTH:
@@ -76,6 +72,3 @@ def _looked_up(key: str, where: str) -> str:
     if where == "oauth" and (name in _PROFILE or name.endswith(("url", "uri"))):
         return "elsewhere"
     return where
-
-
-_under = lru_cache(maxsize=2048)(_looked_up)
