@@ -6,7 +6,7 @@ from functools import partial
 from flask import Flask
 
 from bff.accounts import LinkedAccounts, Providers, Refusals
-from bff.auth import AccessTokens, Introspector, JwksCache, JwksFetcher, JwksSnapshot, Sessions, Verifier
+from bff.auth import AccessTokens, Introspector, JwksCache, JwksFetcher, JwksRefresher, JwksSnapshot, Sessions, Verifier
 from bff.cache import (
     PREFIX,
     AccountsCache,
@@ -117,8 +117,8 @@ def _verifier(settings: Settings, genauth: GenAuthClient, snapshot: JwksSnapshot
     if settings.token_verification == "introspection":  # noqa: S105 - the name of a way, no password
         return Introspector(genauth, app_id=settings.genauth_app_id, accepted_seconds=settings.token_accepted_seconds)
     fetcher = JwksFetcher(genauth, host=settings.genauth_host, issuer=settings.genauth_issuer, url=settings.genauth_jwks_url)
-    keys = JwksCache(fetcher, snapshot, fetch_seconds=settings.upstream_deadline_seconds)
-    return AccessTokens(keys, audience=settings.genauth_app_id)
+    refresher = JwksRefresher(fetcher, snapshot, fetch_seconds=settings.upstream_deadline_seconds)
+    return AccessTokens(JwksCache(refresher), audience=settings.genauth_app_id)
 
 
 def _limit(scope: str, settings: Settings, store: RedisStore, seal: Codec, metrics: Metrics) -> RateLimit | None:

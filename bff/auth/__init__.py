@@ -4,6 +4,7 @@ from bff.auth.access_tokens import AccessTokens
 from bff.auth.introspection import Introspector
 from bff.auth.jwks_cache import JwksCache
 from bff.auth.jwks_fetcher import JwksFetcher
+from bff.auth.jwks_refresher import JwksRefresher
 from bff.auth.jwks_snapshot import JwksSnapshot
 from bff.auth.sessions import Sessions, Verifier
 
@@ -12,6 +13,7 @@ __all__ = [
     "Introspector",
     "JwksCache",
     "JwksFetcher",
+    "JwksRefresher",
     "JwksSnapshot",
     "Sessions",
     "Verifier",

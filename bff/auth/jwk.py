@@ -1,6 +1,6 @@
-"""JSON Web Keys (RFC 7517): which keys of a set may verify a token.
+"""JSON Web Keys (RFC 7517): which keys of a set may verify a token, and the set that one fetch brought.
 
-Fetching the set is `jwks_fetcher`'s, keeping it `jwks_cache`'s and `jwks_snapshot`'s; verifying is `access_tokens`'s.
+Fetching is `jwks_fetcher`'s and `jwks_refresher`'s, storing `jwks_snapshot`'s; verifying is `access_tokens`'s.
 """
 
 import re
@@ -14,6 +14,8 @@ import jwt
 
 MOST_KEYS = 64
 LONGEST_KID = 256
+# GenAuth's clock may be this far ahead of ours.
+SKEW_SECONDS = 10.0
 
 _MODULUS_BITS = range(2048, 8192 + 1)
 _NUMBER = re.compile(r"[A-Za-z0-9_-]{1,1400}", re.ASCII)
@@ -50,6 +52,32 @@ class Key:
     def jwk(self) -> dict[str, str]:
         """The key as `usable_keys` reads it: its public members, and nothing else that GenAuth published with it."""
         return dict(self.members)
+
+
+@dataclass(frozen=True, slots=True)
+class KeySet:
+    """The keys of one fetch, by key id. ``version`` is another one when the keys are others.
+
+    ``fetched_at`` and ``fetched_at_monotonic`` are the start of the fetch, by the two clocks. ``from_snapshot``: it was another
+    process's.
+    """
+
+    issuer: str
+    keys: Mapping[str | None, Key]
+    version: int
+    fetched_at: float
+    fetched_at_monotonic: float
+    from_snapshot: bool = False
+
+    def get(self, kid: str | None) -> Key | None:
+        """The key with that id; for a token without a kid, the only key there is."""
+        if kid is None:
+            return next(iter(self.keys.values())) if len(self.keys) == 1 else None
+        return self.keys.get(kid)
+
+    def covers(self, issued_at: float) -> bool:
+        """Whether the key of a token with that ``iat`` would be in this set."""
+        return issued_at <= self.fetched_at + SKEW_SECONDS
 
 
 def usable_keys(document: object) -> tuple[Key, ...]:

@@ -8,6 +8,7 @@ from bff.auth.access_tokens import AccessTokens
 from bff.auth.introspection import Introspector
 from bff.auth.jwks_cache import JwksCache
 from bff.auth.jwks_fetcher import JwksFetcher
+from bff.auth.jwks_refresher import JwksRefresher
 from bff.auth.sessions import Sessions
 from bff.errors import SessionExpired, TokenInvalid, TokenRefused, UpstreamFailure, UpstreamRejected, UpstreamUnavailable
 from bff.genauth.client import GenAuthClient
@@ -42,7 +43,7 @@ def client(genauth):
 
 @pytest.fixture
 def sessions(client, genauth):
-    return Sessions(AccessTokens(JwksCache(JwksFetcher(client, host=genauth.url)), audience=genauth.app_id))
+    return Sessions(AccessTokens(JwksCache(JwksRefresher(JwksFetcher(client, host=genauth.url))), audience=genauth.app_id))
 
 
 @pytest.fixture
@@ -138,12 +139,12 @@ def test_everything_wrong_with_the_keys_is_trouble_and_not_the_token(sessions, g
 
 def test_good_tokens_stay_good_while_genauth_is_away(sessions, genauth):
     of(sessions, genauth.token("mei"))
-    another, unheard_of = genauth.token("omar"), genauth.token("mei", key="foreign", headers={"kid": "nobody"})
+    another, of_no_key = genauth.token("omar"), genauth.token("mei", key="foreign", headers={"kid": "nobody"})
     genauth.stop_listening()
 
     assert of(sessions, another).user_id == genauth.id_of("omar")
     with pytest.raises(UpstreamUnavailable):
-        of(sessions, unheard_of)
+        of(sessions, of_no_key)
 
 
 def test_an_opaque_token_is_meis(asking, genauth):

@@ -1,4 +1,4 @@
-"""What a process knows of GenAuth's keys before GenAuth told it any: those that another process put on the snapshot."""
+"""The keys of a process that has fetched none yet: those that another process stored."""
 
 import json
 import threading
@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from bff.auth import jwks_cache, jwks_snapshot
+from bff.auth import jwks_refresher, jwks_snapshot
 from bff.auth.jwk import usable_keys
 from bff.auth.jwks_cache import BRIEF_WAIT_SECONDS, MOST_WAITING
 from bff.auth.jwks_snapshot import JwksSnapshot, StoredJwks
@@ -46,7 +46,7 @@ def in_place(work):
 @pytest.fixture(autouse=True)
 def _fresh_loggers(monkeypatch):
     # A logger that was used before keeps the configuration of that time, which cannot be captured.
-    for module in (jwks_cache, jwks_snapshot):
+    for module in (jwks_refresher, jwks_snapshot):
         monkeypatch.setattr(module, "log", structlog.get_logger())
 
 
@@ -301,7 +301,7 @@ def test_a_newer_set_replaces_the_old_one_whole(genauth, process, signer, snapsh
     assert snapshot.get().fetched_at == NOW + 10
 
 
-def test_whoever_waits_for_keys_does_not_wait_for_the_shelf(process, signer, box):
+def test_whoever_waits_for_keys_does_not_wait_for_the_store(process, signer, box):
     go = threading.Event()
     box.put = lambda _value: go.wait(5)
     fetching = []
@@ -318,7 +318,7 @@ def test_whoever_waits_for_keys_does_not_wait_for_the_shelf(process, signer, box
 
 
 @pytest.mark.usefixtures("before")
-def test_the_shelf_is_looked_on_for_as_long_as_there_are_no_keys(genauth, process, signer, box, clock):
+def test_the_store_is_read_for_as_long_as_there_are_no_keys(genauth, process, signer, box, clock):
     genauth.goes_away()
     box.value, kept = None, box.value
     house, looked = process(), box.read
@@ -373,7 +373,7 @@ def test_what_looking_takes_is_taken_from_the_fetch(genauth, process, signer, bo
         ({"keys": None}, "unreadable"),
     ],
 )
-def test_what_cannot_be_believed_is_an_empty_shelf(genauth, process, before, signer, box, change, reason):
+def test_what_cannot_be_used_is_as_if_nothing_were_stored(genauth, process, before, signer, box, change, reason):
     box.value = json.dumps(json.loads(box.value) | change).encode()
     genauth.goes_away()
 
@@ -422,7 +422,7 @@ anything = st.recursive(
 
 @settings(deadline=None)
 @given(lies=st.binary(max_size=80) | anything.map(lambda value: json.dumps(value).encode()))
-def test_no_bytes_on_the_shelf_can_upset_us(lies):
+def test_no_stored_bytes_can_upset_us(lies):
     box = Box()
     box.value = lies
 
@@ -442,7 +442,7 @@ def test_no_issuer_can_upset_us(issuer):
 # Settings -----------------------------------------------------------------------------------------
 
 
-def test_the_overrides_hold_for_shelved_keys_too(genauth, process, signer, clock, snapshot):
+def test_the_overrides_hold_for_stored_keys_too(genauth, process, signer, clock, snapshot):
     ours = {"issuer": "https://custom.example/oidc", "url": "https://keys.example/jwks"}
     House(genauth, clock, snapshot=snapshot, start=in_place, **ours).of(signer.token(iss=ours["issuer"]))
     genauth.goes_away()

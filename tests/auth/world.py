@@ -14,6 +14,7 @@ from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 from bff.auth.access_tokens import AccessTokens
 from bff.auth.jwks_cache import JwksCache
 from bff.auth.jwks_fetcher import JwksFetcher
+from bff.auth.jwks_refresher import JwksRefresher
 from bff.auth.sessions import Sessions
 from bff.errors import TokenInvalid, UpstreamUnavailable
 from bff.resilience import Cache, Deadline
@@ -26,7 +27,7 @@ NOW = 1_700_000_000.0
 
 
 class Clock:
-    """Both of a process's clocks; stands still unless told."""
+    """Both of a process's clocks; stands still until it is advanced."""
 
     def __init__(self):
         self.now = NOW
@@ -143,11 +144,12 @@ class GenAuth:
 class House:
     """A process's sessions, wired as the factory does."""
 
-    def __init__(self, genauth, clock, *, host=HOST, issuer=None, url=None, **options):
+    def __init__(self, genauth, clock, *, host=HOST, issuer=None, url=None, brief_wait_seconds=0.5, **refreshing):
         fetcher = JwksFetcher(genauth, host=host, issuer=issuer, url=url, monotonic=clock)
         self.genauth = genauth
         self.accepted = Cache(100)
-        self.keys = JwksCache(fetcher, clock=clock, monotonic=clock, **options)
+        refresher = JwksRefresher(fetcher, clock=clock, monotonic=clock, **refreshing)
+        self.keys = JwksCache(refresher, brief_wait_seconds=brief_wait_seconds, monotonic=clock)
         verifier = AccessTokens(self.keys, audience=APP, clock=clock, monotonic=clock)
         self.sessions = Sessions(verifier, accepted=self.accepted, clock=clock, monotonic=clock)
 
