@@ -21,7 +21,7 @@ def link(identities: Iterable[Identity]) -> list[LinkedAccount]:
     """Gather the identities of each external account into one linked account.
 
     WeChat reports an openid and a unionid for one login; people see one account.
-    Grouped by ``extIdpId``, the id that openid and unionid share (genauth-api.md 2.2), never by provider: people link two
+    Grouped by ``extIdpId``, the id that openid and unionid share (docs/genauth.md 2.2), never by provider: people link two
     sources of one provider. Sorted by (provider, id), so that equal data gives equal bytes.
     """
     groups: defaultdict[str, list[Identity]] = defaultdict(list)
@@ -55,7 +55,7 @@ def _first(values: Iterable[str | None]) -> str | None:
 
 
 def display_name(profile: Profile) -> str | None:
-    """The first name that is not blank, in the order people recognise themselves by (genauth-api.md 2.4 and 8)."""
+    """The first name that is not blank, in the order people recognise themselves by (docs/genauth.md 2.4)."""
     local_part = profile.email.partition("@")[0] if masked(profile.email) and profile.email else None
     for name in (profile.nickname, profile.name, profile.username, local_part):
         if name and (shown := name.strip()):

@@ -1,4 +1,4 @@
-"""What GenAuth's provider types are called, for when the application's own list is not at hand (genauth-api.md 2.5).
+"""What GenAuth's provider types are called, for when the application's own list is not at hand (docs/genauth.md 2.5).
 
 Names are brands; a type that is not here is served under its own name. Categories follow GenAuth's two kinds of identity source.
 """

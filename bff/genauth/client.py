@@ -25,7 +25,7 @@ REDISCOVER_SECONDS = 30.0
 class GenAuthClient:
     """Asks GenAuth, for many people at once; nothing about a person stays here.
 
-    ``host`` is GENAUTH_HOST, which may end in a path (unified domains tell applications apart by it, genauth-api.md 1.1).
+    ``host`` is GENAUTH_HOST, which may end in a path (unified domains tell applications apart by it, docs/genauth.md 1.1).
     """
 
     def __init__(

@@ -60,8 +60,9 @@ def key_set_request(url: str) -> Request:
 def introspection_request(
     url: str, app_id: str, app_secret: str | None, token: str, *, basic: bool = False, strict: bool = True
 ) -> Request:
-    """The request that introspects a token; ``strict`` also refuses tokens of deleted and deactivated users (4.2).
+    """The request that introspects a token.
 
+    ``strict`` also refuses tokens of deleted and deactivated users (docs/genauth.md 4.2).
     ``basic`` sends our secret as ``client_secret_basic``, encoded first as RFC 6749 2.3.1 asks, instead of in the form.
     """
     form = {"token": token, "token_type_hint": "access_token"}

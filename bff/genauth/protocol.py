@@ -69,7 +69,8 @@ def _personal_headers(app_id: str, token: str) -> dict[str, str]:
     return {
         **COMMON_HEADERS,
         "Authorization": f"Bearer {token}",
-        # Clients of GenAuth and of Authing, its former name, send one each; which one a server reads is not known (1.3).
+        # Clients of GenAuth and of Authing, its former name, send one each. Which one a server reads is not known
+        # (docs/genauth.md 1.3).
         "x-authing-app-id": app_id,
         "x-genauth-app-id": app_id,
         "x-authing-lang": "en-US",

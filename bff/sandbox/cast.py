@@ -1,5 +1,5 @@
 # ruff: noqa: RUF001  # Chinese has its own punctuation
-"""The named people, each of them a case of genauth-api.md 2."""
+"""The named people, each of them a case of docs/genauth.md 2."""
 
 from bff.sandbox import sources
 from bff.sandbox.people import Person, Row, github, provider_token, rows_of, wechat
@@ -56,7 +56,7 @@ def _lin() -> Person:
 
 
 def _ada() -> Person:
-    """A merged account has no third-party user info (2.4); the rest is what production code had to guard."""
+    """A merged account has no third-party user info (docs/genauth.md 2.4); the rest is what production code had to guard."""
     merged: list[Row] = [dict(row) for row in github("ada", "countess", "Ada", 1815)]
     del merged[0]["userInfoInIdp"]
     merged[1]["userInfoInIdp"] = None

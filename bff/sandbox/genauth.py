@@ -1,6 +1,6 @@
 """GenAuth's /api/v3 endpoints: a request in, an answer out, nothing about sockets.
 
-Paths and shapes from genauth-api.md 2 and 3. Every answer is HTTP 200 with the verdict in its envelope.
+Paths and shapes from docs/genauth.md 2 and 3. Every answer is HTTP 200 with the verdict in its envelope.
 """
 
 import html

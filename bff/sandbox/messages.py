@@ -92,7 +92,7 @@ NOT_LOGGED_IN = Refusal(401, 2020, "尚未登录，无权限访问此请求", "Y
 NO_SUCH_APP = Refusal(499, 2011, "应用不存在", "The application does not exist.")
 NO_SUCH_USER = Refusal(404, 2004, "用户不存在", "The user does not exist.")
 NO_SUCH_CONNECTION = Refusal(404, None, "身份源连接不存在", "The identity source connection does not exist.")
-# The codes of binding and unbinding are in the older of the two documented lists (genauth-api.md 1.7).
+# The codes of binding and unbinding are in the older of the two documented lists (docs/genauth.md 1.7).
 ALREADY_BOUND = Refusal(499, 2213, "已绑定过该登录方式", "This login method is already bound.")
 NOT_BOUND = Refusal(499, 2216, "未绑定该登录方式", "This login method is not bound.")
 LAST_LOGIN_METHOD = Refusal(499, 2217, "当前仅剩一种登录方式，无法解绑", "Only one login method is left.")
@@ -123,7 +123,7 @@ def as_json(value: object, status: int = 200) -> Answer:
 
 
 def success(data: object, request: Request) -> Answer:
-    """HTTP 200, ``statusCode`` 200 and the data (genauth-api.md 1.5)."""
+    """HTTP 200, ``statusCode`` 200 and the data (docs/genauth.md 1.5)."""
     message = "Operation successful" if speaks_english(request) else "操作成功"
     return as_json({"statusCode": 200, "message": message, "requestId": request_id(), "data": data})
 

@@ -1,4 +1,4 @@
-"""GenAuth's /oidc endpoints: ordinary OAuth, with real statuses (genauth-api.md 1.4 and 4.2)."""
+"""GenAuth's /oidc endpoints: ordinary OAuth, with real statuses (docs/genauth.md 1.4 and 4.2)."""
 
 import base64
 import binascii

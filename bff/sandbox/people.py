@@ -53,7 +53,7 @@ def provider_token(person: str, what: str) -> str:
 def rows_of(
     person: str, source: Source, subjects: Iterable[tuple[str, str]], info: Row | None, *, refresh: bool = True
 ) -> tuple[Row, ...]:
-    """The identity records of one linked account, as get-identities returns them (genauth-api.md 2.1)."""
+    """The identity records of one linked account, as get-identities returns them (docs/genauth.md 2.1)."""
     label = f"{source.provider}-{source.id[18:20]}"
     return tuple(
         {
@@ -79,7 +79,7 @@ def wechat(person: str, nickname: str, tail: str) -> tuple[Row, ...]:
 
 
 def github(person: str, login: str, nickname: str, number: int) -> tuple[Row, ...]:
-    """GitHub: the provider's token once more *inside* userInfoInIdp, and in its raw profile (2.3)."""
+    """GitHub: the provider's token once more *inside* userInfoInIdp, and in its raw profile (docs/genauth.md 2.3)."""
     raw = {"login": login, "id": number, "access_token": provider_token(person, "github-raw")}
     info = {
         "unionid": str(number),
@@ -145,7 +145,7 @@ class People:
             return self._answers[person.key]
         rows = self.rows(person)
         if person.as_documented and rows:
-            # The documentation's "sample result": an object for the array, a string for the list (2.2).
+            # The documentation's "sample result": an object for the array, a string for the list (docs/genauth.md 2.2).
             return rows[0] | {"originConnIds": orjson.dumps(rows[0]["originConnIds"]).decode()}
         return list(rows)
 

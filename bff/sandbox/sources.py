@@ -49,7 +49,7 @@ BY_CONNECTION = {connection.identifier: source for source in ENABLED for connect
 
 
 def enabled(base_url: str, app_id: str) -> list[dict[str, str]]:
-    """ExtIdpInfoDto, one for each *connection* (genauth-api.md 3)."""
+    """ExtIdpInfoDto, one for each *connection* (docs/genauth.md 3)."""
     return [_info(source, connection, base_url, app_id) for source in ENABLED for connection in source.connections]
 
 

@@ -1,7 +1,7 @@
 """The application's keys and everything signed with them: minting, verifying, rotating, revoking.
 
 Minting takes any claim, header, algorithm and key, because the tokens a service must refuse have to be
-made somewhere. Verifying is as strict as the documentation asks of others (genauth-api.md 4).
+made somewhere. Verifying is as strict as the documentation asks of others (docs/genauth.md 4).
 """
 
 import base64

@@ -168,7 +168,7 @@ class Troubles:
 def _envelope(value: Mapping[str, Any] | str | int) -> Mapping[str, Any]:
     if isinstance(value, Mapping):
         return value
-    # Throttled and broken alike come without an apiCode (genauth-api.md 1.5).
+    # Throttled and broken alike come without an apiCode (docs/genauth.md 1.5).
     return {"statusCode": value, "message": "您的请求已超过最大数量限制，请稍后重试", "requestId": request_id()}
 
 

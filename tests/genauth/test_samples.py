@@ -1,4 +1,4 @@
-"""Recorded answers of GenAuth (genauth-api.md 1.5 and 2.2 to 2.4), named as cases, and what each of them means to us."""
+"""Recorded answers of GenAuth (docs/genauth.md 1.5 and 2.2 to 2.4), named as cases, and what each of them means to us."""
 
 from pathlib import Path
 
