@@ -1,4 +1,4 @@
-"""Whoever waits for GenAuth lets others compute (docs/adr/0008), for whichever part of an answer it waits."""
+"""Whoever waits for GenAuth lets others compute (docs/adr/0013), for whichever part of an answer it waits."""
 
 import socket
 import threading
