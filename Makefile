@@ -1,10 +1,10 @@
-# Everything a person or a machine does with this repository. `make` alone says what there is.
+# Everything a person or a machine does with this repository. `make` alone lists the targets.
 
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-# The newest Python here that is new enough; any other with `make PYTHON=…`.
+# The first of these that is Python 3.11 or newer; another one with `make PYTHON=…`.
 PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 python3.11,$(shell \
 	$(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(name))))
 VENV := .venv
@@ -13,7 +13,7 @@ RUN := $(VENV)/.run-installed
 DEV := $(VENV)/.dev-installed
 CLIENTS := tests/clients/node_modules/.package-lock.json
 
-# Debian packages that some tests use when they are there; each with the test that wants it.
+# Debian packages that some tests use where they are installed.
 # haproxy: tests/drills, replicas behind a load balancer. wrk: tests/drills and bench, very many requests.
 SYSTEM_PACKAGES := haproxy wrk
 
@@ -22,19 +22,19 @@ export PORT
 SANDBOX_PORT ?= 9000
 
 .PHONY: help
-help:  ## Say what there is (this)
+help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
 .PHONY: run
-run: $(RUN)  ## The service on http://127.0.0.1:8000 with a private Valkey and a GenAuth made up for it (PORT=…)
+run: $(RUN)  ## The dev server: the service on http://127.0.0.1:8000 with a private Valkey and the sandbox as GenAuth (PORT=…)
 	@$(BIN)/python -m bff.server.dev --with-parent
 
 .PHONY: sandbox
-sandbox: $(RUN)  ## Only the GenAuth made up for development (SANDBOX_PORT=9000)
+sandbox: $(RUN)  ## Only the sandbox, a GenAuth to develop against (SANDBOX_PORT=9000)
 	@$(BIN)/python -m bff.sandbox --with-parent --port $(SANDBOX_PORT)
 
 .PHONY: check
-check: lint types test  ## What CI runs: lint, types, test
+check: lint types test-quick test-rest  ## What CI runs: lint, types, the quick tests, then the others
 
 .PHONY: lint
 lint: $(DEV)  ## ruff: rules and format
@@ -42,7 +42,7 @@ lint: $(DEV)  ## ruff: rules and format
 	$(BIN)/ruff format --check .
 
 .PHONY: format
-format: $(DEV)  ## ruff: put right what it can
+format: $(DEV)  ## ruff: correct what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -53,6 +53,18 @@ types: $(DEV)  ## mypy, strict
 .PHONY: test
 test: $(DEV) $(CLIENTS)  ## The whole test suite; ARGS="tests/server -x" for a part of it
 	$(BIN)/python -m pytest $(ARGS)
+
+# What an edit is most likely to break. Tests with the marker `server` start the real service, which takes seconds.
+QUICK := tests/house tests/unit tests/web
+
+.PHONY: test-quick
+test-quick: $(DEV)  ## The tests of structure, units and web, in less than a minute
+	$(BIN)/python -m pytest $(QUICK) -m "not server" $(ARGS)
+
+.PHONY: test-rest
+test-rest: $(DEV) $(CLIENTS)  ## What test-quick leaves out
+	$(BIN)/python -m pytest $(QUICK:%=--ignore=%) $(ARGS)
+	$(BIN)/python -m pytest $(QUICK) -m server $(ARGS)
 
 .PHONY: system-packages
 system-packages:  ## Debian packages that some tests use (as root; .ci/run does it where it can)
@@ -65,7 +77,7 @@ lock: $(DEV)  ## Compile requirements*.txt from pyproject.toml, every package pi
 	$(BIN)/uv pip compile pyproject.toml --group dev --universal --generate-hashes --python-version 3.11 -c requirements.txt -o requirements-dev.txt
 
 .PHONY: clean
-clean:  ## Remove what was made here
+clean:  ## Remove everything that make has made
 	rm -rf $(VENV) tests/clients/node_modules bench/peers/node/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -73,7 +85,7 @@ $(VENV)/pyvenv.cfg:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; name one with: make PYTHON=/path/to/python3" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-# Packages come with their hashes; what is not in the file is not installed.
+# Every package is pinned and hashed; what is not in the file is not installed.
 $(RUN): requirements.txt | $(VENV)/pyvenv.cfg
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.txt
 	@touch $@
@@ -82,7 +94,7 @@ $(DEV): requirements-dev.txt $(RUN)
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-dev.txt
 	@touch $@
 
-# GenAuth's client for Node runs against the sandbox; without Node those tests say that they were left out.
+# GenAuth's client for Node is tried against the sandbox; without Node those tests are skipped.
 $(CLIENTS): tests/clients/package-lock.json
 	@if command -v npm >/dev/null; then cd tests/clients && npm ci --silent --no-audit --no-fund && touch node_modules/.package-lock.json; fi
 
@@ -114,9 +126,9 @@ $(PEER): bench/peers/node/package-lock.json
 	@command -v npm >/dev/null || { echo "Node and npm are missing: the Node program cannot be compared with." >&2; exit 1; }
 	cd bench/peers/node && npm ci --silent --no-audit --no-fund && touch node_modules/.package-lock.json
 
-# What is made up and tried at length, some ten minutes of it; the figures go into docs/security.md. atheris has wheels for few
-# machines: where there is none, the tests that use it say that they were left out.
+# Generated inputs, some ten minutes of them; the figures go into docs/security.md. atheris has wheels for few machines: where
+# there is none, the tests that use it are skipped.
 .PHONY: fuzz
-fuzz: $(DEV)  ## Try more than 100,000 made-up inputs on everything that reads any
+fuzz: $(DEV)  ## Try more than 100,000 generated inputs on everything that reads any
 	-$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r tests/security/requirements-fuzz.txt
 	FUZZ=long $(BIN)/python -m pytest tests/security --timeout=900 $(ARGS)
