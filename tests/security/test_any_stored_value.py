@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bff.web.context import _KEY
 from tests.security.effort import examples, tried
 from tests.valkey import legible
 
@@ -129,7 +128,7 @@ def test_any_list_of_identity_sources_on_the_shelf(warm, stored, genauth, log, s
     service, headers, _, _ = warm
     genauth.healthy()
     genauth.trouble(path="/api/v3/get-application-enabled-extidps", status=500)
-    providers = service.app.extensions[_KEY].providers
+    providers = service.app.extensions["linked-accounts"].providers
     (key,) = stored.keys("la:2:providers:*")
     stored.set(key, key + b" " + (shelf if isinstance(shelf, bytes) else shelf.encode()))
     providers._due, providers._catalogue = float("-inf"), None
@@ -166,4 +165,4 @@ def test_another_type_under_every_key_is_a_miss(warm, stored, kind):
 
 
 def sealed(service):
-    return bool(service.app.extensions[_KEY].settings.cache_secret)
+    return bool(service.app.extensions["linked-accounts"].settings.cache_secret)

@@ -11,7 +11,6 @@ import time
 
 import pytest
 
-from bff.web.context import _KEY
 from tests.valkey import legible
 
 SECRET = {"CACHE_SECRET": "a passphrase of more than thirty-two characters"}
@@ -114,8 +113,8 @@ def test_an_entry_from_the_future_is_not_fresh_for_ever(service_with, stored, ge
 def test_a_lease_that_never_ends_hangs_nobody(service_with, stored, genauth, settings):
     """Somebody holds every lease for ever: people wait no longer than a request may take, and get their accounts."""
     service, token = service_with(REQUEST_DEADLINE_SECONDS="1.5", UPSTREAM_DEADLINE_SECONDS="1", **settings), genauth.token("mei")
-    session = service.app.extensions[_KEY].sessions.of(token, FOREVER)
-    cache = service.app.extensions[_KEY].linked_accounts._cache
+    session = service.app.extensions["linked-accounts"].sessions.of(token, FOREVER)
+    cache = service.app.extensions["linked-accounts"].linked_accounts._cache
     stored.set(cache._keys(session).token.replace(":token:", ":lease:"), "mallory")
 
     started = time.monotonic()
