@@ -38,7 +38,7 @@ def _reach(row: Row) -> str:
 
 
 def grid(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """A Markdown table that is also straight as plain text."""
+    """A Markdown table that is also aligned as plain text."""
     cells = [list(head), *([str(cell) for cell in line] for line in lines)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(head))]
     drawn = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in cells]

@@ -10,6 +10,7 @@ from bench import answers, programs
 from bench.load.standin import StandIn
 from bff.factory import create_app
 from bff.sandbox.sandbox import APP_ID
+from bff.server.serve import server_options
 from bff.settings import Settings
 
 LOCK = programs.PEERS / "node" / "package-lock.json"
@@ -63,6 +64,16 @@ def test_a_program_starts_and_answers_rightly_from_genauth_and_from_redis(progra
         assert stand_in.calls() == 1
     else:
         assert replies == [(200, answers.BODY)] * 2
+
+
+@pytest.mark.parametrize("program", [programs.BARE, programs.FLOOR], ids=lambda program: program.name)
+def test_the_floors_have_the_services_server_and_its_options(program):
+    ours = server_options(8000, 1)
+
+    for name in ("blocking_threads", "backlog", "backpressure"):
+        assert f"--{name.replace('_', '-')} {ours[name]} " in program.command()
+    assert f"--interface {ours['interface'].value} " in program.command()
+    assert f"--http1-buffer-size {ours['http1_settings'].max_buffer_size} " in program.command()
 
 
 def test_the_lock_file_names_no_registry():

@@ -15,7 +15,7 @@ from tests.server.service import eventually
 
 DEADLINE = 3.5
 UPSTREAM = 3.0
-LEASE = 1.5
+LOCK_SECONDS = 1.5
 STRANGER_EVERY = 0.25
 RETRY_AFTER = 2.0
 # A breaker waits 2, 4, 8 s between two probes: after an outage of some seconds the last wait is the longest.
@@ -69,7 +69,7 @@ async def stampede_of_sessions(size):
 
 @drill("holder-killed", "4")
 async def holder_killed(size):
-    """The one who asks GenAuth for everybody is killed with SIGKILL: the others wait for its lease and then go."""
+    """The one who asks GenAuth for everybody is killed with SIGKILL: the others wait for its lock to end and then go."""
     # As many as may wait for longer than a second (24 in each worker); whoever comes beyond that is told 503 then.
     crowd, takes = 40, 1.0
     with Stage(instances=2) as stage:
@@ -88,14 +88,16 @@ async def holder_killed(size):
         answers = await waiting
         await holding
         await clock.over()
-        # From the kill: how far into its life the lease was then is luck, as it may just have been renewed.
+        # From the kill: how far into its life the lock was then is luck, as it may just have been extended.
         last = max(answer.begun + answer.seconds for answer in answers) - killed
         calls = stage.calls_arrived() - before
         outcome = Outcome("SIGKILL to the instance that asks GenAuth", f"{crowd} waiting on the other", answers, calls)
         outcome.late = max(clock.lateness)
         outcome.claim("the others are answered", outcome.errors == 0, f"{outcome.errors} errors")
         outcome.claim("by one more call", calls == 2, calls)
-        outcome.claim("the lease's life after that at most", last < LEASE + takes + A_LITTLE + outcome.late, f"{last:.2f} s")
+        outcome.claim(
+            "at most the lock's life after that", last < LOCK_SECONDS + takes + A_LITTLE + outcome.late, f"{last:.2f} s"
+        )
     return outcome
 
 

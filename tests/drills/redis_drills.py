@@ -176,7 +176,7 @@ async def boot_without(size, fault, setting, bring_back):
 
 @drill("redis-frozen-mid-stampede", "6")
 async def frozen_mid_stampede(size):
-    """Redis stops while a crowd waits for a lease in it: they go by themselves, within their deadline."""
+    """Redis stops while a crowd waits for a lock in it: they go by themselves, within their deadline."""
     crowd = 100 if size is FULL else 40
     with Stage(instances=2) as stage:
         await stage.warm(stage.callers(900, 4))
