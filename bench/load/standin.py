@@ -22,9 +22,9 @@ import orjson
 
 from bench.load import worst_data
 from bff.sandbox import genauth
+from bff.sandbox.application import Application
 from bff.sandbox.messages import Answer, Request
 from bff.sandbox.people import People, numbered
-from bff.sandbox.realm import Realm
 from bff.sandbox.sandbox import APP_ID, APP_SECRET
 from bff.sandbox.server import head_of
 from bff.sandbox.tokens import Tokens, first_key
@@ -114,11 +114,11 @@ class _State:
     """What the process serves and counts."""
 
     def __init__(self, tokens: Tokens, url: str) -> None:
-        realm = Realm(APP_ID, APP_SECRET, People([]), tokens, url)
+        application = Application(APP_ID, APP_SECRET, People([]), tokens, url)
         self.calls: Counter[str] = Counter()
         self.latency = 0.0
         self.fixed = {
-            path.encode(): _bytes(genauth.answer(realm, Request("GET", path, "", {})))
+            path.encode(): _bytes(genauth.answer(application, Request("GET", path, "", {})))
             for path in (
                 "/oidc/.well-known/openid-configuration",
                 "/oidc/.well-known/jwks.json",

@@ -1,7 +1,6 @@
-"""A GenAuth to develop and test against: a real server on a real port, with people, tokens and trouble.
+"""A GenAuth to develop and test against: a real server on a real port, with people, tokens and faults.
 
-It is the other side of the wire. Nothing of it is imported by the service and it imports nothing of the
-service, so that a misunderstanding cannot hide by being shared.
+The service and the sandbox import nothing of each other, so that no misunderstanding of GenAuth is shared by both.
 
     with Sandbox() as genauth:
         requests.get(f"{genauth.url}/api/v3/get-identities",
@@ -10,12 +9,12 @@ service, so that a misunderstanding cannot hide by being shared.
 One subject a file::
 
     messages   requests, answers, and GenAuth's envelopes
-    people     who there is and what they have linked      sources   the identity sources they link
-    tokens     keys, minting, verifying, revoking          realm     all of that, as one application
-    genauth    the /api/v3 endpoints                       oidc      the /oidc endpoints
-    trouble    what can go wrong, and when                 malformed bodies no client should trust
-    server     asyncio and h11: bytes in, bytes out        control   the same switches over HTTP
-    sandbox    everything together, as Python sees it
+    people     people and what they have linked            personas     the named ones, each a case to test
+    sources    the identity sources they link              tokens       keys, minting, verifying, revoking
+    genauth    the /api/v3 endpoints                       oidc         the /oidc endpoints
+    faults     what can go wrong, and when                 malformed    bodies no client should trust
+    server     asyncio and h11: bytes in, bytes out        control      the sandbox's switches over HTTP
+    sandbox    everything together, as Python sees it      application  what the endpoints answer from
 """
 
 from bff.sandbox.messages import Request

@@ -15,7 +15,7 @@ _ENDS = {signal.SIGTERM, signal.SIGINT}
 
 
 def main() -> int:
-    """Run until told to end; 0 then, 1 if the port is taken."""
+    """Run until a signal. The exit code: 0 after a signal, 1 if the port is taken."""
     parser = argparse.ArgumentParser(prog="python -m bff.sandbox", description=__doc__)
     parser.add_argument("--port", type=int, default=9000, help="0 picks a free one")
     parser.add_argument("--host", default="127.0.0.1")
@@ -60,7 +60,7 @@ def end_with_parent() -> None:
 
 
 def allow_many_connections() -> None:
-    """Thousands of hanging clients need as many file descriptors."""
+    """Raise the limit of open files: each of thousands of hanging clients needs one."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

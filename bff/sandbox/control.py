@@ -15,7 +15,7 @@ _DONE = {"ok": True}
 
 
 def answer(sandbox: "Sandbox", request: Request) -> Answer:
-    """Do what is asked; 400 with a sentence for what cannot be done."""
+    """Do what the request asks; 400 with a sentence when it cannot be done."""
     route = _ROUTES.get((request.method, request.path))
     if route is None:
         return not_found(request)
@@ -30,7 +30,7 @@ Query = Mapping[str, str]
 
 
 def _people(sandbox: "Sandbox", _body: Body, _query: Query) -> object:
-    """Who there is, their ids, what they are a case of."""
+    """The personas, their ids, and what each is a case of."""
     return [{"person": key, "id": sandbox.id_of(key), "about": about} for key, about in sandbox.people.items()]
 
 

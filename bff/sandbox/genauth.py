@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 import orjson
 
 from bff.sandbox import oidc, sources
+from bff.sandbox.application import Application
 from bff.sandbox.messages import (
     HTML,
     NO_SUCH_APP,
@@ -26,38 +27,37 @@ from bff.sandbox.messages import (
     success,
 )
 from bff.sandbox.people import Person
-from bff.sandbox.realm import Realm
 from bff.sandbox.sources import Source
 
 _LINK_ARGUMENTS = ("need_url_redirect", "only_redirect_token", "need_form_post", "target_url")
 
 
-def answer(realm: Realm, request: Request) -> Answer:
+def answer(application: Application, request: Request) -> Answer:
     """What GenAuth answers to this."""
     route = ROUTES.get((request.method, request.path))
     if route is None:
         return not_found(request)
     try:
-        return route(realm, request)
+        return route(application, request)
     except Refused as no:
         return refused(no.refusal, request)
 
 
-def get_identities(realm: Realm, request: Request) -> Answer:
+def get_identities(application: Application, request: Request) -> Answer:
     """The person's identity records, provider tokens included, as the documentation's samples show."""
-    person, _ = realm.signed_in(request)
-    return success(realm.people.identities(person), request)
+    person, _ = application.signed_in(request)
+    return success(application.people.identities(person), request)
 
 
-def get_enabled_sources(realm: Realm, request: Request) -> Answer:
+def get_enabled_sources(application: Application, request: Request) -> Answer:
     """The application's identity sources, one entry a connection; needs no session."""
-    realm.application(request)
-    return success(sources.enabled(realm.base_url, realm.app_id), request)
+    application.check_named(request)
+    return success(sources.enabled(application.base_url, application.app_id), request)
 
 
-def get_profile(realm: Realm, request: Request) -> Answer:
+def get_profile(application: Application, request: Request) -> Answer:
     """UserDto, with what the token's scope admits."""
-    person, claims = realm.signed_in(request)
+    person, claims = application.signed_in(request)
     asked = request.arguments
     scope = str(claims["scope"]).split()
     profile: dict[str, Any] = {
@@ -81,15 +81,15 @@ def get_profile(realm: Realm, request: Request) -> Answer:
     if asked.get("withCustomData") in ("true", "True"):
         profile["customData"] = {}
     if asked.get("withIdentities") in ("true", "True"):
-        profile["identities"] = realm.people.identities(person)
+        profile["identities"] = application.people.identities(person)
     if asked.get("withDepartmentIds") in ("true", "True"):
         profile["departmentIds"] = []
     return success(profile, request)
 
 
-def get_security_info(realm: Realm, request: Request) -> Answer:
+def get_security_info(application: Application, request: Request) -> Answer:
     """GetSecurityInfoDto: how well the account is protected."""
-    person, _ = realm.signed_in(request)
+    person, _ = application.signed_in(request)
     info = {
         "passwordSecurityLevel": 2 if person.has_password else 0,
         "mfaEnrolled": False,
@@ -101,25 +101,25 @@ def get_security_info(realm: Realm, request: Request) -> Answer:
     return success(info, request)
 
 
-def generate_link_url(realm: Realm, request: Request) -> Answer:
+def generate_link_url(application: Application, request: Request) -> Answer:
     """Where to send the browser to link another account."""
-    realm.application(request)
-    _link_target(realm, request)
+    application.check_named(request)
+    _link_target(application, request)
     asked = request.arguments
     names = ("ext_idp_conn_identifier", "app_id", "id_token", *_LINK_ARGUMENTS)
     query = urlencode({name: asked[name] for name in names if name in asked})
-    return success({"url": f"{realm.base_url}/api/v3/link-extidp?{query}"}, request)
+    return success({"url": f"{application.base_url}/api/v3/link-extidp?{query}"}, request)
 
 
-def link(realm: Realm, request: Request) -> Answer:
+def link(application: Application, request: Request) -> Answer:
     """Where that browser arrives: GenAuth would go to the provider; here the account is linked at once.
 
     The outcome goes to the opener by ``postMessage``, or to ``target_url`` if ``need_url_redirect`` was asked.
     """
     outcome: dict[str, Any]
     try:
-        person, source = _link_target(realm, request)
-        new = realm.people.link(person, source)
+        person, source = _link_target(application, request)
+        new = application.people.link(person, source)
         hidden = ("accessToken", "refreshToken", "userInfoInIdp")
         shown = [{name: value for name, value in row.items() if name not in hidden} for row in new]
         outcome = {"success": True, "errMsg": "", "identities": shown}
@@ -134,28 +134,28 @@ def link(realm: Realm, request: Request) -> Answer:
     return Answer(200, page.encode(), HTML)
 
 
-def unlink(realm: Realm, request: Request) -> Answer:
+def unlink(application: Application, request: Request) -> Answer:
     """Forget a linked account, by the id of its identity *source*."""
-    person, _ = realm.signed_in(request)
+    person, _ = application.signed_in(request)
     source_id = request.json().get("extIdpId")
     if not isinstance(source_id, str) or not source_id:
         raise Refused(invalid_argument("extIdpId"))
-    realm.people.unlink(person, source_id)
+    application.people.unlink(person, source_id)
     return success({"success": True}, request)
 
 
-def _link_target(realm: Realm, request: Request) -> tuple[Person, Source]:
+def _link_target(application: Application, request: Request) -> tuple[Person, Source]:
     """Who wants to link what; the id_token in the query says who."""
     asked = request.arguments
     for name in ("ext_idp_conn_identifier", "app_id", "id_token"):
         if not asked.get(name):
             raise Refused(invalid_argument(name))
-    if asked["app_id"] != realm.app_id:
+    if asked["app_id"] != application.app_id:
         raise Refused(NO_SUCH_APP)
-    claims = realm.tokens.identifies(asked["id_token"])
+    claims = application.tokens.identifies(asked["id_token"])
     if claims is None:
         raise Refused(NOT_LOGGED_IN)
-    person = realm.people.by_id(claims["sub"])
+    person = application.people.by_id(claims["sub"])
     if person is None:
         raise Refused(NO_SUCH_USER)
     source = sources.BY_CONNECTION.get(asked["ext_idp_conn_identifier"])
@@ -164,7 +164,7 @@ def _link_target(realm: Realm, request: Request) -> tuple[Person, Source]:
     return person, source
 
 
-ROUTES: dict[tuple[str, str], Callable[[Realm, Request], Answer]] = {
+ROUTES: dict[tuple[str, str], Callable[[Application, Request], Answer]] = {
     **oidc.ROUTES,
     ("GET", "/api/v3/get-identities"): get_identities,
     ("GET", "/api/v3/get-application-enabled-extidps"): get_enabled_sources,

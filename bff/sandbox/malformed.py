@@ -1,4 +1,4 @@
-"""Bodies no client should trust, by name. Each is what get-identities might answer on a very bad day."""
+"""Bodies that no client should trust, by name, as get-identities or a gateway before it might send them."""
 
 import gzip
 from collections.abc import Callable

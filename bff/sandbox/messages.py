@@ -1,5 +1,5 @@
 # ruff: noqa: RUF001  # Chinese has its own punctuation
-"""What crosses the wire, as data: requests, answers, and the envelopes GenAuth puts its verdicts in.
+"""Requests, answers and GenAuth's envelopes as data.
 
 Nothing here knows people, tokens or sockets.
 """
@@ -15,7 +15,7 @@ import orjson
 JSON = "application/json; charset=utf-8"
 HTML = "text/html; charset=utf-8"
 
-# A requestId has the shape of a UUID; a random head and a running tail cost less than a UUID each.
+# A requestId has the shape of a UUID: a random head, and a count as its tail.
 _request_ids = itertools.count(1)
 _REQUEST_ID_HEAD = "-".join(secrets.token_hex(n) for n in (4, 2, 2, 2))
 
@@ -72,7 +72,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """GenAuth's no: the envelope's verdict, and the sentence in the two languages it speaks here."""
+    """How GenAuth refuses a request: the envelope's codes, and its message in two languages."""
 
     status_code: int
     api_code: int | None
@@ -81,7 +81,7 @@ class Refusal:
 
 
 class Refused(Exception):
-    """GenAuth says no."""
+    """GenAuth refuses the request."""
 
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.english)

@@ -6,18 +6,18 @@ import hmac
 from collections.abc import Callable
 from urllib.parse import unquote_plus
 
+from bff.sandbox.application import Application
 from bff.sandbox.messages import Answer, Request, as_json, oauth_error
-from bff.sandbox.realm import Realm
 
 _AUTH_METHODS = ["client_secret_post", "client_secret_basic"]
 
 
-def discovery(realm: Realm, _request: Request) -> Answer:
+def discovery(application: Application, _request: Request) -> Answer:
     """OpenID Connect discovery."""
-    oidc = f"{realm.base_url}/oidc"
+    oidc = f"{application.base_url}/oidc"
     return as_json(
         {
-            "issuer": realm.tokens.issuer,
+            "issuer": application.tokens.issuer,
             "authorization_endpoint": f"{oidc}/auth",
             "token_endpoint": f"{oidc}/token",
             "userinfo_endpoint": f"{oidc}/me",
@@ -41,40 +41,40 @@ def discovery(realm: Realm, _request: Request) -> Answer:
     )
 
 
-def jwks(realm: Realm, _request: Request) -> Answer:
+def jwks(application: Application, _request: Request) -> Answer:
     """The public keys."""
-    return Answer(200, realm.tokens.jwks)
+    return Answer(200, application.tokens.jwks)
 
 
-def introspection(realm: Realm, request: Request) -> Answer:
+def introspection(application: Application, request: Request) -> Answer:
     """RFC 7662. ``strict=true`` also counts a token inactive when its user is blocked."""
     form = request.form
-    if refusal := _unauthenticated(realm, request, form):
+    if refusal := _unauthenticated(application, request, form):
         return refusal
-    claims = realm.tokens.accepted(form["token"])
-    person = realm.people.by_id(claims["sub"]) if claims else None
-    if claims is None or person is None or (form.get("strict") == "true" and realm.people.blocked(person)):
+    claims = application.tokens.accepted(form["token"])
+    person = application.people.by_id(claims["sub"]) if claims else None
+    if claims is None or person is None or (form.get("strict") == "true" and application.people.blocked(person)):
         return as_json({"active": False})
     shown = ("sub", "exp", "iat", "iss", "jti", "scope")
     state = {name: claims[name] for name in shown if name in claims}
-    return as_json({"active": True, "client_id": realm.app_id, "token_type": "Bearer"} | state)
+    return as_json({"active": True, "client_id": application.app_id, "token_type": "Bearer"} | state)
 
 
-def revocation(realm: Realm, request: Request) -> Answer:
+def revocation(application: Application, request: Request) -> Answer:
     """RFC 7009: an unknown token is revoked too, so the answer is always 200 and empty."""
     form = request.form
-    if refusal := _unauthenticated(realm, request, form):
+    if refusal := _unauthenticated(application, request, form):
         return refusal
-    realm.tokens.revoke(form["token"])
+    application.tokens.revoke(form["token"])
     return Answer(200, b"")
 
 
-def userinfo(realm: Realm, request: Request) -> Answer:
+def userinfo(application: Application, request: Request) -> Answer:
     """OIDC claims, as far as the token's scope goes; no identities."""
     token = request.credential
-    claims = realm.tokens.accepted(token) if token else None
-    person = realm.people.by_id(claims["sub"]) if claims else None
-    if claims is None or person is None or realm.people.blocked(person):
+    claims = application.tokens.accepted(token) if token else None
+    person = application.people.by_id(claims["sub"]) if claims else None
+    if claims is None or person is None or application.people.blocked(person):
         return oauth_error(401, "invalid_token", "The access token is invalid or has expired.")
     scope = str(claims["scope"]).split()
     about: dict[str, object] = {"sub": person.id}
@@ -87,7 +87,7 @@ def userinfo(realm: Realm, request: Request) -> Answer:
     return as_json(about)
 
 
-def _unauthenticated(realm: Realm, request: Request, form: dict[str, str]) -> Answer | None:
+def _unauthenticated(application: Application, request: Request, form: dict[str, str]) -> Answer | None:
     """The refusal for a client that is not the application, or that sent no token; None if all is well."""
     client_id, secret = form.get("client_id", ""), form.get("client_secret", "")
     scheme, _, encoded = request.headers.get("authorization", "").partition(" ")
@@ -98,14 +98,14 @@ def _unauthenticated(realm: Realm, request: Request, form: dict[str, str]) -> An
             return oauth_error(401, "invalid_client", "The client could not be authenticated.")
         # RFC 6749 2.3.1: both halves are form-encoded before they are joined.
         client_id, secret = unquote_plus(client_id), unquote_plus(secret)
-    if client_id != realm.app_id or not hmac.compare_digest(secret.encode(), realm.app_secret.encode()):
+    if client_id != application.app_id or not hmac.compare_digest(secret.encode(), application.app_secret.encode()):
         return oauth_error(401, "invalid_client", "The client could not be authenticated.")
     if not form.get("token"):
         return oauth_error(400, "invalid_request", "The parameter token is missing.")
     return None
 
 
-ROUTES: dict[tuple[str, str], Callable[[Realm, Request], Answer]] = {
+ROUTES: dict[tuple[str, str], Callable[[Application, Request], Answer]] = {
     ("GET", "/oidc/.well-known/openid-configuration"): discovery,
     ("GET", "/oidc/.well-known/jwks.json"): jwks,
     ("POST", "/oidc/token/introspection"): introspection,

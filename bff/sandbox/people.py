@@ -1,7 +1,7 @@
-"""Who there is: the named people, any number of numbered ones, and what each of them has linked.
+"""People: the personas, any number of numbered ones, and what each of them has linked.
 
-Every provider token in here begins with ``provider-token-``: a canary, so that a test can search an
-answer, a log or a cache for it and know that it leaked.
+Every provider token here begins with ``provider-token-``. It is a canary: a test searches answers, logs and the cache for it to
+find leaks.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ _NUMBERED_ID = "5f"
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody with an account. What changes about them (links, blocks) is kept by `People`."""
+    """Somebody with an account at the start. What changes (links, blocks) is kept by `People`."""
 
     key: str
     id: str
@@ -40,12 +40,12 @@ class Person:
 
     @property
     def email(self) -> str:
-        """Their address at GenAuth, which need not be the one at any provider."""
+        """The address at GenAuth, which may differ from the one at a provider."""
         return f"{self.key}@people.example"
 
 
 def provider_token(person: str, what: str) -> str:
-    """A provider's token that names its owner; the tail keeps it from being anybody's real one."""
+    """A provider's token that names its owner; with its random-looking tail it is nobody's real one."""
     tail = hashlib.sha256(f"{person}/{what}".encode()).hexdigest()[:16]
     return f"provider-token-{person}-{what}-{tail}"
 
@@ -102,14 +102,14 @@ def github(person: str, login: str, nickname: str, number: int) -> tuple[Row, ..
 
 @cached(LRUCache(maxsize=2048), lock=threading.Lock())
 def numbered(number: int) -> Person:
-    """``user-<n>``: WeChat and GitHub, the same at every call, however many there are."""
+    """``user-<n>``: WeChat and GitHub, derived from the number alone."""
     key = f"user-{number}"
     rows = wechat(key, f"用户{number}", f"{number:012x}") + github(key, f"octo-{number}", key, 10_000_000 + number)
     return Person(key, f"{_NUMBERED_ID}{number:022x}", "one of any number", rows, has_password=True)
 
 
 class People:
-    """Everybody, with what happened to them since the start."""
+    """All people, with what has changed since the start."""
 
     def __init__(self, named: Iterable[Person]) -> None:
         self.named = {person.key: person for person in named}
@@ -119,12 +119,12 @@ class People:
         self._blocked: dict[str, int | None] = {}
 
     def reset(self) -> None:
-        """As at the start: nothing unlinked, nobody else blocked, no recorded answers."""
+        """As at the start: no changed links, blocks or answers."""
         for changes in (self._rows, self._answers, self._blocked):
             changes.clear()
 
     def by_key(self, key: str) -> Person:
-        """The person of that name; `KeyError` for a stranger."""
+        """The person of that name; `KeyError` for an unknown one."""
         if person := self.named.get(key):
             return person
         if match := _NUMBERED.fullmatch(key):
@@ -140,7 +140,7 @@ class People:
         return self._ids.get(user_id)
 
     def identities(self, person: Person) -> object:
-        """What get-identities puts under ``data`` for them; a list, but see Bo and `answers`."""
+        """What get-identities puts under ``data`` for the person: a list, except for Bo and after `answers`."""
         if person.key in self._answers:
             return self._answers[person.key]
         rows = self.rows(person)
@@ -150,15 +150,15 @@ class People:
         return list(rows)
 
     def rows(self, person: Person) -> tuple[Row, ...]:
-        """Their identity records as they are now."""
+        """The person's identity records as they are now."""
         return self._rows.get(person.key, person.rows)
 
     def answers(self, person: Person, identities: object) -> None:
-        """Let get-identities say exactly this of them, whatever it is."""
+        """Let get-identities answer the person with exactly this."""
         self._answers[person.key] = identities
 
     def unlink(self, person: Person, source_id: str) -> None:
-        """Forget the linked account; refused if there is none, or if no other way to sign in would be left."""
+        """Remove the linked account; refused if there is none, or if no other login method would be left."""
         rows = self.rows(person)
         if all(row.get("extIdpId") != source_id for row in rows):
             raise Refused(NOT_BOUND)
@@ -168,7 +168,7 @@ class People:
         self._rows[person.key] = left
 
     def link(self, person: Person, source: Source) -> tuple[Row, ...]:
-        """Bind an account of that source, as if they had just signed in there; gives the new records."""
+        """Bind an account of that source, as if the person had just signed in there; returns the new records."""
         rows = self.rows(person)
         if any(row.get("extIdpId") == source.id for row in rows):
             raise Refused(ALREADY_BOUND)
@@ -178,14 +178,14 @@ class People:
         return new
 
     def block(self, person: Person, api_code: int | None) -> None:
-        """Refuse them with that code from now on; None lets them in again."""
+        """Refuse the person with that code from now on; None lets the person in again."""
         self._blocked[person.key] = api_code
 
     def blocked(self, person: Person) -> int | None:
-        """The apiCode they are refused with, if they are."""
+        """The apiCode that the person is refused with, or None."""
         return self._blocked.get(person.key, person.blocked)
 
     def canaries(self, person: Person) -> frozenset[str]:
-        """Every provider token that was ever in their identities."""
+        """Every provider token that is or was in the person's identities."""
         everything = [person.rows, self.rows(person), self._answers.get(person.key)]
         return frozenset(CANARY.findall(orjson.dumps(everything).decode()))

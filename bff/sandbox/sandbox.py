@@ -1,4 +1,4 @@
-"""The sandbox as Python sees it: start it, ask it for tokens, make trouble, look at what was asked of it."""
+"""The sandbox as Python sees it: start it, get tokens, add faults, read which requests it received."""
 
 import asyncio
 import contextlib
@@ -11,13 +11,13 @@ from types import TracebackType
 from typing import Any, Self
 
 from bff.sandbox import control, genauth
-from bff.sandbox.cast import everybody
+from bff.sandbox.application import Application
+from bff.sandbox.faults import Fault, Faults, Plan
 from bff.sandbox.messages import BLOCKED, Answer, Request
 from bff.sandbox.people import People
-from bff.sandbox.realm import Realm
+from bff.sandbox.personas import personas
 from bff.sandbox.server import Server
 from bff.sandbox.tokens import Claims, Tokens
-from bff.sandbox.trouble import Plan, Trouble, Troubles
 
 APP_ID = "60193c610f9117e7cb049159"
 APP_SECRET = "sandbox-application-secret-3f1c9a7e5b2d"
@@ -46,24 +46,24 @@ class Sandbox:
         self._host = host
         self._port = port
         self._issuer = issuer
-        self._people = People(everybody())
+        self._people = People(personas())
         self._tokens = Tokens(app_id, app_secret, algorithms)
-        self._realm = Realm(app_id, app_secret, self._people, self._tokens)
-        self._troubles = Troubles()
+        self._application = Application(app_id, app_secret, self._people, self._tokens)
+        self._faults = Faults()
         self._requests: deque[Request] = deque(maxlen=_RECORDED)
         self._calls: Counter[str] = Counter()
         self._server = Server(self._handle, lambda request: control.answer(self, request))
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
-    # Life ---------------------------------------------------------------------------------------
+    # Start and stop -------------------------------------------------------------------------------
 
     def start(self) -> Self:
-        """Listen; an OSError if the port is taken."""
+        """Listen; OSError if the port is taken."""
         sock = socket.create_server((self._host, self._port), backlog=4096)
         self._port = sock.getsockname()[1]
-        self._realm.base_url = f"http://{self._host}:{self._port}"
-        self._tokens.issuer = self._issuer or f"{self._realm.base_url}/oidc"
+        self._application.base_url = f"http://{self._host}:{self._port}"
+        self._tokens.issuer = self._issuer or f"{self._application.base_url}/oidc"
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="genauth-sandbox", daemon=True)
         self._thread.start()
@@ -71,7 +71,7 @@ class Sandbox:
         return self
 
     def stop(self) -> None:
-        """Close the port and every connection, and end the thread. Harmless when it has not started."""
+        """Close the port and every connection, and end the thread. Does nothing if it has not started."""
         loop, thread = self._loop, self._thread
         if loop is None or thread is None:
             return
@@ -91,7 +91,7 @@ class Sandbox:
         self.stop()
 
     def stop_listening(self) -> None:
-        """From now on connections are refused; those there were are closed."""
+        """Refuse new connections from now on, and close the open ones."""
         self._in_loop(self._server.stop_listening())
 
     def listen_again(self) -> None:
@@ -99,15 +99,15 @@ class Sandbox:
         self._in_loop(self._server.listen(socket.create_server((self._host, self._port), backlog=4096)))
 
     def drop_connections(self) -> None:
-        """Close every connection, as a load balancer does with idle ones; new ones are welcome."""
+        """Close every connection, as a load balancer does with idle ones; new ones are accepted."""
         self._in_loop(self._server.drop())
 
-    # Who and where ------------------------------------------------------------------------------
+    # Names ----------------------------------------------------------------------------------------
 
     @property
     def url(self) -> str:
         """Where it listens."""
-        return self._realm.base_url
+        return self._application.base_url
 
     @property
     def issuer(self) -> str:
@@ -116,7 +116,7 @@ class Sandbox:
 
     @property
     def public_key_pem(self) -> bytes:
-        """The public key tokens verify with at the moment: what an attacker would sign HS256 with."""
+        """The public key that verifies tokens at the moment; an attacker would sign HS256 with it."""
         return self._tokens.key.pem
 
     @property
@@ -125,14 +125,14 @@ class Sandbox:
         return {key: person.about for key, person in self._people.named.items()}
 
     def id_of(self, person: str) -> str:
-        """Their user id; KeyError for a stranger."""
+        """The person's user id; KeyError for an unknown one."""
         return self._people.by_key(person).id
 
     def canaries(self, person: str) -> frozenset[str]:
         """Every provider token in their identities: strings that must never be seen elsewhere."""
         return self._people.canaries(self._people.by_key(person))
 
-    # Tokens -------------------------------------------------------------------------------------
+    # Tokens ---------------------------------------------------------------------------------------
 
     def token(
         self,
@@ -144,7 +144,7 @@ class Sandbox:
         headers: Claims | None = None,
         key: str | bytes | None = None,
     ) -> str:
-        """A session token of theirs, good for an hour (Max's expired a minute ago); see `Tokens.mint`."""
+        """A session token of the person, valid for an hour (Max's expired a minute ago); see `Tokens.mint`."""
         somebody = self._people.by_key(person)
         seconds = somebody.lifetime if lifetime is None else lifetime
         return self._tokens.mint(somebody.id, seconds, kind, alg, claims, headers, key)
@@ -157,46 +157,46 @@ class Sandbox:
         """Sign with new keys; unless the old ones are kept, what they signed is refused from now on."""
         self._tokens.rotate(keep_old=keep_old)
 
-    # What is true of people -----------------------------------------------------------------------
+    # People ---------------------------------------------------------------------------------------
 
     def block(self, person: str, api_code: int = 2005) -> None:
-        """Refuse them: 2005 locked, 2120008 deactivated, 2130010 not in this tenant."""
+        """Refuse the person: 2005 locked, 2120008 deactivated, 2130010 not in this tenant."""
         if api_code not in BLOCKED:
             raise ValueError(f"api_code is one of {', '.join(map(str, BLOCKED))}, not {api_code}")
         self._people.block(self._people.by_key(person), api_code)
 
     def unblock(self, person: str) -> None:
-        """Let them in again; Rui, too."""
+        """Let the person in again, Rui too."""
         self._people.block(self._people.by_key(person), None)
 
     def answers(self, person: str, identities: object) -> None:
-        """Let get-identities answer them with exactly this ``data``, until `reset`."""
+        """Let get-identities answer the person with exactly this ``data``, until `reset`."""
         self._people.answers(self._people.by_key(person), identities)
 
-    # Trouble --------------------------------------------------------------------------------------
+    # Faults ---------------------------------------------------------------------------------------
 
     def trouble(self, **how: object) -> None:
-        """Make trouble besides what there is; `Trouble` says what there is to choose from."""
-        self._troubles.add(Trouble.of(how))
+        """Add a `Fault`, with its fields as arguments; those added before stay."""
+        self._faults.add(Fault.of(how))
 
     def answers_raw(
         self, path: str, status: int = 200, body: bytes = b"", headers: Mapping[str, str] | None = None, **which: object
     ) -> None:
-        """Answer that path with exactly these bytes, until `healthy`; ``which`` as in `Trouble`."""
+        """Answer that path with exactly these bytes, until `healthy`; ``which`` requests as in `Fault`."""
         self.trouble(path=path, status=status, body=body, headers=headers or {}, **which)
 
     def healthy(self) -> None:
-        """End all trouble."""
-        self._troubles.clear()
+        """Remove every fault."""
+        self._faults.clear()
 
     def reset(self) -> None:
-        """As at the start, but for the keys: healthy, nobody's accounts changed, nothing revoked or counted."""
+        """As at the start, except for the keys: no faults, no changed accounts, nothing revoked or counted."""
         self.healthy()
         self._people.reset()
         self._tokens.reset()
         self.forget_calls()
 
-    # What was asked -------------------------------------------------------------------------------
+    # Requests -------------------------------------------------------------------------------------
 
     @property
     def requests(self) -> list[Request]:
@@ -214,17 +214,17 @@ class Sandbox:
         return self._server.accepted
 
     def calls(self, path: str | None = None, person: str | None = None) -> int:
-        """How often that path was asked, or anything; of one person among the last 10,000 requests only."""
+        """How many requests there were to that path, or to any; of one person among the last 10,000 requests only."""
         if person is None:
             return self._calls.total() if path is None else self._calls[path]
         return sum(path in (None, each.path) and each.person == person for each in self._requests.copy())
 
     def calls_by_path(self) -> dict[str, int]:
-        """How often each path was asked."""
+        """How many requests there were to each path."""
         return dict(self._calls)
 
     def forget_calls(self) -> None:
-        """Count from nought."""
+        """Forget the requests and count from zero."""
         self._calls.clear()
         self._requests.clear()
         self._server.accepted = 0
@@ -232,10 +232,10 @@ class Sandbox:
     # ----------------------------------------------------------------------------------------------
 
     def _handle(self, request: Request) -> Plan | Answer:
-        request = replace(request, person=self._realm.holder(request))
+        request = replace(request, person=self._application.holder(request))
         self._requests.append(request)
         self._calls[request.path] += 1
-        return self._troubles.plan(request, lambda asked: genauth.answer(self._realm, asked))
+        return self._faults.plan(request, lambda asked: genauth.answer(self._application, asked))
 
     def _in_loop(self, work: Coroutine[Any, Any, None]) -> None:
         if self._loop is None:

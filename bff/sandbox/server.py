@@ -1,7 +1,7 @@
 """The sandbox's sockets: h11 reads requests, asyncio carries plans out byte by byte if need be.
 
 Answers are written by hand, because some of them have to be wrong: cut short, dripped, never finished.
-A hanging connection is an object and a file descriptor, so there may be thousands.
+Thousands of connections may hang at the same time: each is one object and one file descriptor.
 """
 
 import asyncio
@@ -15,8 +15,8 @@ from typing import TypeVar
 
 import h11
 
+from bff.sandbox.faults import Plan
 from bff.sandbox.messages import Answer, Request, as_json
-from bff.sandbox.trouble import Plan
 
 log = logging.getLogger(__name__)
 
@@ -144,7 +144,7 @@ class Connection(asyncio.Protocol):
         self._task = asyncio.get_running_loop().create_task(work)
 
     async def _control(self, request: Request) -> None:
-        # Making RSA keys takes a tenth of a second, which the requests under way must not feel.
+        # In a thread: generating RSA keys would hold up the requests under way.
         self._write(await asyncio.to_thread(_without_fail, self._server.control, request))
         self._resume()
 

@@ -1,7 +1,7 @@
 """The application's keys and everything signed with them: minting, verifying, rotating, revoking.
 
-Minting takes any claim, header, algorithm and key, because the tokens a service must refuse have to be
-made somewhere. Verifying is as strict as the documentation asks of others (docs/genauth.md 4).
+Minting takes any claim, header, algorithm and key, because tests need the tokens that a service must refuse.
+Verifying is as strict as the documentation asks of others (docs/genauth.md 4).
 """
 
 import base64
@@ -27,7 +27,7 @@ _REMEMBERED = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A signing key and its public face."""
+    """A signing key and its public half."""
 
     alg: str
     kid: str
@@ -43,7 +43,7 @@ class Key:
 
     @property
     def pem(self) -> bytes:
-        """The public half as PEM: what an attacker would sign HS256 with."""
+        """The public half as PEM; an attacker would sign HS256 with it."""
         public: bytes = self.private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
         return public
 
@@ -60,8 +60,7 @@ def new_key(alg: str) -> Key:
     return Key(alg, secrets.token_urlsafe(24), private)
 
 
-# RSA keys take a tenth of a second to make. Sandboxes of one process begin with the same one, and so
-# differ in issuer; the stranger's is for tokens that must not verify.
+# RSA keys are slow to generate, so all sandboxes of a process begin with the same one; their tokens differ in the issuer.
 @cache
 def first_key(alg: str) -> Key:
     """The key a sandbox of this process begins with."""
@@ -70,7 +69,7 @@ def first_key(alg: str) -> Key:
 
 @cache
 def strangers_key(alg: str) -> Key:
-    """A key no sandbox publishes."""
+    """A key that no sandbox publishes, for tokens that must not verify."""
     return new_key(alg)
 
 
@@ -226,13 +225,12 @@ class Tokens:
             )
         except (jwt.PyJWTError, ValueError, LookupError, TypeError):
             return None
-        # PyJWT looks at the type of a time only when it is told to compare it.
+        # PyJWT checks the type of a time only when it compares it.
         timely = all(isinstance(claims.get(name, 0), int | float) for name in ("exp", "nbf"))
         return claims if timely else None
 
     def _key_for(self, token: str) -> tuple[Any, str]:
         """The published key the token names, with the only algorithm it is for; LookupError for any other."""
-        # PyJWT's own look at the header decodes the whole token, and costs as much as the signature.
         head = orjson.loads(base64.urlsafe_b64decode(token.partition(".")[0] + "=="))
         return self._verifying[head["kid"]]
 

@@ -1,7 +1,7 @@
 # ruff: noqa: RUF001  # Chinese has its own punctuation
 """What can go wrong between a client and GenAuth, and when.
 
-A `Trouble` says which requests it strikes and what happens to them; several that strike one request add up.
+A `Fault` says which requests it strikes and what happens to them; the effects of several on one request add up.
 Nothing here sleeps or writes: it makes a `Plan`, and `server` carries it out.
 """
 
@@ -21,15 +21,15 @@ _ELSEWHERE = "https://elsewhere.example/login"
 
 
 @dataclass(slots=True, kw_only=True)
-class Trouble:
-    """Which requests, and what happens to them. An answer that is replaced does none of its work.
+class Fault:
+    """Which requests, and what happens to them. An endpoint whose answer is replaced does nothing.
 
     Which: ``path``, ``person``, ``share`` of the requests (0 to 1), the next ``times`` of them.
 
     What: ``latency`` seconds before the first byte; ``status`` with a gateway's HTML page, a redirect to
     ``location`` for a 3xx, ``retry_after``; ``envelope``, a JSON object or just its statusCode, instead of the
     answer; ``change`` and ``drop`` members of the true answer's envelope; a ``malformed`` body by name;
-    a ``body`` of one's own; ``headers`` and ``set_cookie`` besides; ``drip_headers`` and ``drip_body``,
+    a given ``body``; additional ``headers`` and ``set_cookie``; ``drip_headers`` and ``drip_body``,
     seconds before each byte; ``ending``: hang, hang-after-headers, close, reset, truncate.
     """
 
@@ -54,22 +54,22 @@ class Trouble:
     ending: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a mode that does not exist here, rather than being quietly healthy."""
+        """Refuse an unknown malformed body or ending, which would otherwise do nothing."""
         if self.malformed not in (None, *NAMES):
             raise ValueError(f"malformed is one of {', '.join(NAMES)}, not {self.malformed!r}")
         if self.ending not in (None, *ENDINGS):
             raise ValueError(f"ending is one of {', '.join(ENDINGS)}, not {self.ending!r}")
 
     @classmethod
-    def of(cls, how: Mapping[str, Any]) -> "Trouble":
-        """From keywords or JSON; a name that does not exist is a ValueError that says which do."""
+    def of(cls, how: Mapping[str, Any]) -> "Fault":
+        """From keywords or JSON; an unknown name is a ValueError that lists the known ones."""
         known = {each.name for each in fields(cls)}
         if unknown := sorted(set(how) - known):
             raise ValueError(f"no such trouble: {', '.join(unknown)}; there are {', '.join(sorted(known))}")
         return cls(**how)
 
     def strikes(self, request: Request, chance: Callable[[], float]) -> bool:
-        """Whether this request is struck; counts it if so."""
+        """Whether this request is struck; if so, one of its ``times`` is used up."""
         if self.path not in (None, request.path) or self.person not in (None, request.person):
             return False
         if self.times == 0 or (self.share < 1 and chance() >= self.share):
@@ -79,7 +79,7 @@ class Trouble:
         return True
 
     def instead(self) -> Answer | None:
-        """The answer given instead of the true one; None if that one still comes."""
+        """The answer given instead of the true one, or None if the true one is given."""
         answer = None
         if self.malformed is not None:
             answer = malformed(self.malformed)
@@ -96,7 +96,7 @@ class Trouble:
         return answer
 
     def touch(self, answer: Answer) -> Answer:
-        """The answer with this trouble's changes to its envelope and headers."""
+        """The answer with this fault's changes to its envelope and headers."""
         if self.change or self.drop:
             envelope = orjson.loads(answer.body) | dict(self.change or {})
             body = orjson.dumps({name: value for name, value in envelope.items() if name not in self.drop})
@@ -123,44 +123,44 @@ class Plan:
     ending: str | None = None
 
 
-class Troubles:
-    """The troubles there are now. Empty is healthy."""
+class Faults:
+    """The faults that are active now; without any, the sandbox is healthy."""
 
     def __init__(self) -> None:
-        self._now: tuple[Trouble, ...] = ()
+        self._now: tuple[Fault, ...] = ()
         # Seeded, so that a share of a thousand requests is the same requests each time.
-        self._random = random.Random(20)  # noqa: S311  # which request is unlucky is no secret
+        self._random = random.Random(20)  # noqa: S311  # no cryptography
 
-    def add(self, trouble: Trouble) -> None:
-        """One more, besides those there are."""
-        self._now = (*self._now, trouble)
+    def add(self, fault: Fault) -> None:
+        """Add one to those that are active."""
+        self._now = (*self._now, fault)
 
     def clear(self) -> None:
-        """Healthy again."""
+        """Remove all of them."""
         self._now = ()
 
     def plan(self, request: Request, answer: Callable[[Request], Answer]) -> Plan | Answer:
-        """What becomes of this request: the plain answer when nothing strikes it."""
+        """How to answer this request: with the plain answer when no fault strikes it."""
         if not self._now:
             return answer(request)
-        struck = [trouble for trouble in self._now if trouble.strikes(request, self._random.random)]
+        struck = [fault for fault in self._now if fault.strikes(request, self._random.random)]
         if not struck:
             return answer(request)
-        endings = [trouble.ending for trouble in struck if trouble.ending]
-        replacements = [instead for trouble in struck if (instead := trouble.instead()) is not None]
+        endings = [fault.ending for fault in struck if fault.ending]
+        replacements = [instead for fault in struck if (instead := fault.instead()) is not None]
         if replacements:
             result = replacements[-1]
         elif endings and endings[-1] == "hang":
             result = Answer()
         else:
             result = answer(request)
-        for trouble in struck:
-            result = trouble.touch(result)
+        for fault in struck:
+            result = fault.touch(result)
         return Plan(
             result,
-            latency=sum(trouble.latency for trouble in struck),
-            drip_headers=max(trouble.drip_headers for trouble in struck),
-            drip_body=max(trouble.drip_body for trouble in struck),
+            latency=sum(fault.latency for fault in struck),
+            drip_headers=max(fault.drip_headers for fault in struck),
+            drip_body=max(fault.drip_body for fault in struck),
             ending=endings[-1] if endings else None,
         )
 

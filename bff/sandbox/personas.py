@@ -1,5 +1,5 @@
 # ruff: noqa: RUF001  # Chinese has its own punctuation
-"""The named people, each of them a case of docs/genauth.md 2."""
+"""The personas: named people, each of them a case of docs/genauth.md 2."""
 
 from bff.sandbox import sources
 from bff.sandbox.people import Person, Row, github, provider_token, rows_of, wechat
@@ -90,8 +90,8 @@ def _ivy() -> Person:
     return Person("ivy", "62f1c0de0000000000000009", "her avatar's address carries the provider's token", leaky)
 
 
-def everybody() -> tuple[Person, ...]:
-    """The named people."""
+def personas() -> tuple[Person, ...]:
+    """All of them, for `People`."""
     return (
         _mei(),
         _omar(),

@@ -1,4 +1,4 @@
-"""One application and its people: what the endpoints answer from."""
+"""One application at GenAuth, with its people and tokens: what the endpoints answer from."""
 
 from dataclasses import dataclass
 
@@ -8,8 +8,8 @@ from bff.sandbox.tokens import Claims, Tokens
 
 
 @dataclass(slots=True)
-class Realm:
-    """An application. ``base_url`` is known once the sandbox listens."""
+class Application:
+    """``base_url`` is known once the sandbox listens."""
 
     app_id: str
     app_secret: str
@@ -18,8 +18,8 @@ class Realm:
     base_url: str = ""
 
     def signed_in(self, request: Request) -> tuple[Person, Claims]:
-        """Whose access token this is; raises `Refused` with what a bad token or a blocked user gets."""
-        self.application(request)
+        """The person of the request's access token and its claims; `Refused` for a bad token or a blocked user."""
+        self.check_named(request)
         token = request.credential
         claims = self.tokens.accepted(token) if token else None
         if claims is None:
@@ -31,14 +31,14 @@ class Realm:
             raise Refused(BLOCKED[blocked])
         return person, claims
 
-    def application(self, request: Request) -> None:
+    def check_named(self, request: Request) -> None:
         """Refuse a request that names another application, under either header prefix; naming none is fine."""
         for header in ("x-genauth-app-id", "x-authing-app-id"):
             if request.headers.get(header, self.app_id) != self.app_id:
                 raise Refused(NO_SUCH_APP)
 
     def holder(self, request: Request) -> str | None:
-        """Who sent this, for the record: the owner of a genuine token, however old or revoked."""
+        """The key of the person whose genuine token the request carries, however old or revoked; None for any other request."""
         token = request.credential
         claims = self.tokens.genuine(token) if token else None
         person = self.people.by_id(claims["sub"]) if claims else None
