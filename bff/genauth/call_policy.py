@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from bff.errors import BffError, InternalError, UpstreamFailure, UpstreamTimeout, UpstreamUnavailable
 from bff.genauth.envelope import UnreadableData
 from bff.observability import Recorder
-from bff.resilience import Bulkhead, BulkheadFull, CircuitBreaker, CircuitOpen, Permit, waiting
+from bff.resilience import Bulkhead, BulkheadFull, CircuitBreaker, CircuitOpen, NotAdmittedAgain, Permit, released
 
 # A timeout after less time than this says more about us than about GenAuth.
 FAIR_SECONDS = 0.25
@@ -59,13 +59,8 @@ class CallPolicy:
         permit = self._permit()
         attempt = Attempt(probe=permit.probe)
         try:
-            if not self.bulkhead.enter_now():
-                with waiting():
-                    self.bulkhead.enter()
-            try:
+            with self._place():
                 yield attempt
-            finally:
-                self.bulkhead.leave()
         except BulkheadFull:
             permit.abandoned()
             raise _bulkhead_full() from None
@@ -82,6 +77,20 @@ class CallPolicy:
             raise
         else:
             permit.succeeded()
+
+    @contextmanager
+    def _place(self) -> Iterator[None]:
+        """A place in the bulkhead, or BulkheadFull. An admission permit is given back only if there is one to wait for."""
+        entered = self.bulkhead.enter_now()
+        try:
+            if not entered:
+                with released():
+                    self.bulkhead.enter()
+                    entered = True
+            yield
+        finally:
+            if entered:
+                self.bulkhead.leave()
 
     def _permit(self) -> Permit:
         try:
@@ -100,7 +109,9 @@ def _bulkhead_full() -> CallBulkheadFull:
 
 def _is_inconclusive(error: BffError, seconds: float) -> bool:
     """Whether the error says nothing about GenAuth."""
-    return isinstance(error, InternalError) or (isinstance(error, UpstreamTimeout) and seconds < FAIR_SECONDS)
+    if isinstance(error, UpstreamTimeout):
+        return seconds < FAIR_SECONDS or isinstance(error, NotAdmittedAgain)
+    return isinstance(error, InternalError)
 
 
 def _is_failure(error: BffError) -> bool:

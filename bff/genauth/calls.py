@@ -24,7 +24,7 @@ from bff.genauth.envelope import TransientError, request_id
 from bff.genauth.messages import Request, Response, asked_to_wait
 from bff.genauth.transport import ConnectError, ConnectionClosed, Transport
 from bff.observability import Recorder
-from bff.resilience import Deadline, waiting
+from bff.resilience import Deadline, released
 
 T = TypeVar("T")
 
@@ -116,7 +116,7 @@ class Caller:
             if attempt.probe or not _may_be_sent_again(call.request, error) or not enough_time or not self._budget.withdraw():
                 raise
         self._metrics.upstream_retried(call.operation)
-        with waiting():
+        with released():
             time.sleep(pause)
         return self._once(call, deadline)
 

@@ -18,7 +18,7 @@ from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from bff.genauth.dns import Resolver, arm, open_connection
-from bff.resilience import Deadline, waiting
+from bff.resilience import Deadline, released
 
 # A connection that was quiet for longer may have been forgotten by a firewall in between, which nobody tells us.
 QUIET_AT_MOST = 30.0
@@ -72,7 +72,7 @@ class _DeadlineReader(io.RawIOBase):
         if self._received >= self.at_most:
             raise ResponseTooLarge
         arm(self._sock, self._deadline)
-        with waiting():
+        with released():
             count = self._file.readinto(buffer)
         # Without a first byte this is a closed connection, which http.client reports itself.
         if not count and self._received and not self.ends_with_connection:
@@ -165,7 +165,7 @@ class _Deadlined(_Base):
     def connect(self) -> None:
         """Connect, the TLS handshake included, without an admission permit."""
         context = call_context.get()
-        with waiting():
+        with released():
             sock = open_connection(self.host, self.port, context.connect_deadline, context.resolver)
             self.sock = self.secured(sock)
 

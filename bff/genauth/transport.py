@@ -159,6 +159,8 @@ _MEANINGS: tuple[tuple[type[BaseException], type[BffError], type[BffError]], ...
 
 def _failure(error: Exception, deadline: Deadline, *, answered: bool) -> BffError:
     """What an error means, decided by its type and never by its text, but for `Unconnected`'s, which is ours."""
+    if isinstance(error, BffError):  # no admission permit was to be had again
+        return type(error)(note=error.note)
     causes = list(_causes(error))
     for kind, before, after in _MEANINGS:
         for cause in causes:

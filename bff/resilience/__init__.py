@@ -1,6 +1,6 @@
 """The patterns that know nothing of us: deadline, circuit breaker, bulkhead, single flight, admission control, rate limit."""
 
-from bff.resilience.admission import FairSemaphore, admitted, released, waiting
+from bff.resilience.admission import FairSemaphore, NotAdmittedAgain, admitted, released, waiting
 from bff.resilience.bulkhead import Bulkhead, BulkheadFull
 from bff.resilience.caches import Cache, Memo, cache, memoised
 from bff.resilience.circuit_breaker import CircuitBreaker, CircuitOpen, Permit, Rules, State
@@ -18,6 +18,7 @@ __all__ = [
     "Deadline",
     "FairSemaphore",
     "Memo",
+    "NotAdmittedAgain",
     "Permit",
     "RateLimit",
     "Rules",

@@ -16,6 +16,10 @@ from bff.resilience.deadline import Deadline
 _RETRY_SECONDS = 1.0
 
 
+class NotAdmittedAgain(UpstreamTimeout):
+    """A thread that gave its permit back got none again before the deadline: this process is busy."""
+
+
 class FairSemaphore:
     """A semaphore that serves threads in the order in which they came, so that none waits while others pass again and again."""
 
@@ -80,7 +84,7 @@ def admitted(semaphore: FairSemaphore, deadline: Deadline) -> Iterator[None]:
 def released() -> Iterator[None]:
     """Let another thread compute while this one waits, for the length of the block. Without a permit it does nothing.
 
-    Raises UpstreamTimeout if no permit is to be had again before the request's deadline.
+    Raises NotAdmittedAgain if no permit is to be had again before the request's deadline.
     """
     admission = _release()
     try:
@@ -88,7 +92,7 @@ def released() -> Iterator[None]:
     finally:
         if admission is not None:
             if not admission.semaphore.acquire(admission.deadline.remaining()):
-                raise UpstreamTimeout(note="not admitted again before the deadline")
+                raise NotAdmittedAgain(note="not admitted again before the deadline")
             _this.admission = admission
 
 

@@ -7,6 +7,7 @@ from unittest.mock import Mock
 import pytest
 
 from bff.genauth.call_policy import CallBulkheadFull, CallPolicy
+from bff.resilience import Deadline, FairSemaphore, NotAdmittedAgain, admitted
 from tests.admission import admitting
 
 
@@ -49,3 +50,30 @@ def test_who_waits_for_a_place_gives_way(policy):
 
     with policy.attempt(1.0):
         assert turns(enter) == ["other", "first"]
+
+
+def test_who_is_not_admitted_again_takes_no_place_with_it_and_says_nothing_about_genauth(policy):
+    semaphore, outside = FairSemaphore(1), threading.Event()
+
+    def first():
+        with policy.attempt(1.0):
+            outside.wait(1)
+
+    def busy():
+        with admitted(semaphore, Deadline.after(2)):
+            outside.set()  # the place becomes free, the permit does not
+            time.sleep(0.3)
+
+    holder, other = threading.Thread(target=first), threading.Thread(target=busy)
+    holder.start()
+    while not policy.bulkhead.in_use:
+        time.sleep(0.001)
+    with admitted(semaphore, Deadline.after(0.1)):
+        other.start()
+        with pytest.raises(NotAdmittedAgain), policy.attempt(1.0):
+            pass
+    other.join()
+    holder.join()
+
+    assert policy.bulkhead.in_use == 0
+    assert policy.breaker.state == "closed"

@@ -21,10 +21,12 @@ from bff.errors import (
     UserBlocked,
 )
 from bff.genauth import calls
-from bff.genauth.call_policy import CallBulkheadFull, CallCircuitOpen, RetryBudget
+from bff.genauth.call_policy import CallBulkheadFull, CallCircuitOpen, CallPolicy, RetryBudget
+from bff.genauth.calls import Call, Caller
 from bff.genauth.client import GenAuthClient
 from bff.genauth.envelope import UnreadableData
-from bff.genauth.transport import Transport
+from bff.genauth.messages import Request
+from bff.genauth.transport import ConnectError, ConnectionClosed, Transport
 from bff.resilience.deadline import Deadline
 from bff.sandbox import Sandbox
 
@@ -360,6 +362,26 @@ class TestSecondTries:
         genauth.trouble(path=INTROSPECTION, status=502)
         fails(client.introspect, genauth.token("mei"))
         assert genauth.calls(INTROSPECTION) == 1
+
+    @pytest.mark.parametrize(("only_reads", "sent"), [(True, 2), (False, 1)])
+    def test_a_post_that_may_change_something_is_never_sent_twice(self, serve, heard, only_reads, sent):
+        server = serve(lambda server, connection, _number: server.read_head(connection))
+        caller = Caller(server.url, Transport(), heard, upstream_seconds=2)
+        request = Request("POST", server.url, {}, b"{}", only_reads=only_reads)
+
+        error = fails(lambda deadline: caller.make(Call("unlink", request, bool), CallPolicy("linking", 1, heard), deadline))
+
+        assert type(error) is ConnectionClosed
+        assert len(server.requests) == sent
+
+    def test_a_post_that_never_left_us_is_sent_again(self, heard):
+        caller = Caller("http://127.0.0.1:1", Transport(), heard, upstream_seconds=2)
+        request = Request("POST", "/api/v3/unlink-extidp", {}, b"{}")
+
+        error = fails(lambda deadline: caller.make(Call("unlink", request, bool), CallPolicy("linking", 1, heard), deadline))
+
+        assert type(error) is ConnectError
+        assert heard.retries == ["unlink"]
 
     def test_while_everything_fails_a_tenth_is_tried_again_and_a_small_reserve(self, genauth, client_of):
         class NoBreaker:

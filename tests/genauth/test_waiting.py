@@ -10,7 +10,7 @@ import pytest
 from bff.errors import BffError
 from bff.genauth.messages import Request
 from bff.genauth.transport import Transport
-from bff.resilience.deadline import Deadline
+from bff.resilience import Deadline, FairSemaphore, NotAdmittedAgain, admitted
 from tests.admission import admitting
 from tests.genauth.conftest import OK
 
@@ -110,3 +110,28 @@ def test_for_a_connection(serve):
 
     assert turns(lambda: transport.send(url, Request("GET", "/", {}), Deadline.after(2)), come) == ["other", "asks"]
     transport.close()
+
+
+def test_who_is_not_admitted_again_ends_by_the_deadline_and_leaves_no_broken_connection(serve, transport):
+    def behave(server, connection, _number):
+        while server.read_head(connection) is not None:
+            time.sleep(SLOW)
+            connection.sendall(OK)
+
+    server, semaphore, request = serve(behave), FairSemaphore(1), Request("GET", "/", {})
+
+    def busy():
+        with admitted(semaphore, Deadline.after(2)):
+            time.sleep(4 * SLOW)
+
+    other = threading.Thread(target=busy)
+    with admitted(semaphore, Deadline.after(2 * SLOW)):
+        other.start()
+        with pytest.raises(NotAdmittedAgain) as error:
+            transport.send(server.url, request, Deadline.after(2))
+    other.join()
+
+    assert error.value.__context__ is None
+    assert semaphore.acquire(0), "the permit was given back once"
+    assert transport.send(server.url, request, Deadline.after(2)).body == b"{}"
+    assert server.connections == 2

@@ -27,7 +27,6 @@ PACKAGES = {"accounts", "auth", "cache", "genauth", "observability", "resilience
 HOMES = {
     "requests": {"bff.genauth"},
     "urllib3": {"bff.genauth"},
-    "httptools": {"bff.genauth"},
     "flask": {"app", "bff.web", "bff.factory", "bff.services", "bff.cache.redis_client"},
     "flask_smorest": {"bff.web"},
     "flask_cors": {"bff.web"},
