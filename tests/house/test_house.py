@@ -45,6 +45,11 @@ HOMES = {
 }
 MOST_LINES = 300
 
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+# Public by their documentation, in spite of the underscore.
+DOCUMENTED = {"_replace", "_asdict", "_fields", "_make", "os._exit"}
+MOST_PRIVATE_READS = 56
+
 
 def module(path):
     parts = path.relative_to(ROOT).with_suffix("").parts
@@ -136,3 +141,26 @@ def test_a_module_opens_with_what_it_is_for(path):
 @pytest.mark.parametrize("path", HOUSE, ids=module)
 def test_a_file_is_read_in_one_go(path):
     assert len(TEXTS[path].splitlines()) <= MOST_LINES
+
+
+def private_reads(path):
+    """Each place where a test takes what is private to another object or module: ``x._y``, by name, or by import."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Attribute):
+            of_its_own = isinstance(node.value, ast.Name) and node.value.id in {"self", "cls"}
+            names = [] if of_its_own or ast.unparse(node) in DOCUMENTED else [node.attr]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in {"getattr", "setattr", "delattr"}:
+            names = [arg.value.rpartition(".")[2] for arg in node.args if isinstance(getattr(arg, "value", None), str)]
+        elif isinstance(node, ast.ImportFrom):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        private = [name for name in names if re.match(r"_[A-Za-z]", name) and name not in DOCUMENTED]
+        yield from (f"{path.relative_to(ROOT)}:{node.lineno} {name}" for name in private)
+
+
+def test_tests_read_hardly_anything_private():
+    """A test that reads a private attribute ends with the implementation. What it needs to see is offered instead."""
+    reads = [read for path in TESTS if "node_modules" not in path.parts for read in private_reads(path)]
+
+    assert len(reads) <= MOST_PRIVATE_READS, "\n".join(reads)
