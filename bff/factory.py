@@ -1,6 +1,7 @@
 """The application, made from its settings: the order of the middleware, and the blueprints with their guards."""
 
 import sys
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -40,10 +41,11 @@ PERMITS = 4
 _SWITCH_SECONDS = 0.001
 
 
-def create_app(settings: Settings | None = None) -> Flask:
+def create_app(settings: Settings | None = None, *, clock: Callable[[], float] = time.time) -> Flask:
     """The WSGI application. Connects to nothing.
 
     Without ``settings`` it reads the environment, and raises `ConfigurationError` if that cannot be used.
+    ``clock`` is what linked accounts age by, in epoch seconds.
     """
     settings = settings or Settings.from_env()
     sys.setswitchinterval(_SWITCH_SECONDS)
@@ -60,7 +62,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         log.warning("cache_is_plain_json", setting="CACHE_SECRET", hint="whoever reads Redis reads what people have linked")
     if settings.micro_cache_seconds is not None:
         log.warning("setting_deprecated", setting="MICRO_CACHE_SECONDS", instead="LOCAL_CACHE_SECONDS")
-    services = make_services(app, settings)
+    services = make_services(app, settings, clock=clock)
     logs.count_dropped(services.metrics)
     provide(app.extensions, services)
     allow_origins(app, settings)

@@ -1,27 +1,24 @@
-"""What is passed from room to room: values without I/O, a clock or a secret in their repr."""
+"""What is passed from package to package: values without I/O, a clock or a secret in their repr."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
 
-import msgspec
-from msgspec import Struct
+Language = Literal["en", "zh"]
+LANGUAGES: tuple[Language, ...] = ("en", "zh")
 
 
-class Session(Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Session:
     """A verified session.
 
     ``expires_at`` is in epoch seconds; ``digest`` (SHA-256, hex) stands for the token wherever the token may not be kept.
-    ``new``: the token has just been verified, so that this process has hardly asked about it lately.
     """
 
     user_id: str
     expires_at: float
-    token: str
+    token: str = field(repr=False)
     digest: str
-    new: bool = False
-
-    def __repr__(self) -> str:
-        """Without the token."""
-        return f"Session(user_id={self.user_id!r}, expires_at={self.expires_at}, digest={self.digest!r})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +50,8 @@ class Identity:
         return self.ext_idp_id or self.identity_id
 
 
-class LinkedIdentity(Struct, frozen=True, array_like=True):
+@dataclass(frozen=True, slots=True)
+class LinkedIdentity:
     """One identity record as the contract shows it. ``subject`` is the person's id at the provider."""
 
     id: str | None
@@ -62,14 +60,11 @@ class LinkedIdentity(Struct, frozen=True, array_like=True):
     connection_ids: tuple[str, ...] = ()
 
 
-class LinkedAccount(Struct, frozen=True, array_like=True):
-    """One outside account, as a person sees it. ``id`` is the ``extIdpId``; ``email`` is masked.
+@dataclass(frozen=True, slots=True)
+class LinkedAccount:
+    """One outside account, as a person sees it. ``id`` is the ``extIdpId``; ``email`` is masked."""
 
-    A field that held a provider's token is None (`bff.accounts.leak_guard`), which is the only way for ``id`` to be None.
-    Stored as an array: field names would be half of what the cache holds.
-    """
-
-    id: str | None
+    id: str
     provider: str
     display_name: str | None
     email: str | None
@@ -78,9 +73,14 @@ class LinkedAccount(Struct, frozen=True, array_like=True):
     identities: tuple[LinkedIdentity, ...]
 
 
-_STORED = msgspec.json.Decoder(tuple[LinkedAccount, ...])
+@dataclass(frozen=True, slots=True)
+class RenderedAccounts:
+    """A person's linked accounts as they are sent: a JSON array for each language, without the identities and with them."""
 
+    total: int
+    plain: Mapping[Language, bytes]
+    with_identities: Mapping[Language, bytes]
 
-def restored(json: bytes) -> tuple[LinkedAccount, ...]:
-    """The accounts that were encoded so; raises what msgspec does."""
-    return _STORED.decode(json)
+    def json(self, language: Language, *, identities: bool) -> bytes:
+        """The array that was asked for."""
+        return (self.with_identities if identities else self.plain)[language]

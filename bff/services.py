@@ -1,5 +1,7 @@
 """The wiring, top to bottom: settings in, services out. Every edge is made here and handed in; nothing connects yet."""
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -24,7 +26,7 @@ from bff.cache import (
 from bff.errors import BffError, UpstreamFailure
 from bff.genauth import GenAuthClient
 from bff.observability import Metrics, Readiness
-from bff.resilience import CircuitBreaker, Deadline, RateLimit, Rules, memoised
+from bff.resilience import CircuitBreaker, Deadline, RateLimit, Rules, WaitingRoom, memoised
 from bff.settings import Settings
 
 REDIS_TIMEOUT_SECONDS = 0.25
@@ -46,6 +48,7 @@ class Services:
     settings: Settings
     sessions: Sessions
     linked_accounts: LinkedAccounts
+    accounts_cache: AccountsCache
     providers: Providers
     user_limit: RateLimit | None
     address_limit: RateLimit | None
@@ -55,17 +58,20 @@ class Services:
     metrics: Metrics
 
 
-def make_services(app: Flask, settings: Settings) -> Services:
-    """Everything the service needs, from its settings alone. ``app`` is what flask-caching registers its backend with."""
+def make_services(app: Flask, settings: Settings, *, clock: Callable[[], float] = time.time) -> Services:
+    """Everything the service needs, from its settings alone.
+
+    ``app`` is what flask-caching registers its backend with; ``clock`` is what linked accounts age by, in epoch seconds.
+    """
     metrics = Metrics()
-    seal: Codec = EncryptedCodec(settings.cache_secret) if settings.cache_secret else PlainCodec()
+    codec: Codec = EncryptedCodec(settings.cache_secret) if settings.cache_secret else PlainCodec()
     store = RedisStore(
         lambda: redis_backend(app, settings.redis_url, timeout=REDIS_TIMEOUT_SECONDS),
         CircuitBreaker("redis", _REDIS_BREAKER, on_change=metrics.breaker_changed),
         metrics,
     )
 
-    person = memoised("user_names")(partial(seal.name, settings.genauth_app_id))
+    person = memoised("user_names")(partial(codec.opaque_id, settings.genauth_app_id))
 
     responses = CachedResponses(settings.local_cache_seconds, person=person) if settings.local_cache_seconds else None
     announcements = InvalidationBus(
@@ -80,25 +86,29 @@ def make_services(app: Flask, settings: Settings) -> Services:
         accepted=settings.token_accepted_seconds,
         refused=REFUSAL_SECONDS,
     )
+    cache = AccountsCache(store, codec, Locks(store, LEASE_SECONDS), metrics, lifetimes, person=person, clock=clock)
+    providers = Providers(
+        genauth,
+        settings.upstream_deadline_seconds,
+        Shelf(store, codec, f"{PREFIX}providers:{codec.opaque_id('providers', settings.genauth_app_id)}", metrics),
+    )
     return Services(
         settings=settings,
-        sessions=Sessions(_verifier(settings, genauth, _jwks_snapshot(settings, store, seal, metrics))),
+        sessions=Sessions(_verifier(settings, genauth, _jwks_snapshot(settings, store, codec, metrics))),
         linked_accounts=LinkedAccounts(
             genauth,
-            AccountsCache(store, seal, Locks(store, LEASE_SECONDS), metrics, lifetimes, person=person),
-            Refusals(REFUSAL_SECONDS),
+            cache,
+            providers,
+            Refusals(REFUSAL_SECONDS, clock),
             metrics,
-            lifetimes,
-            waiting_places=WAITING_PLACES,
+            waiting_room=WaitingRoom(WAITING_PLACES, watched=metrics.waiting),
             changed=lambda user_id: announcements.publish(person(user_id)),
+            clock=clock,
         ),
-        providers=Providers(
-            genauth,
-            settings.upstream_deadline_seconds,
-            Shelf(store, seal, f"{PREFIX}providers:{seal.name('providers', settings.genauth_app_id)}", metrics),
-        ),
-        user_limit=_limit("user", settings, store, seal, metrics),
-        address_limit=_limit("address", settings, store, seal, metrics),
+        accounts_cache=cache,
+        providers=providers,
+        user_limit=_limit("user", settings, store, codec, metrics),
+        address_limit=_limit("address", settings, store, codec, metrics),
         dependencies=Readiness({"redis": store.ping, "genauth": lambda: _answers(genauth)}),
         announcements=announcements,
         responses=responses,
@@ -106,11 +116,11 @@ def make_services(app: Flask, settings: Settings) -> Services:
     )
 
 
-def _jwks_snapshot(settings: Settings, store: RedisStore, seal: Codec, metrics: Metrics) -> JwksSnapshot | None:
+def _jwks_snapshot(settings: Settings, store: RedisStore, codec: Codec, metrics: Metrics) -> JwksSnapshot | None:
     if not settings.cache_secret:
         return None  # whoever writes Redis could store a key of their own, and sign with it
     origin = (settings.genauth_host, settings.genauth_app_id, settings.genauth_issuer or "", settings.genauth_jwks_url or "")
-    return JwksSnapshot(Shelf(store, seal, f"{PREFIX}jwks:{seal.name('keys', *origin)}", metrics))
+    return JwksSnapshot(Shelf(store, codec, f"{PREFIX}jwks:{codec.opaque_id('keys', *origin)}", metrics))
 
 
 def _verifier(settings: Settings, genauth: GenAuthClient, snapshot: JwksSnapshot | None) -> Verifier:
@@ -121,11 +131,11 @@ def _verifier(settings: Settings, genauth: GenAuthClient, snapshot: JwksSnapshot
     return AccessTokens(JwksCache(refresher), audience=settings.genauth_app_id)
 
 
-def _limit(scope: str, settings: Settings, store: RedisStore, seal: Codec, metrics: Metrics) -> RateLimit | None:
+def _limit(scope: str, settings: Settings, store: RedisStore, codec: Codec, metrics: Metrics) -> RateLimit | None:
     if settings.rate_limit is None:
         return None
     return RateLimit(
-        scope, settings.rate_limit, store, metrics, namespace=f"{PREFIX}rate:{scope}", opaque_id=partial(seal.name, scope)
+        scope, settings.rate_limit, store, metrics, namespace=f"{PREFIX}rate:{scope}", opaque_id=partial(codec.opaque_id, scope)
     )
 
 

@@ -1,9 +1,6 @@
 """The contract of ``GET /me/linked-accounts``: what is dumped is what `/openapi.json` documents."""
 
-from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from functools import cached_property, lru_cache
-from typing import Any
 
 from marshmallow import ValidationError, fields
 from marshmallow.validate import OneOf
@@ -111,41 +108,20 @@ class IdentitySchema(CamelCaseSchema):
     connection_ids = fields.List(fields.String(), required=True)
 
 
-class Seldom(fields.Nested):
-    """A nested object of which there are few different ones, each hashable: dumped once."""
-
-    def __init__(self, nested: type[CamelCaseSchema], *, required: bool) -> None:
-        super().__init__(nested, required=required)
-        self._dumped = lru_cache(maxsize=256)(self.schema.dump)
-
-    def _serialize(self, nested_obj: Any, attr: str | None, obj: object, **kwargs: object) -> Any:  # type: ignore[override]  # noqa: ANN401, ARG002
-        return self._dumped(nested_obj)
-
-
 class LinkedAccountSchema(CamelCaseSchema):
-    """One outside account, dumped from a dict. Missing is null, never an empty string."""
+    """One outside account. Missing is null, never an empty string."""
 
     id = fields.String(
         required=True,
         allow_none=True,
-        metadata={
-            "description": "The identity source's id (extIdpId), which unlink takes; null only where the leak guard struck."
-        },
+        metadata={"description": "The identity source's id (extIdpId), which unlink takes; null only where it held a secret."},
     )
-    provider = Seldom(ProviderSchema, required=True)
+    provider = fields.Nested(ProviderSchema, required=True)
     display_name = fields.String(required=True, allow_none=True)
     email = fields.String(required=True, allow_none=True, metadata={"description": "Masked.", "example": "n•••@example.com"})
     avatar_url = fields.String(required=True, allow_none=True, metadata={"description": "Always https."})
     identity_types = fields.List(fields.String(), required=True)
     identities = fields.List(fields.Nested(IdentitySchema), metadata={"description": "Only with include=identities."})
-
-    def write(self, account: Mapping[str, Any]) -> dict[str, Any]:
-        """What `dump` makes of a dict, at a third of its price: no kind of object is guessed at, and no default looked for."""
-        return {key: write(account[name], name, account) for name, key, write in self._writers if name in account}
-
-    @cached_property
-    def _writers(self) -> tuple[tuple[str, str, Callable[..., Any]], ...]:
-        return tuple((name, field.data_key or name, field._serialize) for name, field in self.dump_fields.items())  # noqa: SLF001
 
 
 class Moment(fields.DateTime):

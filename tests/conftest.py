@@ -11,6 +11,7 @@ from bff.observability import logging as logs
 from bff.sandbox import Sandbox
 from bff.server import embedded_valkey as embedded
 from bff.settings import Settings
+from tests.clock import Clock
 
 
 class LogLines:
@@ -53,6 +54,14 @@ def pytest_runtest_makereport(item, call):
     if report.failed and (lines := LOG_LINES.take()):
         report.sections.append(("Log lines", lines.decode()))
     return report
+
+
+def clocked(settings):
+    """An application whose linked accounts age by a clock that a test can turn: ``app.extensions["clock"].by = 90``."""
+    clock = Clock()
+    app = create_app(settings, clock=clock)
+    app.extensions["clock"] = clock
+    return app
 
 
 @pytest.fixture(scope="session")
@@ -111,10 +120,10 @@ def environ(genauth, valkey):
 
 @pytest.fixture
 def app_with(environ):
-    """An application with some settings of its own: ``app_with(CACHE_TTL_SECONDS="1")``."""
+    """An application with some settings of its own: ``app_with(CACHE_TTL_SECONDS="1")``. Its clock is in its extensions."""
 
     def make(**changed):
-        return create_app(Settings.from_env({**environ, **changed}))
+        return clocked(Settings.from_env({**environ, **changed}))
 
     return make
 

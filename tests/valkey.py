@@ -11,7 +11,7 @@ from bff.server import embedded_valkey as embedded
 
 def legible(key, value):
     """What is stored, as somebody reads it who knows how: without a secret long values are deflated, which hides nothing."""
-    return PlainCodec().open(key.decode(), value) or value
+    return PlainCodec().decode(key.decode(), value) or value
 
 
 def free_port():

@@ -36,7 +36,7 @@ class LeakGuard:
             return value, ()
         # Nearly always nothing is found; one search through all the text at once tells, and finds what to look for per field.
         text = "\0".join(_texts(value))
-        found = self._needles.found_in(text) if _endings(self._secrets).found_in(text) else None
+        found = self._needles.found_in(text) if self._endings.found_in(text) else None
         if not found:
             return value, ()
         stopped: dict[str, None] = {}
@@ -45,7 +45,11 @@ class LeakGuard:
     def clears(self, json: str) -> bool:
         """Whether a JSON text holds no secret in any of its values, for sure. False says nothing: `clean` does."""
         # Without escapes every value stands in it as it is.
-        return "\\" not in json and not _endings(self._secrets).found_in(json)
+        return "\\" not in json and not self._endings.found_in(json)
+
+    @cached_property
+    def _endings(self) -> "_Needles":
+        return _endings(self._secrets)
 
     @cached_property
     def _needles(self) -> "_Needles":

@@ -1,32 +1,28 @@
 """What to call the providers, and their logos: the application's own list from GenAuth, else a table of names.
 
-The list belongs to the application, not to a person, and is fetched beside a request, never in its way: the first request
-waits a moment for it, later ones get what is known.
+The list belongs to the application, not to a person, and is fetched by a thread of its own: the first request waits a moment for
+it, later ones get what is known.
 """
 
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
-from functools import lru_cache
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal, Protocol
+from typing import Any, Protocol
 
-import msgspec
+import orjson
 import structlog
-from msgspec import Struct
 
 from bff.accounts.leak_guard import LeakGuard
 from bff.accounts.linking import safe_avatar
 from bff.accounts.provider_names import PROVIDER_NAMES
 from bff.errors import BffError, TokenRefused, UserBlocked
 from bff.genauth import ExtIdp
-from bff.models import LinkedAccount
-from bff.resilience import Deadline, waiting
+from bff.models import Language, LinkedAccount
+from bff.resilience import Deadline, released
 
 log = structlog.get_logger()
-
-Language = Literal["en", "zh"]
 
 _FRESH_SECONDS = 600.0
 _RETRY_SECONDS = 30.0
@@ -34,7 +30,8 @@ _NEXT_CALLER_SECONDS = 1.0  # the list was refused to one token, which says noth
 _FIRST_WAIT_SECONDS = 0.5
 
 
-class Provider(Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Provider:
     """A provider as a frontend shows it. ``category`` is social, enterprise or None."""
 
     type: str
@@ -44,7 +41,7 @@ class Provider(Struct, frozen=True):
 
 
 class Catalogue:
-    """The application's identity sources by id. Immutable, and a key for memos: two of equal content are told apart."""
+    """The application's identity sources by id. Immutable."""
 
     def __init__(self, sources: Sequence[ExtIdp] = ()) -> None:
         # Several connections may share a source; the first one speaks for it, as GenAuth lists them.
@@ -56,25 +53,22 @@ class Catalogue:
         GenAuth's ``name`` is in whatever language the console was used in, ``name_en`` is optional: an English reader is shown
         a brand rather than characters.
         """
-        return _shown(self._sources.get(account.id or "", _NO_SOURCE), account.provider, language)
+        source = self._sources.get(account.id, _NO_SOURCE)
+        known = PROVIDER_NAMES.get(account.provider)
+        if language == "zh":
+            names = [source.name, source.name_en, known and known.zh]
+        else:
+            names = [source.name_en, source.name if (source.name or "").isascii() else None, known and known.en, source.name]
+        return Provider(
+            type=account.provider,
+            name=next((name for name in names if name), account.provider),
+            category=source.category or (known.category if known else None),
+            logo_url=safe_avatar(source.logo_url),
+        )
 
 
 _NO_SOURCE = ExtIdp(None, "", None, None, None, None)
-
-
-@lru_cache(maxsize=256)
-def _shown(source: ExtIdp, type_: str, language: Language) -> Provider:
-    known = PROVIDER_NAMES.get(type_)
-    if language == "zh":
-        names = [source.name, source.name_en, known and known.zh]
-    else:
-        names = [source.name_en, source.name if (source.name or "").isascii() else None, known and known.en, source.name]
-    return Provider(
-        type=type_,
-        name=next((name for name in names if name), type_),
-        category=source.category or (known.category if known else None),
-        logo_url=safe_avatar(source.logo_url),
-    )
+_FIELDS = ("ext_idp_id", "type", "category", "name", "name_en", "logo_url")
 
 
 class GenAuth(Protocol):
@@ -127,14 +121,10 @@ class Providers:
             self._first_until = now + _FIRST_WAIT_SECONDS
         threading.Thread(target=self._fetch, args=(token,), name="providers", daemon=True).start()
 
-    def known(self) -> Catalogue | None:
-        """The catalogue without waiting; None before there is one."""
-        return self._catalogue
-
     def catalogue(self, deadline: Deadline) -> Catalogue:
         """What is known; the very first fetch is waited for, half a second at most."""
         if self._catalogue is None:
-            with waiting():
+            with released():
                 self._fetched.wait(min(deadline.remaining(), max(0.0, self._first_until - self._clock())))
         return self._catalogue or _UNKNOWN
 
@@ -150,24 +140,36 @@ class Providers:
             self._catalogue = Catalogue(sources)
             self._due = self._clock() + _FRESH_SECONDS
             if self._shelf:
-                self._shelf.put(msgspec.json.encode(sources))
+                self._shelf.put(orjson.dumps([_fields(source) for source in sources]))
         finally:
             self._fetched.set()
 
 
 def _shelved(stored: bytes | None) -> Catalogue | None:
+    """The catalogue of an earlier process; None for anything that none of them would have stored."""
     try:
-        return Catalogue(msgspec.json.decode(stored, type=list[ExtIdp])) if stored else None
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        return Catalogue([_source(fields) for fields in orjson.loads(stored)]) if stored else None
+    except (ValueError, TypeError):
         return None
+
+
+def _source(fields: Any) -> ExtIdp:  # noqa: ANN401 - what JSON can say
+    """The source with these fields, which may have been read from Redis; raises TypeError if they are none of a source."""
+    if not isinstance(fields, dict) or not all(value is None or isinstance(value, str) for value in fields.values()):
+        raise TypeError
+    return ExtIdp(**fields | {"type": fields.get("type") or "unknown"})
+
+
+def _fields(source: ExtIdp) -> dict[str, str | None]:
+    return {name: getattr(source, name) for name in _FIELDS}
 
 
 def _without(token: str, sources: Iterable[ExtIdp]) -> list[ExtIdp]:
     """What everybody is shown was asked for with one person's token: a field that holds it is emptied."""
-    cleaned, stopped = LeakGuard([token]).clean([asdict(source) for source in sources])
+    cleaned, stopped = LeakGuard([token]).clean([_fields(source) for source in sources])
     for field in stopped:
         log.warning("leak_stopped", field=f"ext_idps{field}")
-    return [ExtIdp(**fields | {"type": fields["type"] or "unknown"}) for fields in cleaned]
+    return [_source(fields) for fields in cleaned]
 
 
 _UNKNOWN = Catalogue()

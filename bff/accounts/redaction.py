@@ -1,55 +1,50 @@
-"""The leak guard over linked accounts: the last look before they are remembered."""
+"""The leak guard over linked accounts as they are dumped: the last look before they are stored and sent."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import msgspec
+import orjson
 import structlog
 
 from bff.accounts.leak_guard import LeakGuard
-from bff.models import LinkedAccount, LinkedIdentity
 from bff.observability import Recorder
+from schemas.linked_accounts import IdentitySchema, LinkedAccountSchema, ProviderSchema
 
 log = structlog.get_logger()
 
-_NAMES = frozenset(LinkedAccount.__struct_fields__ + LinkedIdentity.__struct_fields__)
+_SCHEMAS = (LinkedAccountSchema(), ProviderSchema(), IdentitySchema())
+_KEYS = frozenset(field.data_key or name for schema in _SCHEMAS for name, field in schema.dump_fields.items())
 
 
-def tell(stopped: Iterable[str], recorder: Recorder) -> None:
-    """Count and log the fields that were emptied, by name; what they held is told to nobody."""
-    for field in stopped:
+def redact(accounts: list[dict[str, Any]], guard: LeakGuard) -> tuple[list[dict[str, Any]], Sequence[str]]:
+    """The dumped accounts with every field that holds a secret made null, and the names of those fields.
+
+    What the contract does not allow to be null becomes "unknown", or leaves its list.
+    """
+    if guard.clears(orjson.dumps(accounts).decode()):  # nearly always
+        return accounts, ()
+    cleaned, emptied = guard.clean(accounts, ours=_KEYS)
+    return [_as_documented(account) for account in cleaned] if emptied else accounts, emptied
+
+
+def report(emptied: Iterable[str], recorder: Recorder) -> None:
+    """Count and log the fields that were emptied, by name and never by value."""
+    for field in emptied:
         recorder.leak_stopped(field)
         log.warning("leak_stopped", field=field)
 
 
-def guarded(accounts: Iterable[LinkedAccount], secrets: Iterable[str]) -> tuple[list[LinkedAccount], Sequence[str]]:
-    """The accounts with every field that holds one of ``secrets`` made None, and the names of those fields."""
-    looked_at = list(accounts)
-    guard = LeakGuard(secrets)
-    if guard.clears(msgspec.json.encode(looked_at).decode()):  # nearly always
-        return looked_at, ()
-    cleaned, stopped = guard.clean([_named(account) for account in looked_at], ours=_NAMES)
-    return [_account(fields) for fields in cleaned] if stopped else looked_at, stopped
+def _as_documented(account: dict[str, Any]) -> dict[str, Any]:
+    provider = account["provider"]
+    type_ = provider["type"] or "unknown"
+    account |= {
+        "provider": provider | {"type": type_, "name": provider["name"] or type_},
+        "identityTypes": _texts(account["identityTypes"]),
+    }
+    if "identities" in account:
+        account["identities"] = [each | {"connectionIds": _texts(each["connectionIds"])} for each in account["identities"]]
+    return account
 
 
-def _named(account: LinkedAccount) -> dict[str, Any]:
-    identities = [msgspec.structs.asdict(identity) for identity in account.identities]
-    return msgspec.structs.asdict(account) | {"identities": identities}
-
-
-def _account(fields: dict[str, Any]) -> LinkedAccount:
-    identities = (
-        LinkedIdentity(**identity | {"connection_ids": _kept(identity["connection_ids"])}) for identity in fields["identities"]
-    )
-    return LinkedAccount(
-        **fields
-        | {
-            "provider": fields["provider"] or "unknown",
-            "identity_types": _kept(fields["identity_types"]),
-            "identities": tuple(identities),
-        }
-    )
-
-
-def _kept(texts: Iterable[str | None]) -> tuple[str, ...]:
-    return tuple(text for text in texts if text)
+def _texts(values: Iterable[str | None]) -> list[str]:
+    return [value for value in values if value]

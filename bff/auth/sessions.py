@@ -82,7 +82,6 @@ class Sessions:
         hashed = _hash(token)
         digest = hashed.digest()
         acceptance = self._lookup(digest)
-        new = acceptance is None
         if acceptance is None:
             if not _B64TOKEN.fullmatch(token):
                 raise TokenInvalid(note="charset")
@@ -93,7 +92,7 @@ class Sessions:
             expires_at = self._clock() + acceptance.reverify_at - self._monotonic()
         elif expires_at <= self._clock():
             raise SessionExpired(note="expired")
-        return Session(acceptance.user_id, expires_at, token, hashed.hexdigest(), new)
+        return Session(acceptance.user_id, expires_at, token, hashed.hexdigest())
 
     @property
     def version(self) -> int:

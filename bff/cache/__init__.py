@@ -1,6 +1,6 @@
 """What is remembered, in Redis and in this process. The only place that knows Redis."""
 
-from bff.cache.accounts_cache import AccountsCache, Asking
+from bff.cache.accounts_cache import AccountsCache
 from bff.cache.cached_responses import CachedResponse, CachedResponses, Freshness
 from bff.cache.codec import Codec, EncryptedCodec, PlainCodec
 from bff.cache.entries import Entry, Lifetimes, Lookup
@@ -14,7 +14,6 @@ __all__ = [
     "KEPT_SECONDS",
     "PREFIX",
     "AccountsCache",
-    "Asking",
     "Attempt",
     "CacheUnavailable",
     "CachedResponse",

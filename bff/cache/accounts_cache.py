@@ -1,33 +1,34 @@
-"""What is remembered of a person: their accounts, and which of their tokens GenAuth accepted or refused.
+"""What is stored of a person: their accounts as finished JSON, and which of their tokens GenAuth accepted or refused.
 
-    la:2:{person}:accounts       one for each user
-    la:2:{person}:token:<name>   one for each session token: GenAuth's own last word on it, and when
-    la:2:{person}:changed        for a minute after a change: accounts asked for before it are void
-    la:2:{person}:lease:<name>   held by whoever is asking GenAuth right now
+    la:3:{person}:accounts       one for each user
+    la:3:{person}:token:<id>     one for each session token: whether GenAuth accepted it when it was last asked, and when that was
+    la:3:{person}:invalidated    for a minute after a change: accounts asked for before it are void
+    la:3:{person}:failure:<id>   for a second: GenAuth failed to answer, for those who waited for that answer
+    la:3:{person}:lock:<id>      held by the process that is asking GenAuth right now
 
-``{person}`` is a digest in a Redis Cluster hash tag, so that a user's keys share a slot and one round trip. What they hold, and
-what of it is believed, is the business of `remembered`.
+``{person}`` is an opaque id in a Redis Cluster hash tag, so that a user's keys share a slot and one round trip. How values are
+written, and what of them is believed, is in `entries`.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from functools import lru_cache
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from typing import NamedTuple
 
 from bff.cache.codec import Codec
-from bff.cache.entries import Change, Entry, Lifetimes, Lookup, TokenStatus, Values, Word
+from bff.cache.entries import Entry, Failure, InvalidationMarker, Lifetimes, Lookup, TokenStatus, Values, Word
 from bff.cache.fallback import FRESH_SECONDS, FallbackCache
-from bff.cache.lock import Locks, Turn
+from bff.cache.lock import Attempt, Locks
 from bff.cache.redis_store import PREFIX, CacheUnavailable, RedisStore
 from bff.errors import BffError, TokenRefused, UpstreamFailure, UserBlocked
-from bff.models import LinkedAccount, Session
+from bff.models import RenderedAccounts, Session
 from bff.observability import Recorder
-from bff.resilience import Memo
+from bff.resilience import Cache, cache
 
-_CHANGED_SECONDS = 60.0  # longer than a question that was on its way when the change came
-_CHANGES = 10_000
-_AT_ONCE = 256  # people who are answered at the same time: a miss needs its keys three times
+_INVALIDATED_SECONDS = 60.0  # longer than a call that was under way when the change came
+_FAILURE_SECONDS = 1.0  # long enough for everybody who waits to look once more
+_LARGEST_COPY = 32 * 1024  # bytes of JSON; larger entries are rare, and not kept in memory
+_REFUSALS: Mapping[type[BffError], Word] = {TokenRefused: "token_invalid", UserBlocked: "user_blocked"}
 
 
 class Keys(NamedTuple):
@@ -35,190 +36,149 @@ class Keys(NamedTuple):
 
     accounts: str
     token: str
-    changed: str
-
-
-_ENOUGH = 2  # of these, for an answer: the first two
-
-
-class Asking:
-    """A turn at asking GenAuth: whether to ``go``, what is known by now, and else how the one who went is called or failed."""
-
-    __slots__ = ("_turn", "seen")
-
-    def __init__(self, turn: Turn, seen: Lookup) -> None:
-        self._turn = turn
-        self.seen = seen
-
-    @property
-    def go(self) -> bool:
-        """Whether it is ours to ask."""
-        return self._turn.go
-
-    @property
-    def awaiting(self) -> str:
-        """Whom to wait for."""
-        return self._turn.awaiting
-
-    @property
-    def trouble(self) -> UpstreamFailure | None:
-        """How the one we waited for failed."""
-        return self._turn.trouble
-
-    @property
-    def turn(self) -> Turn:
-        """The lease, to be given back with what is remembered."""
-        return self._turn
-
-
-_REFUSALS: dict[type[BffError], Word] = {TokenRefused: "token_invalid", UserBlocked: "user_blocked"}
+    invalidated: str
+    failure: str
 
 
 class AccountsCache:
-    """The cache below the route, by verified user id and never by path or token alone. Fails open, but for `forget`."""
+    """The cache below the route, by verified user id and never by path or token alone. Fails open, but for `invalidate`."""
 
     def __init__(
         self,
         store: RedisStore,
-        seal: Codec,
-        leases: Locks,
+        codec: Codec,
+        locks: Locks,
         recorder: Recorder,
         lifetimes: Lifetimes,
         *,
         person: Callable[[str], str],
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """``person`` names a user by something that tells nothing of them."""
+        """``person`` gives the opaque id of a user."""
         self._store = store
-        self._seal = seal
-        self._leases = leases
-        self._values = Values(seal, recorder, lifetimes)
-        self._lifetimes = lifetimes
-        self._name = person
+        self._codec = codec
+        self._locks = locks
+        self._values = Values(codec, recorder, lifetimes)
+        self.lifetimes = lifetimes
+        self._person_id = person
         self._clock = clock
         self._copies: FallbackCache[Lookup] = FallbackCache(clock=clock)
-        self._changes: Memo[str, float] = Memo(_CHANGES)  # those made here, which Redis may not have been told
-        self._known_keys = lru_cache(_AT_ONCE)(self._derived)
+        # Those of this process, which Redis may not have stored.
+        self._invalidations: Cache[str, float] = cache("invalidations")
 
-    def recall(self, session: Session) -> Lookup:
+    def get(self, session: Session) -> Lookup:
         """Everything known of the session's user and token. One round trip."""
         keys = self._keys(session)
         try:
-            return self._recollection(keys, self._store.read(*keys))
+            return self._lookup(keys, self._store.get_many(*keys))
         except CacheUnavailable:
-            return self._from_copies(keys)
+            return self._from_copy(keys)
 
-    def remember(
-        self, session: Session, accounts: Sequence[LinkedAccount], asked_at: float, asking: Asking | None = None
-    ) -> Entry:
-        """Keep what GenAuth answered when it was asked at ``asked_at``, which accepted the token too. One round trip.
+    def put(self, session: Session, accounts: RenderedAccounts, asked_at: float) -> Entry:
+        """Store what GenAuth reported when it was asked at ``asked_at``, which accepted the token too. One round trip.
 
-        The turn at asking ends with it. A forced refresh that fails never comes here: nothing prolongs freshness but an answer.
+        A forced refresh that fails never comes here: nothing prolongs freshness but an answer.
         """
-        entry = Entry.reported(accounts, asked_at, self._lifetimes.fresh_for())
-        verdict = TokenStatus(entry.at)
+        entry = Entry.reported(accounts, asked_at, self.lifetimes.fresh_for())
+        status = TokenStatus(entry.at)
         keys = self._keys(session)
-        lease = asking.turn.lease if asking else None
-        values = self._values.written({keys.accounts: entry, keys.token: verdict})
-        stored = self._store.write(values, self._lifetimes.ttl + self._lifetimes.stale, release=lease)
-        if asking and stored:
-            asking.turn.given_back()
-        self._keep_copy(keys, Lookup(entry, verdict), stored=stored)
+        values = self._values.encode({keys.accounts: entry, keys.token: status})
+        stored = self._store.set_many(values, self.lifetimes.ttl + self.lifetimes.stale)
+        self._put_copy(keys, Lookup(entry, status), stored=stored)
         return entry
 
-    def refuse(self, session: Session, error: BffError) -> None:
+    def put_refusal(self, session: Session, error: BffError) -> None:
         """Replace the token's acceptance by its refusal; a blocked user's accounts go too, whichever token asks for them."""
         keys = self._keys(session)
         self._copies.drop(keys.token)
-        verdict = TokenStatus(self._clock(), _REFUSALS[type(error)])
-        # Fails open: this process knows of the refusal (`refusals`), and a token that is refused once is refused again.
+        status = TokenStatus(self._clock(), _REFUSALS[type(error)])
+        # Fails open: this process knows of the refusal (`bff.accounts.refusals`), and a token refused once is refused again.
         with suppress(CacheUnavailable):
-            if not self._store.write(self._values.written({keys.token: verdict}), self._lifetimes.refused):
-                self._store.forget(keys.token)  # a full Redis does not write, but deletes
+            if not self._store.set_many(self._values.encode({keys.token: status}), self.lifetimes.refused):
+                self._store.delete_many(keys.token)  # a full Redis does not write, but deletes
         if isinstance(error, UserBlocked):
             with suppress(CacheUnavailable):
-                self.forget(session.user_id)
+                self.invalidate(session.user_id)
 
-    def forget(self, user_id: str) -> None:
+    def put_failure(self, session: Session, error: UpstreamFailure) -> None:
+        """Tell those who wait for this process how GenAuth failed, so that they do not fail one after the other."""
+        failure = Failure.of(error, self._clock())
+        self._store.set_many(self._values.encode({self._keys(session).failure: failure}), _FAILURE_SECONDS)
+
+    def invalidate(self, user_id: str) -> None:
         """Drop a user's accounts, those that GenAuth is being asked for right now included.
 
-        Raises `bff.cache.redis_store.CacheUnavailable` when other processes would go on serving them.
+        Raises `CacheUnavailable` when other processes would go on serving them.
         """
         person = self._person(user_id)
-        changed = f"{person}:changed"
+        key = f"{person}:invalidated"
         now = self._clock()
-        self._changes.put(changed, now)
-        self._store.forget(f"{person}:accounts", leaving=self._values.written({changed: Change(now)}), lifetime=_CHANGED_SECONDS)
+        self._invalidations.put(key, now)
+        marked = self._store.set_many(self._values.encode({key: InvalidationMarker(now)}), _INVALIDATED_SECONDS)
+        self._store.delete_many(f"{person}:accounts")
+        if not marked:
+            raise CacheUnavailable
 
-    @contextmanager
-    def asking(self, session: Session, awaited: str = "", *, unless_known: bool = False) -> Iterator[Asking]:
-        """A turn at asking GenAuth about the session, and a look at what is known. One round trip.
-
-        ``awaited`` is what the last turn said of whom to wait for. ``unless_known``: it is nobody's turn, and there is nobody to
-        wait for, if the user and the token are known, however well.
-        """
-        keys = self._keys(session)
-        lease, enough = keys.token.replace(":token:", ":lease:"), _ENOUGH if unless_known else 0
-        with self._leases.take(lease, *keys, awaited=awaited, enough=enough) as turn:
-            seen = self._from_copies(keys) if turn.values is None else self._recollection(keys, turn.values)
-            yield Asking(turn, seen)
+    def attempt(self, session: Session) -> AbstractContextManager[Attempt]:
+        """One attempt at the lock under which one process asks GenAuth about the session; it is held for the block."""
+        return self._locks.attempt(self._keys(session).failure.replace(":failure:", ":lock:"))
 
     def _person(self, user_id: str) -> str:
-        return f"{PREFIX}{{{self._name(user_id)}}}"
+        return f"{PREFIX}{{{self._person_id(user_id)}}}"
 
     def _keys(self, session: Session) -> Keys:
-        return self._known_keys(session.user_id, session.digest)
+        person = self._person(session.user_id)
+        token = self._codec.opaque_id("token", session.digest)
+        return Keys(f"{person}:accounts", f"{person}:token:{token}", f"{person}:invalidated", f"{person}:failure:{token}")
 
-    def _derived(self, user_id: str, digest: str) -> Keys:
-        person = self._person(user_id)
-        return Keys(f"{person}:accounts", f"{person}:token:{self._seal.name('token', digest)}", f"{person}:changed")
-
-    def _recollection(self, keys: Keys, values: Sequence[bytes | None]) -> Lookup:
+    def _lookup(self, keys: Keys, stored: Sequence[bytes | None]) -> Lookup:
         now = self._clock()
-        entry = self._values.read(keys.accounts, values[0], Entry, now)
-        verdict = self._values.read(keys.token, values[1], TokenStatus, now)
-        change = self._values.read(keys.changed, values[2], Change, now)
-        known = Lookup(self._standing(keys, entry, change), verdict)
-        if (verdict is None or verdict.word == "accepted") and (copy := self._copies.unstored(keys.token)):
-            return self._newer(known, self._aged(copy.value, copy.seen_at, keys))
+        entry = self._values.decode(keys.accounts, stored[0], Entry, now)
+        status = self._values.decode(keys.token, stored[1], TokenStatus, now)
+        marker = self._values.decode(keys.invalidated, stored[2], InvalidationMarker, now)
+        failure = self._values.decode(keys.failure, stored[3], Failure, now)
+        known = Lookup(self._valid(keys, entry, marker), status, failure)
+        # A refusal in Redis is newer than what could not be stored there.
+        if (status is None or status.word == "accepted") and (copy := self._copies.unstored(keys.token)):
+            return _newer(known, self._aged(copy.value, copy.seen_at, keys))
         if known.entry and known.accepted_at is not None:
-            self._keep_copy(keys, known, stored=True)
+            self._put_copy(keys, Lookup(known.entry, status), stored=True)
         else:
-            self._copies.drop(keys.token)  # refused, forgotten or changed elsewhere
+            self._copies.drop(keys.token)  # refused or invalidated by another process
         return known
 
-    def _from_copies(self, keys: Keys) -> Lookup:
-        copy = self._copies.any(keys.token)
+    def _from_copy(self, keys: Keys) -> Lookup:
+        copy = self._copies.get(keys.token)
         return self._aged(copy.value, copy.seen_at, keys) if copy else Lookup()
 
     def _aged(self, known: Lookup, seen_at: float, keys: Keys) -> Lookup:
         """A copy, fresh for a few seconds and good for nothing once the acceptance of its token is too old.
 
-        What stands in later than that could be somebody's whom another process saw refused.
+        What is served as stale later than that could be somebody's whom another process saw refused.
         """
         accepted_at = known.accepted_at
-        entry = self._standing(keys, known.entry, None)
-        if entry is None or accepted_at is None or accepted_at <= self._clock() - self._lifetimes.accepted:
+        entry = self._valid(keys, known.entry, None)
+        if entry is None or accepted_at is None or accepted_at <= self._clock() - self.lifetimes.accepted:
             return Lookup()
         fresh_until = min(entry.fresh_until, seen_at + FRESH_SECONDS)
-        return Lookup(Entry(entry.at, fresh_until, entry.raw), known.verdict)
+        return Lookup(Entry(entry.at, fresh_until, entry.accounts), known.status)
 
-    @staticmethod
-    def _newer(one: Lookup, other: Lookup) -> Lookup:
-        entry = max((r.entry for r in (one, other) if r.entry), key=lambda entry: entry.at, default=None)
-        verdict = max((r.verdict for r in (one, other) if r.verdict), key=lambda verdict: verdict.at, default=None)
-        return Lookup(entry, verdict)
+    def _put_copy(self, keys: Keys, known: Lookup, *, stored: bool) -> None:
+        if known.entry and known.entry.size <= _LARGEST_COPY:
+            self._copies.put(keys.token, known, stored=stored)
 
-    def _keep_copy(self, keys: Keys, known: Lookup, *, stored: bool) -> None:
-        if known.entry and known.entry.modest:
-            self._copies.keep(keys.token, known, stored=stored)
-
-    def _standing(self, keys: Keys, entry: Entry | None, change: Change | None) -> Entry | None:
+    def _valid(self, keys: Keys, entry: Entry | None, marker: InvalidationMarker | None) -> Entry | None:
         """The entry, unless the person's accounts changed since GenAuth was asked."""
         if entry is None:
             return None
         now = self._clock()
-        changes = (change.at if change else None, self._changes.get(keys.changed))
-        # One that is older than its note would be, or not yet made, is a clock's doing.
-        void = any(at is not None and entry.at <= at and abs(now - at) < _CHANGED_SECONDS for at in changes)
+        changes = (marker.at if marker else None, self._invalidations.get(keys.invalidated))
+        # One that is older than its marker would be, or not yet made, is a clock's doing.
+        void = any(at is not None and entry.at <= at and abs(now - at) < _INVALIDATED_SECONDS for at in changes)
         return None if void else entry
+
+
+def _newer(one: Lookup, other: Lookup) -> Lookup:
+    entry = max((each.entry for each in (one, other) if each.entry), key=lambda entry: entry.at, default=None)
+    status = max((each.status for each in (one, other) if each.status), key=lambda status: status.at, default=None)
+    return Lookup(entry, status, one.failure)

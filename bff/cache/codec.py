@@ -1,7 +1,7 @@
 """Cache values at rest: bound to their key, and with ``CACHE_SECRET`` encrypted and authenticated.
 
-A value that was moved to another person's key, altered, or sealed by somebody else does not open: it is a miss. An older value of
-the very same key does; that it ends in time is the business of what is sealed (`cache`). Keys hold no blanks and no tildes.
+A value that was moved to another person's key, altered, or encoded by somebody else cannot be decoded: it is a miss. An older
+value of the same key can; it carries its own times (`entries`), so it ends when it would have. Keys hold no blanks and no tildes.
 """
 
 import hashlib
@@ -16,44 +16,52 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from bff.observability import Recorder
 
-_LARGEST = 2 * 1024 * 1024  # GenAuth's answer may be 1 MiB; what is larger than any of those could become is not ours
-# What nearly every value has in it. Part of the format: with another one, what was sealed before is a miss.
+# GenAuth's answer may be 1 MiB, and is stored in four forms; what is larger is not ours.
+_LARGEST = 4 * 1024 * 1024
+_LARGEST_STORED = 2 * 1024 * 1024
+# What nearly every value has in it. Part of the format: with another one, what was stored before is a miss.
 _USUAL = (
-    b'[1700000000.000000,1700000060.000000,[["","union_id","user_id","open_id",["generic"],["primary"],"oidc","saml","dingtalk",'
-    b'"wechatwork","gitee","weibo","qq","lark","google","apple",null,null,"\xe2\x80\xa2\xe2\x80\xa2\xe2\x80\xa2@gmail.com",'
-    b'"https://lh3.googleusercontent.com/a/","https://thirdwx.qlogo.cn/mmopen/vi_32/","https://avatars.githubusercontent.com/u/",'
-    b'"github",null,null,["openid","primary"],[["62f2093","openid","",["62f2093"]],["62f2093","primary","",["62f2093"]]],'
-    b'"wechat",null,null,["openid","unionid"],[["62f2093","openid","o",["62f2093"]],["62f2093","unionid","o",["62f2093"]]]]]'
-)
+    '[1700000000.000,1700000060.000,2]\n"union_id","user_id","open_id","generic","enterprise","oidc","saml","dingtalk","钉钉",'
+    '"wechatwork","WeCom","企业微信","gitee","Gitee","weibo","Weibo","微博","qq","QQ","lark","Lark","飞书","google","Google",'
+    '"apple","Apple","logoUrl":null},"email":"•••@gmail.com","https://lh3.googleusercontent.com/a/",'
+    '"https://thirdwx.qlogo.cn/mmopen/vi_32/","https://avatars.githubusercontent.com/u/",'
+    '[{"id":"62f2093","provider":{"type":"github","name":"GitHub","category":"social","logoUrl":"https://files."},'
+    '"displayName":"","email":null,"avatarUrl":null,"identityTypes":["openid","primary"],"identities":[{"id":"62f2093",'
+    '"type":"openid","subject":"","connectionIds":["62f2093"]},{"id":"62f2093","type":"primary","subject":"","connectionIds":'
+    '["62f2093"]}]},{"id":"62f2093","provider":{"type":"wechat","name":"WeChat","微信","category":"social","logoUrl":'
+    '"https://files."},"displayName":"","email":null,"avatarUrl":"https://","identityTypes":["openid","unionid"],'
+    '"identities":[{"id":"62f2093","type":"openid","subject":"o","connectionIds":["62f2093"]},'
+    '{"id":"62f2093","type":"unionid","subject":"o","connectionIds":["62f2093"]}]}]\n'
+).encode()
 # 8 KiB. Room for zlib's largest window comes from the system and goes back to it each time: 52 µs a value instead of 8. What is
 # stored is the same but for very many accounts (a hundred take 1 % more).
 _WINDOW_BITS = 13
 _READABLE = 128  # bytes; what is no longer can be looked at, and would lose next to nothing
-_NAME_BYTES = 12  # 96 bits: that two of 10^9 names are the same has a probability of 10^-11; Redis holds each up to four times
+_ID_BYTES = 12  # 96 bits: that two of 10^9 ids are the same has a probability of 10^-11; Redis holds each up to four times
 _NONCE_BYTES = 12  # NIST SP 800-38D 8.2: 96 bits, random
 
 
 class Codec(Protocol):
     """How a value is written under a key, and read back."""
 
-    def name(self, *parts: str) -> str:
-        """An opaque name for ``parts``: the same for the same parts, telling nothing of them."""
+    def opaque_id(self, *parts: str) -> str:
+        """The same for the same parts, from which nobody can tell what they were."""
 
-    def seal(self, key: str, value: bytes) -> bytes:
+    def encode(self, key: str, value: bytes) -> bytes:
         """``value`` as it is stored under ``key``."""
 
-    def open(self, key: str, stored: bytes) -> bytes | None:
-        """The value sealed under this very key, or None."""
+    def decode(self, key: str, stored: bytes) -> bytes | None:
+        """The value that was encoded under this key, or None."""
 
 
-def opened(seal: Codec, key: str, stored: bytes | None, recorder: Recorder) -> bytes | None:
-    """The value stored under ``key``, if there is one and it is ours; the ``recorder`` hears of one that is not."""
+def decoded(codec: Codec, key: str, stored: bytes | None, recorder: Recorder) -> bytes | None:
+    """The value stored under ``key``, if there is one and it is ours; one that is not is counted as rejected."""
     if stored is None:
         return None
-    if len(stored) > _LARGEST:
+    if len(stored) > _LARGEST_STORED:
         recorder.cache_rejected("oversized")
         return None
-    value = seal.open(key, stored)
+    value = codec.decode(key, stored)
     if value is None:
         recorder.cache_rejected("foreign")
     return value
@@ -62,17 +70,17 @@ def opened(seal: Codec, key: str, stored: bytes | None, recorder: Recorder) -> b
 class PlainCodec:
     """The value after its key, so that a swapped value is noticed; deflated if it is long, for memory is what a user costs."""
 
-    def name(self, *parts: str) -> str:
-        """An opaque name for ``parts``."""
+    def opaque_id(self, *parts: str) -> str:
+        """See `Codec`."""
         return _digest(parts, key=b"")
 
-    def seal(self, key: str, value: bytes) -> bytes:
+    def encode(self, key: str, value: bytes) -> bytes:
         """The key, a blank, the value; or the key, a tilde, the value deflated."""
         if len(value) <= _READABLE:
             return b"%b %b" % (key.encode(), value)
         return b"%b~%b" % (key.encode(), _deflated(value))
 
-    def open(self, key: str, stored: bytes) -> bytes | None:
+    def decode(self, key: str, stored: bytes) -> bytes | None:
         """What follows the key, if it is this one."""
         bound = key.encode()
         if not stored.startswith(bound):
@@ -84,35 +92,35 @@ class PlainCodec:
 
 
 class EncryptedCodec:
-    """AES-256-GCM with the key as associated data. The first secret seals, all of them open: put a new one in front to rotate.
+    """AES-256-GCM with the key as associated data. The first secret encrypts, all decrypt: put a new one in front to rotate.
 
-    Names are keyed with the *last* secret, so that adding one in front keeps the cache warm.
+    Opaque ids are keyed with the *last* secret, so that adding one in front keeps the cache warm.
     """
 
     def __init__(self, secrets: Sequence[tuple[str, bytes]]) -> None:
         """``secrets``: (key id, 32 bytes) pairs, the newest first."""
         self._key_id = secrets[0][0]
         self._ciphers = {key_id: AESGCM(secret) for key_id, secret in secrets}
-        self._name_key = hashlib.blake2b(b"linked-accounts names", key=secrets[-1][1], digest_size=32).digest()
+        self._id_key = hashlib.blake2b(b"linked-accounts names", key=secrets[-1][1], digest_size=32).digest()
 
-    def name(self, *parts: str) -> str:
-        """An opaque name for ``parts``."""
-        return _digest(parts, key=self._name_key)
+    def opaque_id(self, *parts: str) -> str:
+        """See `Codec`."""
+        return _digest(parts, key=self._id_key)
 
-    def seal(self, key: str, value: bytes) -> bytes:
+    def encode(self, key: str, value: bytes) -> bytes:
         """Key id, nonce and the ciphertext of the value deflated."""
         value = _deflated(value)
         nonce = os.urandom(_NONCE_BYTES)
         return b"%b %b%b" % (self._key_id.encode(), nonce, self._ciphers[self._key_id].encrypt(nonce, value, key.encode()))
 
-    def open(self, key: str, stored: bytes) -> bytes | None:
-        """What a secret of ours sealed under this key, and nobody altered."""
-        key_id, _, sealed = stored.partition(b" ")
+    def decode(self, key: str, stored: bytes) -> bytes | None:
+        """What was encrypted with a secret of ours under this key, and not altered."""
+        key_id, _, encrypted = stored.partition(b" ")
         cipher = self._ciphers.get(key_id.decode("ascii", "replace"))
         if cipher is None:
             return None
         try:
-            return _inflated(cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], key.encode()))
+            return _inflated(cipher.decrypt(encrypted[:_NONCE_BYTES], encrypted[_NONCE_BYTES:], key.encode()))
         except (InvalidTag, ValueError):
             return None
 
@@ -135,4 +143,4 @@ def _inflated(value: bytes) -> bytes | None:
 def _digest(parts: Sequence[str], *, key: bytes) -> str:
     # Lengths first: ("ab", "c") and ("a", "bc") are different people.
     framed = b"".join([b"%d:%b" % (len(part), part) for part in map(str.encode, parts)])
-    return urlsafe_b64encode(hashlib.blake2b(framed, key=key, digest_size=_NAME_BYTES).digest()).decode()
+    return urlsafe_b64encode(hashlib.blake2b(framed, key=key, digest_size=_ID_BYTES).digest()).decode()

@@ -1,103 +1,127 @@
-"""What is remembered, value by value: how it is written down, and what is believed of what is read back.
+"""What is stored, value by value: how it is written, and what is believed of what is read.
 
-A value is bound to its key (`sealing`) and checked on read: what is not ours, not readable or not such as we would have written
-is none.
+A value is bound to its key (`codec`) and checked when it is read: what is not ours, not readable or not such as we would have
+written is a miss.
 
-An older value of the same key, put back by somebody who can write to Redis, opens: it is genuine. It carries its own times, so it
-is fresh, accepted or fit to stand in for no longer than it would have been.
+An older value of the same key, put back by somebody who can write to Redis, is genuine. It carries its own times, so it is fresh,
+accepted or fit to be served as stale for no longer than it would have been.
 """
 
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
-import msgspec
-from msgspec import Raw, Struct
+import orjson
 
-from bff.cache.codec import Codec, opened
-from bff.errors import TokenRefused, UserBlocked
-from bff.models import LinkedAccount, restored
+from bff.cache.codec import Codec, decoded
+from bff.errors import (
+    TokenRefused,
+    UpstreamFailure,
+    UpstreamMalformed,
+    UpstreamThrottled,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+    UserBlocked,
+)
+from bff.models import LANGUAGES, RenderedAccounts
 from bff.observability import Recorder
+from bff.resilience import memoised
 
-_JITTER = 0.1  # so that what was asked for together does not run out together
+_JITTER = 0.1  # so that entries of one moment do not expire at one moment
 _SKEW_SECONDS = 60.0  # between the clocks of replicas
-_MODEST = 16 * 1024  # larger lists of accounts are rare, and not kept in memory
+_USUAL_SIZE = 16 * 1024  # bytes; larger entries are rare, and not kept in memory once they are checked
+
+Word = Literal["accepted", "token_invalid", "user_blocked"]
+_REFUSALS: Mapping[str, type[TokenRefused | UserBlocked]] = {"token_invalid": TokenRefused, "user_blocked": UserBlocked}
+_FAILURES: Mapping[str, type[UpstreamFailure]] = {
+    kind.code: kind for kind in (UpstreamMalformed, UpstreamUnavailable, UpstreamTimeout, UpstreamThrottled)
+}
 
 
-class Entry(Struct, frozen=True, array_like=True):
+@dataclass(frozen=True, slots=True)
+class Entry:
     """A user's accounts as GenAuth reported them at ``at``, fresh until ``fresh_until``; both in epoch seconds."""
 
     at: float
     fresh_until: float
-    raw: Raw
+    accounts: RenderedAccounts
 
     @classmethod
-    def reported(cls, accounts: Sequence[LinkedAccount], asked_at: float, fresh_for: float) -> "Entry":
-        """What GenAuth said when it was asked at ``asked_at``, in epoch seconds; ``fresh_for`` in seconds."""
+    def reported(cls, accounts: RenderedAccounts, asked_at: float, fresh_for: float) -> "Entry":
+        """What GenAuth reported when it was asked at ``asked_at``, in epoch seconds; ``fresh_for`` in seconds."""
         at = _milliseconds(asked_at)
-        return cls(at, _milliseconds(at + fresh_for), Raw(msgspec.json.encode(accounts)))
+        return cls(at, _milliseconds(at + fresh_for), accounts)
 
     @property
-    def accounts(self) -> tuple[LinkedAccount, ...]:
-        """The accounts themselves."""
-        return restored(bytes(self.raw))
-
-    @property
-    def modest(self) -> bool:
-        """Whether it is small enough to be kept in memory."""
-        return len(bytes(self.raw)) <= _MODEST
-
-    def check(self) -> None:
-        """Raise what msgspec does if the accounts cannot be read."""
-        (_checked if self.modest else restored)(bytes(self.raw))
+    def size(self) -> int:
+        """Bytes of its JSON."""
+        return sum(map(len, _lines(self.accounts)))
 
     def age(self, now: float) -> float:
         """Seconds since GenAuth was asked, never negative."""
         return max(0.0, now - self.at)
 
 
-Word = Literal["accepted", "token_invalid", "user_blocked"]
-
-
-class TokenStatus(Struct, frozen=True, array_like=True):
-    """GenAuth's last word on a token, and when it was asked, in epoch seconds."""
+@dataclass(frozen=True, slots=True)
+class TokenStatus:
+    """Whether GenAuth accepted a token when it was last asked with it, and when that was, in epoch seconds."""
 
     at: float
     word: Word = "accepted"
 
 
-class Change(Struct, frozen=True, array_like=True):
-    """That a person's accounts changed, in epoch seconds."""
+@dataclass(frozen=True, slots=True)
+class InvalidationMarker:
+    """A person's accounts changed at ``at``, in epoch seconds: entries asked for before it are void."""
 
     at: float
 
 
-class Lookup(Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """GenAuth failed to answer at ``at``, in epoch seconds: for those who waited for that answer."""
+
+    at: float
+    code: str
+    retry_after: float | None = None
+
+    @classmethod
+    def of(cls, error: UpstreamFailure, at: float) -> "Failure":
+        """The failure that the error stands for."""
+        return cls(at, error.code, error.retry_after)
+
+    def error(self) -> UpstreamFailure:
+        """The failure as an error, for another request than the one that met it."""
+        return _FAILURES[self.code](note="another process asked", retry_after=self.retry_after)
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
     """What is known of a user and a token."""
 
     entry: Entry | None = None
-    verdict: TokenStatus | None = None
+    status: TokenStatus | None = None
+    failure: Failure | None = None
 
     @property
     def accepted_at(self) -> float | None:
-        """When GenAuth last accepted the token, if that was its last word."""
-        return self.verdict.at if self.verdict and self.verdict.word == "accepted" else None
+        """When GenAuth last accepted the token, if it has not refused it since."""
+        return self.status.at if self.status and self.status.word == "accepted" else None
 
-    def heed(self) -> None:
-        """Raise the refusal, if that was GenAuth's last word: it is kept only for as long as it is to be repeated."""
-        if self.verdict and self.verdict.word != "accepted":
-            raise (UserBlocked if self.verdict.word == "user_blocked" else TokenRefused)(note="refused a moment ago")
+    def raise_if_refused(self) -> None:
+        """Raise the refusal, if GenAuth refused the token last: it is stored only for as long as it is to be repeated."""
+        if self.status and self.status.word != "accepted":
+            raise _REFUSALS[self.status.word](note="refused a moment ago")
 
 
 @dataclass(frozen=True, slots=True)
 class Lifetimes:
-    """In seconds: what is remembered is believed for so long, and no longer.
+    """In seconds: what is stored is believed for so long, and no longer.
 
-    Accounts are fresh for ``ttl`` and may stand in for ``stale`` after that; a token's acceptance counts for ``accepted``, its
-    refusal for ``refused``.
+    Accounts are fresh for ``ttl`` and may be served as stale for ``stale`` after that; a token's acceptance counts for
+    ``accepted``, its refusal for ``refused``.
     """
 
     ttl: float
@@ -115,56 +139,123 @@ class Lifetimes:
         return self.ttl * (1 + _JITTER)
 
 
-Value = TypeVar("Value", Entry, TokenStatus, Change)
+Value = TypeVar("Value", Entry, TokenStatus, InvalidationMarker, Failure)
 
 
 class Values:
     """Writes values for Redis, and reads what it holds."""
 
-    def __init__(self, seal: Codec, recorder: Recorder, lifetimes: Lifetimes) -> None:
-        self._seal = seal
+    def __init__(self, codec: Codec, recorder: Recorder, lifetimes: Lifetimes) -> None:
+        self._codec = codec
         self._recorder = recorder
         self._lifetimes = lifetimes
 
-    def written(self, values: Mapping[str, Entry | TokenStatus | Change]) -> dict[str, bytes]:
+    def encode(self, values: Mapping[str, Entry | TokenStatus | InvalidationMarker | Failure]) -> dict[str, bytes]:
         """Values by their keys, as they are stored."""
-        return {key: self._seal.seal(key, msgspec.json.encode(_shown(value))) for key, value in values.items()}
+        return {key: self._codec.encode(key, _written(value)) for key, value in values.items()}
 
-    def read(self, key: str, stored: bytes | None, kind: type[Value], now: float) -> Value | None:
-        """What is stored under the key, if we could have written it by ``now``; else the recorder hears of it."""
-        value = opened(self._seal, key, stored, self._recorder)
-        if value is None:
+    def decode(self, key: str, stored: bytes | None, kind: type[Value], now: float) -> Value | None:
+        """What is stored under the key, if we could have written it by ``now``; anything else is counted as rejected."""
+        text = decoded(self._codec, key, stored, self._recorder)
+        if text is None:
             return None
         try:
-            decoded = msgspec.json.decode(value, type=kind)
-            if isinstance(decoded, Entry):
-                decoded.check()
-        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+            value: Value = _READERS[kind](text)
+        except (ValueError, TypeError):
             self._recorder.cache_rejected("unreadable")
             return None
-        if not self._plausible(decoded, now):
+        if not self._plausible(value, now):
             self._recorder.cache_rejected("forged")
             return None
-        return decoded
+        return value
 
-    def _plausible(self, value: Entry | TokenStatus | Change, now: float) -> bool:
+    def _plausible(self, value: Entry | TokenStatus | InvalidationMarker | Failure, now: float) -> bool:
         """Whether its times are such as we would have written: not of the future, nor fresh for longer than the setting says."""
         if value.at > now + _SKEW_SECONDS:
             return False
         return not isinstance(value, Entry) or value.fresh_until <= value.at + self._lifetimes.fresh_at_most
 
 
-def _shown(value: Entry | TokenStatus | Change) -> object:
-    # Most words are the usual one, which goes without saying.
-    return (value.at,) if isinstance(value, TokenStatus) and value.word == "accepted" else value
+def _written(value: Entry | TokenStatus | InvalidationMarker | Failure) -> bytes:
+    match value:
+        case Entry():
+            # A line for each array: JSON as orjson writes it has no line breaks.
+            return b"\n".join((orjson.dumps((value.at, value.fresh_until, value.accounts.total)), *_lines(value.accounts)))
+        case TokenStatus(word="accepted"):
+            return orjson.dumps((value.at,))  # by far the most frequent one is the shortest
+        case TokenStatus():
+            return orjson.dumps((value.at, value.word))
+        case Failure():
+            return orjson.dumps((value.at, value.code, value.retry_after))
+        case InvalidationMarker():
+            return orjson.dumps((value.at,))
+
+
+def _lines(accounts: RenderedAccounts) -> list[bytes]:
+    return [texts[language] for texts in (accounts.plain, accounts.with_identities) for language in LANGUAGES]
+
+
+# The readers raise ValueError or TypeError for what `_written` would not have written.
+
+
+def _entry(text: bytes) -> Entry:
+    return _usual_entry(text) if len(text) <= _USUAL_SIZE else _checked_entry(text)
+
+
+def _checked_entry(text: bytes) -> Entry:
+    header, *lines = text.split(b"\n")
+    at, fresh_until, total = orjson.loads(header)
+    if type(total) is not int or len(lines) != 2 * len(LANGUAGES):
+        raise ValueError
+    for line in lines:
+        array = orjson.loads(line)
+        if not isinstance(array, list) or len(array) != total or not all(isinstance(each, dict) and each for each in array):
+            raise ValueError
+    plain, with_identities = lines[: len(LANGUAGES)], lines[len(LANGUAGES) :]
+    accounts = RenderedAccounts(
+        total, dict(zip(LANGUAGES, plain, strict=True)), dict(zip(LANGUAGES, with_identities, strict=True))
+    )
+    return Entry(_time(at), _time(fresh_until), accounts)
+
+
+_usual_entry = memoised("checked_entries")(_checked_entry)
+
+
+def _token_status(text: bytes) -> TokenStatus:
+    at, *words = orjson.loads(text)
+    word: Word
+    (word,) = words or ("accepted",)
+    if word not in get_args(Word):
+        raise ValueError
+    return TokenStatus(_time(at), word)
+
+
+def _invalidation_marker(text: bytes) -> InvalidationMarker:
+    (at,) = orjson.loads(text)
+    return InvalidationMarker(_time(at))
+
+
+def _failure(text: bytes) -> Failure:
+    at, code, retry_after = orjson.loads(text)
+    if code not in _FAILURES:
+        raise ValueError
+    return Failure(_time(at), code, None if retry_after is None else _time(retry_after))
+
+
+_READERS: Mapping[type, Callable[[bytes], Any]] = {
+    Entry: _entry,
+    TokenStatus: _token_status,
+    InvalidationMarker: _invalidation_marker,
+    Failure: _failure,
+}
+
+
+def _time(value: object) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        raise TypeError
+    return float(value)
 
 
 def _milliseconds(moment: float) -> float:
     # As it is stored. Never rounded up: that could be past a change which came after the question, or beyond the setting.
     return math.floor(moment * 1000) / 1000
-
-
-# That it can be done, not what comes of it, which takes four times the memory of the text.
-@lru_cache(maxsize=256)
-def _checked(raw: bytes) -> None:
-    restored(raw)

@@ -1,6 +1,6 @@
-"""One thing of the application's, sealed in Redis, for a process that starts while whoever made it is away."""
+"""One thing of the application's, encoded in Redis, for a process that starts while whoever made it is away."""
 
-from bff.cache.codec import Codec, opened
+from bff.cache.codec import Codec, decoded
 from bff.cache.redis_store import CacheUnavailable, RedisStore
 from bff.observability import Recorder
 
@@ -10,20 +10,20 @@ KEPT_SECONDS = 7 * 86_400.0
 class Shelf:
     """What was put there last, under ``key``. Fails open: a shelf that is away is an empty one."""
 
-    def __init__(self, store: RedisStore, seal: Codec, key: str, recorder: Recorder) -> None:
+    def __init__(self, store: RedisStore, codec: Codec, key: str, recorder: Recorder) -> None:
         self._store = store
-        self._seal = seal
+        self._codec = codec
         self._key = key
         self._recorder = recorder
 
     def put(self, value: bytes) -> None:
         """Keep ``value`` for a week."""
-        self._store.write({self._key: self._seal.seal(self._key, value)}, KEPT_SECONDS)
+        self._store.set_many({self._key: self._codec.encode(self._key, value)}, KEPT_SECONDS)
 
     def get(self) -> bytes | None:
         """What is kept, if it is there and ours."""
         try:
-            (stored,) = self._store.read(self._key)
+            (stored,) = self._store.get_many(self._key)
         except CacheUnavailable:
             return None
-        return opened(self._seal, self._key, stored, self._recorder)
+        return decoded(self._codec, self._key, stored, self._recorder)

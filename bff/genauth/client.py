@@ -73,13 +73,6 @@ class GenAuthClient:
         """Raise the UpstreamUnavailable with which `identities` would refuse to ask: its circuit is open or its bulkhead full."""
         self._caller.raise_if_open(self.identities_policy, "identities")
 
-    heed = raise_if_open
-
-    @property
-    def ready(self) -> bool:
-        """Whether `raise_if_open` would raise nothing."""
-        return not self.identities_policy.breaker.rest and not self.identities_policy.bulkhead.full
-
     def identities(self, token: str, deadline: Deadline) -> Identities:
         """The person's identity records. Raises TokenRefused, UserBlocked, UpstreamRejected, UpstreamFailure, TokenInvalid."""
         request = protocol.identities_request(self._app_id, token)

@@ -38,13 +38,14 @@ DECLARED = {
     "invalidations": Declaration("people whose accounts this process invalidated", 10_000, "60 seconds"),
     "fallback_entries": Declaration("accounts to serve while Redis is away", 1_000, "10 seconds fresh, then stale"),
     "responses": Declaration("finished responses", 16 * 2**20, "LOCAL_CACHE_SECONDS, while invalidations arrive", "bytes"),
-    "redis_keys": Declaration("the Redis keys of a session", 256),
     "user_names": Declaration("the opaque id of a user", 256),
     # Requests
     "rate_limit_windows": Declaration("requests counted for a user or an address", 10_000, "one window of the rate"),
     "addresses": Declaration("the counted form of a client's address", 1_024),
     "languages": Declaration("the language for an Accept-Language field", 256),
     "includes": Declaration("the meaning of the include parameter", 64),
+    "checked_entries": Declaration("entries that can be read, by their text", 256),
+    "metas": Declaration("the meta object of an answer, as JSON", 256),
 }
 
 

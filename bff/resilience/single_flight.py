@@ -1,13 +1,14 @@
-"""One caller goes, the others wait for what it brings.
+"""Single flight: for each key one thread makes the call, the others wait for its outcome.
 
-Ours, because flask-caching has no stampede lock and functools' caches do not wait on one another. This is the half inside one
-process; `leases` is the half between processes.
+Ours, because flask-caching has no stampede lock and functools' caches do not wait for one another. This is the half inside one
+process; `bff.cache.lock` is the half between processes.
 """
 
 import copy
 import threading
+import time
 from collections.abc import Callable, Hashable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Generic, TypeVar, cast
 
 from bff.resilience.admission import released
@@ -18,7 +19,7 @@ T = TypeVar("T")
 
 
 class WaitingRoom:
-    """How many threads may wait long for somebody else, so that some are left to answer what needs no waiting.
+    """How many threads may wait long for another caller, so that some are left to answer what needs no waiting.
 
     A short wait is free: while GenAuth is well, a thousand callers may want one answer and all of them get it. Only who waits
     longer than ``free_seconds`` needs one of the ``places``, and gets `BulkheadFull` when there is none.
@@ -31,26 +32,43 @@ class WaitingRoom:
         free_seconds: float = 1.0,
         watched: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
-        """``watched`` is entered for as long as somebody waits, short or long."""
+        """``watched`` is entered for as long as a thread waits, short or long."""
         self.free_seconds = free_seconds
-        self._seats = Bulkhead("waiting", places, wait_seconds=0.0)
+        self._places = Bulkhead("waiting", places, wait_seconds=0.0)
         self._watched = watched
 
     @contextmanager
-    def watched(self) -> Iterator[None]:
-        """Somebody waits, for the length of the block."""
-        with self._watched():
-            yield
+    def visit(self) -> Iterator["Visit"]:
+        """The wait of one thread, for the length of the block."""
+        with self._watched(), ExitStack() as place:
+            yield Visit(self.free_seconds, lambda: place.enter_context(self._places.place()))
 
-    @contextmanager
-    def seat(self) -> Iterator[None]:
-        """One of the places, or `BulkheadFull`."""
-        with self._seats.place():
-            yield
+
+class Visit:
+    """A wait in a `WaitingRoom`: free at first, then with a place."""
+
+    def __init__(self, free_seconds: float, take_place: Callable[[], None]) -> None:
+        self._free_until = time.monotonic() + free_seconds
+        self._take_place = take_place
+        self._has_place = False
+
+    def wait(self, event: threading.Event, seconds: float) -> bool:
+        """Whether the event came within ``seconds``. Raises `BulkheadFull` if a place is needed and none is free."""
+        until = time.monotonic() + seconds
+        if not self._has_place and until > self._free_until:
+            if _wait(event, self._free_until - time.monotonic()):
+                return True
+            self._take_place()
+            self._has_place = True
+        return _wait(event, until - time.monotonic())
+
+    def sleep(self, seconds: float) -> None:
+        """Wait ``seconds``; raises as `wait` does."""
+        self.wait(threading.Event(), seconds)
 
 
 class _Flight(Generic[T]):
-    """One call, and what it brought. ``landed`` is made by the first who waits for it: most calls are nobody else's."""
+    """One call and its outcome. ``landed`` is made by the first thread that waits for it: most calls are nobody else's."""
 
     __slots__ = ("error", "landed", "result")
 
@@ -72,7 +90,7 @@ class SingleFlight(Generic[T]):
         """What ``call`` returns or raises, and whether somebody else's call was shared.
 
         Waits no longer than ``deadline``, then raises TimeoutError; BulkheadFull when too many wait. A failure is shared too:
-        those who waited do not go and fail one after the other.
+        those who waited do not make the call and fail one after the other.
         """
         with self._lock:
             flight = self._flights.get(key)
@@ -89,7 +107,7 @@ class SingleFlight(Generic[T]):
             ours.error = exc
             raise
         finally:
-            # Before anybody hears of it: who comes from here on would be given an answer to an older question.
+            # Before the others go on: whoever comes from here on would share the outcome of an older call.
             self._land(key, ours)
         return ours.result, False
 
@@ -99,24 +117,21 @@ class SingleFlight(Generic[T]):
         if flight.landed:
             flight.landed.set()
         else:
-            flight.error = None  # which knows us: the two would wait for the garbage collector
+            flight.error = None  # it refers to this frame: the two would wait for the garbage collector
 
     def _await(self, landed: threading.Event, deadline: Deadline) -> None:
         if self._room is None:
-            arrived = _arrives(landed, deadline.remaining())
+            arrived = _wait(landed, deadline.remaining())
         else:
-            with self._room.watched():
-                arrived = _arrives(landed, min(self._room.free_seconds, deadline.remaining()))
-                if not arrived and not deadline.passed:
-                    with self._room.seat():
-                        arrived = _arrives(landed, deadline.remaining())
+            with self._room.visit() as visit:
+                arrived = visit.wait(landed, deadline.remaining())
         if not arrived:
             raise TimeoutError
 
 
-def _arrives(landed: threading.Event, seconds: float) -> bool:
+def _wait(event: threading.Event, seconds: float) -> bool:
     with released():
-        return landed.wait(seconds)
+        return event.wait(max(0.0, seconds))
 
 
 def _outcome(flight: _Flight[T]) -> T:
@@ -125,4 +140,4 @@ def _outcome(flight: _Flight[T]) -> T:
     if isinstance(flight.error, Exception):
         # One exception object raised in many threads would grow one shared traceback.
         raise copy.copy(flight.error).with_traceback(None) from None
-    raise TimeoutError  # the thread that went was told to end; that is no message to the others
+    raise TimeoutError  # the thread that made the call was told to end; that is no outcome for the others

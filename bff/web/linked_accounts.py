@@ -8,7 +8,7 @@ from bff.errors import InvalidRequest
 from bff.resilience import memoised
 from bff.web.context import record, services, session
 from bff.web.openapi import problem_responses
-from bff.web.representation import answered, language
+from bff.web.representation import language, represent
 from schemas.linked_accounts import HEADERS, PARAMETERS, LinkedAccountsQuerySchema, LinkedAccountsSchema
 
 me = Blueprint("me", __name__, description="What belongs to the person whose session token is sent.")
@@ -24,19 +24,19 @@ _PROBLEMS = problem_responses(400, 401, 403, 429, 500, 502, 503, 504)
 def linked_accounts() -> Response:
     """The outside accounts that this person has linked."""
     include = _include(tuple(request.args.getlist("include")))
-    said = answered(
+    representation = represent(
         services(),
         session(),
         record().deadline,
-        spoken=language(request.headers.get("Accept-Language", "")),
-        identities="identities" in include,
+        language=language(request.headers.get("Accept-Language", "")),
+        include=include,
         refresh=bool(request.cache_control.no_cache),
     )
-    record().source = said.source
-    record().freshness = said.keepsake
-    response = Response(said.body, headers=said.headers)
+    record().source = representation.source
+    record().freshness = representation.freshness
+    response = Response(representation.body, headers=representation.headers)
     # Not werkzeug's make_conditional, which would answer conditions that are none of ours: 412 to an If-Match.
-    if request.if_none_match.contains_weak(said.etag):
+    if request.if_none_match.contains_weak(representation.etag):
         response.status_code = 304
     return response
 

@@ -1,12 +1,15 @@
 """The cache's parts over a real Valkey, with a clock to turn and a witness who hears everything."""
 
 import hashlib
+import json
 from contextlib import nullcontext
 from functools import partial
 
 import pytest
 from flask import Flask
 
+from bff.accounts.providers import Catalogue
+from bff.accounts.rendering import render
 from bff.cache.accounts_cache import AccountsCache
 from bff.cache.codec import PlainCodec
 from bff.cache.entries import Lifetimes
@@ -55,7 +58,11 @@ def session(user="mei", bearer="token-of-mei"):
 
 
 def accounts(*ids, provider="wechat"):
-    return [LinkedAccount(each, provider, "小明", None, None, ("openid",), ()) for each in ids]
+    return render([LinkedAccount(each, provider, "小明", None, None, ("openid",), ()) for each in ids], Catalogue(), ())[0]
+
+
+def ids(entry):
+    return [account["id"] for account in json.loads(entry.accounts.json("en", identities=False))]
 
 
 @pytest.fixture
@@ -89,10 +96,10 @@ def store(store_at, valkey):
 def cache_on(witness, clock):
     """``cache_on(store)``: a cache of its own over a store."""
 
-    def make(store, seal=None, lifetimes=LIFETIMES, app_id="app"):
-        seal = seal or PlainCodec()
-        person = partial(seal.name, app_id)
-        return AccountsCache(store, seal, Locks(store, 1.5), witness, lifetimes, person=person, clock=clock)
+    def make(store, codec=None, lifetimes=LIFETIMES, app_id="app"):
+        codec = codec or PlainCodec()
+        person = partial(codec.opaque_id, app_id)
+        return AccountsCache(store, codec, Locks(store, 1.5), witness, lifetimes, person=person, clock=clock)
 
     return make
 

@@ -14,6 +14,8 @@ from bff.models import LinkedAccount
 from bff.resilience.deadline import Deadline
 from tests.valkey import ValkeyServer
 
+CODECS = {"plain": PlainCodec(), "secret": EncryptedCodec([("1", b"k" * 32)])}
+KEY = "la:3:providers:app"
 LIST = [ExtIdp("src", "wechat", "social", "微信登录", "Our WeChat", "https://logo.example/wechat.svg")]
 
 
@@ -62,9 +64,14 @@ def providers(genauth, clock):
     return Providers(genauth, 3.0, clock=clock)
 
 
-@pytest.fixture(params=[PlainCodec(), EncryptedCodec([("1", b"k" * 32)])], ids=["plain", "secret"])
-def shelf(store, request, witness):
-    return Shelf(store, request.param, "la:2:providers:app", witness)
+@pytest.fixture(params=CODECS)
+def codec(request):
+    return CODECS[request.param]
+
+
+@pytest.fixture
+def shelf(store, codec, witness):
+    return Shelf(store, codec, KEY, witness)
 
 
 def name(providers, wait=1.0):
@@ -174,10 +181,10 @@ def test_a_process_that_starts_while_genauth_is_away_knows_the_names_of_the_last
 
 
 @pytest.mark.parametrize("poison", [b"", b"\x80\x04pickle", b'[{"ext_idp_id": 1}]', b"[" * 100_000, b"null", b"\xff"])
-def test_a_shelf_with_something_else_on_it_is_an_empty_one(genauth, clock, shelf, stored, poison):
+def test_a_shelf_with_something_else_on_it_is_an_empty_one(genauth, clock, shelf, codec, stored, poison):
     genauth.error = UpstreamUnavailable()
-    for held in (poison, shelf._seal.seal(shelf._key, poison)):
-        stored.set(shelf._key, held)
+    for held in (poison, codec.encode(KEY, poison)):
+        stored.set(KEY, held)
         providers = Providers(genauth, 3.0, shelf, clock)
         fetch(providers)
         assert name(providers) == "WeChat"

@@ -1,10 +1,14 @@
 """Two small ones: refusals remembered in this process, and the leak guard over accounts."""
 
+import json
+
 import pytest
 
-from bff.accounts.redaction import guarded
+from bff.accounts.providers import Catalogue
 from bff.accounts.refusals import Refusals
+from bff.accounts.rendering import render
 from bff.errors import TokenRefused, UserBlocked
+from bff.genauth import ExtIdp
 from bff.models import LinkedAccount, LinkedIdentity
 
 
@@ -58,37 +62,71 @@ def account(**changed):
     return LinkedAccount(**fields | {"identity_types": ("openid",), "identities": (identity,)} | changed)
 
 
+def rendered(account, *secrets, catalogue=None):
+    """The account in English with its identities, and the names of the fields that were emptied in it."""
+    result, emptied = render([account], catalogue or Catalogue(), secrets)
+    for language in ("en", "zh"):
+        texts = [result.json(language, identities=shown) for shown in (True, False)]
+        assert not any(secret.encode() in text for text in texts for secret in secrets if secret != "wechat"), "in any form"
+        with_identities, plain = [json.loads(text)[0] for text in texts]
+        assert plain == {key: value for key, value in with_identities.items() if key != "identities"}
+    return json.loads(result.json("en", identities=True))[0], emptied
+
+
 def test_what_holds_no_secret_is_unchanged():
-    assert guarded([account()], [SECRET]) == ([account()], ())
+    shown, emptied = rendered(account(), SECRET)
+
+    assert emptied == ()
+    assert shown == {
+        "id": "src",
+        "provider": {"type": "wechat", "name": "WeChat", "category": "social", "logoUrl": None},
+        "displayName": "Mei",
+        "email": None,
+        "avatarUrl": None,
+        "identityTypes": ["openid"],
+        "identities": [{"id": "identity", "type": "openid", "subject": "subject", "connectionIds": ["connection"]}],
+    }
 
 
-@pytest.mark.parametrize("field", ["id", "display_name", "email", "avatar_url"])
-def test_a_field_that_holds_a_secret_becomes_none_and_the_rest_stays(field):
-    (cleaned,), stopped = guarded([account(**{field: f"https://a.example/?t={SECRET}"})], [SECRET])
+@pytest.mark.parametrize(
+    ("field", "key"), [("id", "id"), ("display_name", "displayName"), ("email", "email"), ("avatar_url", "avatarUrl")]
+)
+def test_a_field_that_holds_a_secret_becomes_null_and_the_rest_stays(field, key):
+    whole, _ = rendered(account())
 
-    assert cleaned == account(**{field: None})
-    assert stopped == (f"[].{field}",)
+    shown, emptied = rendered(account(**{field: f"https://a.example/?t={SECRET}"}), SECRET)
+
+    assert shown == whole | {key: None}
+    assert emptied == (f"[].{key}",)
 
 
 def test_a_provider_that_is_a_secret_is_unknown():
-    (cleaned,), _ = guarded([account(provider=SECRET)], [SECRET])
+    shown, _ = rendered(account(provider=SECRET), SECRET)
 
-    assert cleaned.provider == "unknown"
+    assert (shown["provider"]["type"], shown["provider"]["name"]) == ("unknown", "unknown")
 
 
-@pytest.mark.parametrize("word", ["provider", "identities", "identity_types", "display_name", "connection_ids"])
+@pytest.mark.parametrize("word", ["provider", "identities", "identityTypes", "displayName", "connectionIds"])
 def test_a_token_that_reads_like_a_name_of_ours_does_no_harm(word):
-    (cleaned,), stopped = guarded([account(display_name=word)], [word])
+    result, emptied = render([account(display_name=word)], Catalogue(), [word])
+    (shown,) = json.loads(result.json("en", identities=True))
 
-    assert cleaned.display_name is None
-    assert cleaned.identities == account().identities
-    assert stopped == ("[].display_name",)
+    assert shown == rendered(account())[0] | {"displayName": None}
+    assert emptied == ("[].displayName",)
 
 
 def test_secrets_in_lists_go_and_the_lists_stay_lists_of_texts():
     identity = LinkedIdentity("identity", SECRET, SECRET, ("connection", SECRET))
-    (cleaned,), stopped = guarded([account(identity_types=("openid", SECRET), identities=(identity,))], [SECRET])
+    shown, emptied = rendered(account(identity_types=("openid", SECRET), identities=(identity,)), SECRET)
 
-    assert cleaned.identity_types == ("openid",)
-    assert cleaned.identities == (LinkedIdentity("identity", None, None, ("connection",)),)
-    assert len(stopped) == 4
+    assert shown["identityTypes"] == ["openid"]
+    assert shown["identities"] == [{"id": "identity", "type": None, "subject": None, "connectionIds": ["connection"]}]
+    assert len(emptied) == 4
+
+
+def test_a_secret_in_what_the_application_calls_its_sources_goes_too():
+    source = ExtIdp("src", "wechat", None, SECRET, SECRET, f"https://logo.example/?t={SECRET}")
+    shown, emptied = rendered(account(), SECRET, catalogue=Catalogue([source]))
+
+    assert shown["provider"] == {"type": "wechat", "name": "wechat", "category": "social", "logoUrl": None}
+    assert set(emptied) == {"[].provider.name", "[].provider.logoUrl"}

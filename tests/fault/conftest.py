@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from bff.factory import create_app
 from bff.settings import Settings
+from tests.conftest import clocked
 from tests.valkey import ValkeyServer
 
 PATH = "/me/linked-accounts"
@@ -27,22 +27,22 @@ def app_on(environ):
     """``app_on(url, CACHE_TTL_SECONDS="1")``: an application over that Redis."""
 
     def make(url, **changed):
-        return create_app(Settings.from_env({**environ, "REDIS_URL": url, **changed}))
+        return clocked(Settings.from_env({**environ, "REDIS_URL": url, **changed}))
 
     return make
 
 
-def parts(app):
-    """The use case and everything in it that looks at the clock."""
-    use_case = app.extensions["linked-accounts"].linked_accounts
-    cache = use_case._cache
-    return use_case, cache, use_case._refusals, cache._copies
+def services(app):
+    return app.extensions["linked-accounts"]
 
 
 def travel(app, seconds):
     """For this application it is that much later; Redis and GenAuth live on as they did."""
-    for part in parts(app):
-        part._clock = lambda: time.time() + seconds
+    app.extensions["clock"].by = seconds
+
+
+def redis_is_back(app):
+    return services(app).dependencies.statuses()["redis"]
 
 
 @dataclass

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fault.conftest import ASKED, timed, together, travel
+from tests.fault.conftest import ASKED, services, timed, together, travel
 
 ROOT = Path(__file__).parents[2]
 
@@ -137,7 +137,7 @@ def test_a_wish_for_a_fresh_answer_is_not_served_by_a_question_put_before_it(app
 def test_waiting_callers_are_bounded_and_the_rest_are_told_soon(app_with, genauth, sign_in):
     headers = sign_in("mei")
     app = app_with()
-    app.extensions["linked-accounts"].linked_accounts._room.free_seconds = 0.2
+    services(app).linked_accounts.waiting_room.free_seconds = 0.2
     genauth.trouble(path=ASKED, latency=1.5)
 
     answers = together(60, lambda _: timed(app.test_client(), headers))

@@ -5,7 +5,7 @@ import time
 import pytest
 import redis
 
-from tests.fault.conftest import ASKED, eventually, timed, together
+from tests.fault.conftest import ASKED, eventually, services, timed, together
 from tests.fault.nodes import Cluster, Sentinels
 
 PEOPLE = ("mei", "omar", "nia", "lin", "ada", "bo")
@@ -88,9 +88,9 @@ def test_leases_work_in_a_cluster(app_on, cluster, genauth, sign_in):
 def test_leases_in_every_part_of_a_cluster_are_renewed_together(app_on, cluster):
     app = connected(app_on(cluster.url))
     store = app.extensions["linked-accounts"].linked_accounts._cache._store
-    leases = [store.lease(f"la:2:{{{person}}}:lease") for person in range(30)]
+    leases = [store.lease(f"la:3:{{{person}}}:lease") for person in range(30)]
     for person, lease in enumerate(leases):
-        assert store.take(lease, 5, "", f"la:2:{{{person}}}:accounts").holder == lease.receipt
+        assert store.take(lease, 5, "", f"la:3:{{{person}}}:accounts").holder == lease.receipt
 
     assert store.extend([*leases, store.lease(leases[0].name)], 20) == 30
     assert sum(cluster.ask(n, "DBSIZE") > 0 for n in range(3)) > 1, "or this test shows nothing"
@@ -101,7 +101,7 @@ def test_a_refusal_and_a_change_reach_every_worker_over_a_cluster(app_on, cluste
     one, other = connected(app_on(cluster.url)), connected(app_on(cluster.url))
     for app in (one, other):
         assert timed(app.test_client(), headers).status == 200
-    one.extensions["linked-accounts"].linked_accounts._cache.forget(genauth.id_of("mei"))
+    services(one).accounts_cache.invalidate(genauth.id_of("mei"))
 
     assert "fwd=" in timed(other.test_client(), headers).source
 

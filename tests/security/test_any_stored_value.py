@@ -6,6 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bff.accounts.providers import Providers
+from bff.accounts.rendering import render
+from bff.errors import UpstreamUnavailable
+from bff.models import LinkedAccount
+from bff.resilience import Deadline
 from tests.security.effort import examples, tried
 from tests.valkey import legible
 
@@ -42,10 +47,10 @@ def warm(request, service_with, sign_in, stored):
     service = service_with(**(SECRET if request.param == "sealed" else {}))
     headers = [*sign_in("mei").items()]
     right = service.ask(headers=headers, query="include=identities").accounts
-    kept = {key: stored.get(key) for key in sorted(stored.keys("la:2:{*"))}
+    kept = {key: stored.get(key) for key in sorted(stored.keys("la:3:{*"))}
     kept = {key: value for key, value in kept.items() if key.endswith(b":accounts") or b":token:" in key}
     assert len(kept) == 2
-    assert stored.keys("la:2:providers:*")
+    assert stored.keys("la:3:providers:*")
     return service, headers, right, kept
 
 
@@ -104,10 +109,16 @@ def test_any_account_in_an_entry_of_the_right_shape(warm, stored, log, fields, a
     stored.mset(kept)
     key = next(key for key in kept if key.endswith(b":accounts"))
     if not sealed(service):
-        at, fresh_until, accounts = json.loads(legible(key, kept[key]))
-        bent = [field if index % 2 else own for index, (own, field) in enumerate(zip(accounts[0], fields, strict=True))]
-        entry = [at - age, fresh_until + ttl, [bent, *accounts[1:]]]
-        stored.set(key, b"%b %b" % (key, json.dumps(entry).encode()))
+        header, *lines = legible(key, kept[key]).split(b"\n")
+        at, fresh_until, total = json.loads(header)
+        bent = [json.dumps([at - age, fresh_until + ttl, total])]
+        for line in lines:
+            first, *others = json.loads(line)
+            replaced = [
+                field if index % 2 else own for index, (own, field) in enumerate(zip(first.values(), fields, strict=False))
+            ]
+            bent.append(json.dumps([dict(zip(first, replaced, strict=False)), *others]))
+        stored.set(key, b"%b %b" % (key, "\n".join(bent).encode()))
 
     assert service.ask(headers=headers, query="include=identities").status == 200
 
@@ -123,25 +134,33 @@ def test_any_account_in_an_entry_of_the_right_shape(warm, stored, log, fields, a
         lambda sources: json.dumps([{"ext_idp_id": None, "type": "x"} | dict.fromkeys(SOURCE.split()) | each for each in sources])
     ),
 )
-def test_any_list_of_identity_sources_on_the_shelf(warm, stored, genauth, log, shelf):
+def test_any_list_of_identity_sources_in_the_snapshot(shelf):
     """It serves a process that starts while GenAuth's own list is away; names and logos then, never an error."""
-    service, headers, _, _ = warm
-    genauth.healthy()
-    genauth.trouble(path="/api/v3/get-application-enabled-extidps", status=500)
-    providers = service.app.extensions["linked-accounts"].providers
-    (key,) = stored.keys("la:2:providers:*")
-    stored.set(key, key + b" " + (shelf if isinstance(shelf, bytes) else shelf.encode()))
-    providers._due, providers._catalogue = float("-inf"), None
-    providers._fetched.clear()
+    providers = Providers(Away(), 3.0, Holding(shelf if isinstance(shelf, bytes) else shelf.encode()))
+    providers.freshen("token")
+    catalogue = providers.catalogue(Deadline.after(5))
 
-    answer = service.ask(headers=headers)
+    rendered, _ = render([LinkedAccount("62f2", "wechat", None, None, None, (), ())], catalogue, ())
 
     tried("values in Redis: any list of identity sources")
-    assert answer.status == 200
-    assert all(account["provider"]["name"] for account in answer.accounts)
-    logos = [account["provider"]["logoUrl"] for account in answer.accounts]
-    assert all(logo is None or logo.startswith("https://") for logo in logos)
-    assert '"event":"defect"' not in log.read()
+    for language in ("en", "zh"):
+        for account in json.loads(rendered.json(language, identities=False)):
+            assert account["provider"]["name"]
+            logo = account["provider"]["logoUrl"]
+            assert logo is None or logo.startswith("https://")
+
+
+class Away:
+    def ext_idps(self, _token, _deadline):
+        raise UpstreamUnavailable
+
+
+class Holding:
+    def __init__(self, value):
+        self._value = value
+
+    def get(self):
+        return self._value
 
 
 @pytest.mark.parametrize("kind", ["list", "hash", "set", "zset", "stream", "number"])

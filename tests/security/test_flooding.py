@@ -14,7 +14,7 @@ def grow_older(stored):
     """Let what Redis holds have been fetched so many seconds earlier."""
 
     def grow(seconds):
-        for key in stored.keys("la:2:*:accounts"):
+        for key in stored.keys("la:3:*:accounts"):
             at, fresh_until, raw = json.loads(legible(key, stored.get(key)))
             stored.set(key, b"%b %b" % (key, json.dumps([at - seconds, fresh_until - seconds, raw]).encode()), ex=60)
 

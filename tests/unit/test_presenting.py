@@ -1,48 +1,88 @@
-"""What goes out: as the schema dumps it, and kept in no more memory than it is long, since a worker keeps hundreds of answers."""
+"""What goes out: as the schemas dump it, and kept in no more memory than it is long, since a worker keeps hundreds of answers."""
 
+import json
 import tracemalloc
+from types import SimpleNamespace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bff.accounts.providers import Provider
-from bff.models import LinkedIdentity
-from bff.web import representation as presenting
-from schemas.linked_accounts import LinkedAccountSchema
+from bff.accounts import Answer, Source
+from bff.accounts.providers import Catalogue
+from bff.accounts.rendering import render
+from bff.cache import Entry
+from bff.models import LinkedAccount, LinkedIdentity, RenderedAccounts, Session
+from bff.web.representation import represent
+from schemas.linked_accounts import LinkedAccountsSchema
 
 TEXT = st.text(max_size=8)
 MAYBE = st.none() | TEXT
 TEXTS = st.lists(TEXT, max_size=3).map(tuple)
-VIEW = st.fixed_dictionaries(
-    {
-        "id": MAYBE,
-        "provider": st.builds(Provider, TEXT, TEXT, MAYBE, MAYBE),
-        "display_name": MAYBE,
-        "email": MAYBE,
-        "avatar_url": MAYBE,
-        "identity_types": TEXTS,
-    },
-    optional={"identities": st.lists(st.builds(LinkedIdentity, MAYBE, MAYBE, MAYBE, TEXTS), max_size=3).map(tuple)},
+ACCOUNT = st.builds(
+    LinkedAccount,
+    id=TEXT,
+    provider=TEXT,
+    display_name=MAYBE,
+    email=MAYBE,
+    avatar_url=MAYBE,
+    identity_types=TEXTS,
+    identities=st.lists(st.builds(LinkedIdentity, MAYBE, MAYBE, MAYBE, TEXTS), max_size=3).map(tuple),
 )
+SESSION = Session("mei", 2e9, "token-of-mei", "digest")
 
 
-@given(VIEW)
-def test_an_account_is_written_as_it_is_dumped(view):
-    schema = LinkedAccountSchema()
+def represented(accounts, at=1_800_000_000.0, **asked):
+    """What goes out when the use case finds these accounts."""
+    answer = Answer(Entry(at, at + 60, accounts), Source.CACHE, 60.0, 0.0, at + 60)
+    services = SimpleNamespace(linked_accounts=SimpleNamespace(of=lambda *_, **__: answer), metrics=None)
+    return represent(services, SESSION, None, **{"language": "en", "include": ()} | asked)
 
-    assert list(schema.write(view).items()) == list(schema.dump(view).items())
+
+@given(st.lists(ACCOUNT, max_size=3))
+def test_an_answer_is_what_its_schema_dumps(accounts):
+    rendered, _ = render(accounts, Catalogue(), ())
+
+    for language in ("en", "zh"):
+        shown = [
+            {name: getattr(account, name) for name in account.__slots__}
+            | {"provider": Catalogue().provider_of(account, language)}
+            for account in accounts
+        ]
+        whole = LinkedAccountsSchema().dump({"linked_accounts": shown})["linkedAccounts"]
+        body = json.loads(represented(rendered, language=language, include={"identities"}).body)
+        assert body["linkedAccounts"] == whole
+        assert [list(account) for account in body["linkedAccounts"]] == [list(account) for account in whole], "in its order"
+        for account in whole:
+            del account["identities"]
+        body = json.loads(represented(rendered, language=language).body)
+        assert body == {
+            "linkedAccounts": whole,
+            "meta": {"total": len(accounts), "stale": False, "fetchedAt": "2027-01-15T08:00:00Z"},
+        }
 
 
-def test_what_is_kept_of_answers_takes_no_more_memory_than_it_is_long():
-    presenting._meta.cache_clear()
-    presenting._meta(1, stale=False, fetched_at=1)
+def test_what_is_rendered_takes_no_more_memory_than_it_is_long():
+    account = LinkedAccount("62f2", "wechat", "Mei", None, None, ("openid",), ())
+    render([account], Catalogue(), ())
     tracemalloc.start()
     try:
-        kept = [presenting._meta(2, stale=False, fetched_at=1_800_000_000 + second) for second in range(200)]
+        kept = [render([account], Catalogue(), ())[0] for _ in range(200)]
         taken, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-        presenting._meta.cache_clear()
 
-    assert len(set(kept)) == 200
+    assert len(kept) == 200
+    assert taken < 200 * 2500
+
+
+def test_what_is_kept_of_answers_takes_no_more_memory_than_it_is_long():
+    none = RenderedAccounts(0, dict.fromkeys(("en", "zh"), b"[]"), dict.fromkeys(("en", "zh"), b"[]"))
+    tracemalloc.start()
+    try:
+        for second in range(200):
+            represented(none, 1_800_000_000.0 + second)
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
     assert taken < 200 * 800

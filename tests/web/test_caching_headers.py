@@ -1,7 +1,5 @@
 """How fresh an answer is, whether it has changed, in which language: what the headers say."""
 
-import time
-
 import pytest
 
 PATH = "/me/linked-accounts"
@@ -9,25 +7,14 @@ IDENTITIES = "/api/v3/get-identities"
 
 
 @pytest.fixture
-def clock():
-    """Move the clock that answers age by."""
-
-    class Clock:
-        def __init__(self):
-            self.by = 0.0
-
-        def __call__(self):
-            return time.time() + self.by
-
-    return Clock()
+def app(app_with):
+    return app_with(CACHE_TTL_SECONDS="60", TOKEN_ACCEPTED_SECONDS="600")
 
 
 @pytest.fixture
-def app(app_with, clock):
-    app = app_with(CACHE_TTL_SECONDS="60", TOKEN_ACCEPTED_SECONDS="600")
-    linked_accounts = app.extensions["linked-accounts"].linked_accounts
-    linked_accounts._clock = linked_accounts._cache._clock = clock
-    return app
+def clock(app):
+    """Move the clock that answers age by."""
+    return app.extensions["clock"]
 
 
 def status(response):

@@ -75,7 +75,7 @@ def test_a_field_that_carries_a_token_is_emptied_and_the_rest_is_served(client, 
     assert account["avatarUrl"] is None
     assert account["displayName"] == "Ivy"
     text = read()
-    assert 'linked_accounts_leaks_stopped_total{field="avatar_url"} 1.0' in text
+    assert 'linked_accounts_leaks_stopped_total{field="avatarUrl"} 1.0' in text
     assert not [canary for canary in genauth.canaries("ivy") if canary in text]
 
 

@@ -14,7 +14,7 @@ def test_a_providers_token_is_told_by_the_field_it_was_in(client, genauth, sign_
     client.get(PATH, headers=sign_in("ivy"))
 
     output = written().out
-    assert told(output) == ["[].avatar_url"]
+    assert told(output) == ["[].avatarUrl"]
     assert not any(canary.encode() in output for canary in genauth.canaries("ivy"))
 
 
@@ -29,4 +29,4 @@ def test_the_callers_own_token_in_an_answer_of_genauths_is_told_too(client, gena
     response = client.get(PATH, headers={"Authorization": f"Bearer {late}"})
 
     assert late not in response.text
-    assert told(written().out) == ["[].avatar_url"]
+    assert told(written().out) == ["[].avatarUrl"]

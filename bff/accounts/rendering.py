@@ -1,0 +1,43 @@
+"""Linked accounts as finished JSON: dumped by the contract's schema, named in both languages, passed by the leak guard.
+
+This is done once, when GenAuth has answered; what comes of it is what is stored and what is sent.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
+
+import orjson
+
+from bff.accounts.leak_guard import LeakGuard
+from bff.accounts.providers import Catalogue
+from bff.accounts.redaction import redact
+from bff.models import LANGUAGES, Language, LinkedAccount, RenderedAccounts
+from schemas.linked_accounts import LinkedAccountSchema, ProviderSchema
+
+_ACCOUNTS, _PROVIDER = LinkedAccountSchema(many=True, exclude=("provider",)), ProviderSchema()
+
+
+def render(
+    accounts: Sequence[LinkedAccount], catalogue: Catalogue, secrets: Iterable[str]
+) -> tuple[RenderedAccounts, Collection[str]]:
+    """The accounts as JSON, with every field that holds one of ``secrets`` made null, and the names of those fields."""
+    guard = LeakGuard(secrets)
+    dumped: list[dict[str, Any]] = _ACCOUNTS.dump(accounts)
+    plain: dict[Language, bytes] = {}
+    with_identities: dict[Language, bytes] = {}
+    emptied: dict[str, None] = {}
+    for language in LANGUAGES:
+        providers = [_PROVIDER.dump(catalogue.provider_of(account, language)) for account in accounts]
+        named = [
+            {"id": account["id"], "provider": provider} | account for account, provider in zip(dumped, providers, strict=True)
+        ]
+        redacted, fields = redact(named, guard)
+        emptied |= dict.fromkeys(fields)
+        with_identities[language] = _json(redacted)
+        plain[language] = _json([{name: account[name] for name in account if name != "identities"} for account in redacted])
+    return RenderedAccounts(len(accounts), plain, with_identities), tuple(emptied)
+
+
+def _json(value: object) -> bytes:
+    # A copy: orjson leaves its whole buffer behind what it wrote, and what is rendered is kept in memory.
+    return b"%b" % orjson.dumps(value)
