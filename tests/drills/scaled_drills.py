@@ -8,7 +8,7 @@ from pathlib import Path
 import redis
 
 from tests.drills.drill import drill
-from tests.drills.redis_drills import Fault, boot_without, through
+from tests.drills.redis_drills import ASKING, Fault, boot_without, through
 from tests.drills.stage import Stage
 from tests.fault.nodes import Cluster, Sentinels
 from tests.security.villain import Villain
@@ -20,14 +20,14 @@ A_SECOND = 1.0
 @drill("cluster-node-killed", "6")
 async def node_killed(size):
     """One of three masters is gone for good; its replica is promoted after a second or so."""
-    with Cluster() as cluster, Stage(REDIS_URL=cluster.url) as stage:
+    with Cluster() as cluster, Stage(REDIS_URL=cluster.url, **ASKING) as stage:
         return await through(stage, size, gone("one of three masters killed", cluster.nodes[0], cluster.nodes[3]))
 
 
 @drill("sentinel-failover", "6")
 async def failover(size):
     """The master is gone for good; three sentinels agree on its replica."""
-    with watched() as sentinels, Stage(REDIS_URL=sentinels.url) as stage:
+    with watched() as sentinels, Stage(REDIS_URL=sentinels.url, **ASKING) as stage:
         return await through(stage, size, gone("the master killed, three sentinels", sentinels.master, sentinels.replica))
 
 
@@ -74,7 +74,7 @@ async def poisoned(size):
                 over.wait(0.05)
         villain.types()
 
-    with Stage() as stage:
+    with Stage(**ASKING) as stage:
         villain = threading.Thread(target=write, args=(Villain(stage.valkey),))
 
         def end(_stage):
