@@ -64,7 +64,7 @@ def create_app(settings: Settings | None = None, *, clock: Callable[[], float] =
         log.warning("setting_deprecated", setting="MICRO_CACHE_SECONDS", instead="LOCAL_CACHE_SECONDS")
     services = make_services(app, settings, clock=clock)
     logs.count_dropped(services.metrics)
-    provide(app.extensions, services)
+    provide(app, services)
     allow_origins(app, settings)
     api = openapi(app)
     answer_problems(app)  # in the place of flask-smorest's error handlers
@@ -92,7 +92,7 @@ def _behind_middleware(flask: "WSGIApplication", services: Services) -> "WSGIApp
         application = ResponseCache(
             application,
             services.responses,
-            connected=lambda: services.announcements.connected,
+            connected=lambda: services.invalidations.connected,
             limit=services.user_limit,
             cookies=settings.session_cookie_name is not None,
             hosts=bool(settings.allowed_hosts),

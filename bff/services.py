@@ -52,8 +52,8 @@ class Services:
     providers: Providers
     user_limit: RateLimit | None
     address_limit: RateLimit | None
-    dependencies: Readiness
-    announcements: InvalidationBus
+    readiness: Readiness
+    invalidations: InvalidationBus
     responses: CachedResponses | None
     metrics: Metrics
 
@@ -74,7 +74,7 @@ def make_services(app: Flask, settings: Settings, *, clock: Callable[[], float] 
     person = memoised("user_names")(partial(codec.opaque_id, settings.genauth_app_id))
 
     responses = CachedResponses(settings.local_cache_seconds, person=person) if settings.local_cache_seconds else None
-    announcements = InvalidationBus(
+    invalidations = InvalidationBus(
         store,
         on_invalidate=responses.invalidate if responses else lambda _: None,
         on_gap=responses.clear if responses else lambda: None,
@@ -102,15 +102,15 @@ def make_services(app: Flask, settings: Settings, *, clock: Callable[[], float] 
             Refusals(REFUSAL_SECONDS, clock),
             metrics,
             waiting_room=WaitingRoom(WAITING_PLACES, watched=metrics.waiting),
-            changed=lambda user_id: announcements.publish(person(user_id)),
+            changed=lambda user_id: invalidations.publish(person(user_id)),
             clock=clock,
         ),
         accounts_cache=cache,
         providers=providers,
         user_limit=_limit("user", settings, store, codec, metrics),
         address_limit=_limit("address", settings, store, codec, metrics),
-        dependencies=Readiness({"redis": store.ping, "genauth": lambda: _answers(genauth)}),
-        announcements=announcements,
+        readiness=Readiness({"redis": store.ping, "genauth": lambda: _answers(genauth)}),
+        invalidations=invalidations,
         responses=responses,
         metrics=metrics,
     )

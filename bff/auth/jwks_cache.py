@@ -19,7 +19,7 @@ from collections.abc import Callable
 from bff.auth.jwk import Key, KeySet
 from bff.auth.jwks_refresher import Fetch, JwksRefresher
 from bff.errors import TokenInvalid, UpstreamTimeout, UpstreamUnavailable
-from bff.resilience import Cache, Deadline, cache, waiting
+from bff.resilience import Cache, Deadline, cache, released
 
 UNKNOWN_SECONDS = 60.0
 # While GenAuth hangs, tokens with an unknown kid could occupy every thread. Beyond these many, a thread waits for a key only as
@@ -128,7 +128,7 @@ class JwksCache:
 
 
 def _wait(event: threading.Event, deadline: Deadline) -> None:
-    with waiting():
+    with released():
         arrived = event.wait(deadline.remaining())
     if not arrived:
         raise UpstreamTimeout(note="waited for the key set")

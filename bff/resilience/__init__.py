@@ -1,6 +1,6 @@
 """The patterns that know nothing of us: deadline, circuit breaker, bulkhead, single flight, admission control, rate limit."""
 
-from bff.resilience.admission import FairSemaphore, NotAdmittedAgain, admitted, released, waiting
+from bff.resilience.admission import FairSemaphore, NotAdmittedAgain, admitted, released
 from bff.resilience.bulkhead import Bulkhead, BulkheadFull
 from bff.resilience.caches import Cache, Memo, cache, memoised
 from bff.resilience.circuit_breaker import CircuitBreaker, CircuitOpen, Permit, Rules, State
@@ -32,5 +32,4 @@ __all__ = [
     "is_draining",
     "memoised",
     "released",
-    "waiting",
 ]

@@ -102,6 +102,3 @@ def _release() -> _Admission | None:
     if admission is not None:
         admission.semaphore.release()
     return admission
-
-
-waiting = released

@@ -6,7 +6,7 @@ as the contract; what a request carries is in `context`.
 
 from bff.web.admission_control import AdmissionControl
 from bff.web.authentication import requires_no_session, requires_session
-from bff.web.context import provide
+from bff.web.context import provide, services_of
 from bff.web.cors import allow_origins
 from bff.web.docs import docs
 from bff.web.health import health
@@ -32,4 +32,5 @@ __all__ = [
     "requires_metrics_token",
     "requires_no_session",
     "requires_session",
+    "services_of",
 ]

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, cast
 
-from flask import current_app, g, request
+from flask import Flask, current_app, g, request
 
 from bff.cache import Freshness
 from bff.models import Session
@@ -75,14 +75,19 @@ def record() -> RequestRecord:
     return record_of(request.environ)
 
 
-def provide(app_extensions: dict[str, object], services: Services) -> None:
+def provide(app: Flask, services: Services) -> None:
     """Hand the services to an application."""
-    app_extensions[_SERVICES] = services
+    app.extensions[_SERVICES] = services
+
+
+def services_of(app: Flask) -> Services:
+    """The services that an application was handed."""
+    return cast("Services", app.extensions[_SERVICES])
 
 
 def services() -> Services:
-    """The services handed in at start."""
-    return cast("Services", current_app.extensions[_SERVICES])
+    """The services of the application that dispatches this request."""
+    return services_of(current_app)
 
 
 def session() -> Session:

@@ -23,7 +23,7 @@ def livez() -> dict[str, str]:
 @health.alt_response(503, schema=ReadinessSchema, description="`draining`: in-flight requests are being finished, send no more.")
 def readyz() -> Response:
     """Whether requests should be sent here."""
-    dependencies = services().dependencies.statuses()
+    dependencies = services().readiness.statuses()
     status = "draining" if is_draining() else "ready" if all(dependencies.values()) else "degraded"
     detail = {name: {"status": "up" if up else "down"} for name, up in dependencies.items()}
     body = ReadinessSchema().dump({"status": status, "dependencies": detail})

@@ -49,7 +49,7 @@ class RequestContext:
         bind_contextvars(request_id=record.request_id)
         response = self._respond(environ, record)
         start_response(response.status, _marked(response, environ, record))
-        self._tell(environ, record, int(response.status[:3]))
+        self._log(environ, record, int(response.status[:3]))
         return [response.body]
 
     def _respond(self, environ: Environ, record: RequestRecord) -> FinishedResponse:
@@ -75,7 +75,7 @@ class RequestContext:
             return str(offered)
         return f"{random.getrandbits(128):032x}"  # an id has to be unlike others, not unguessable
 
-    def _tell(self, environ: Environ, record: RequestRecord, status: int) -> None:
+    def _log(self, environ: Environ, record: RequestRecord, status: int) -> None:
         method = environ["REQUEST_METHOD"]
         seconds = time.monotonic() - record.arrived
         self._recorder.answered(record.route, status, record.source, seconds)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from bff.settings import Settings
+from bff.web import services_of
 from tests.conftest import clocked
 from tests.valkey import ValkeyServer
 
@@ -33,7 +34,7 @@ def app_on(environ):
 
 
 def services(app):
-    return app.extensions["linked-accounts"]
+    return services_of(app)
 
 
 def travel(app, seconds):
@@ -42,7 +43,7 @@ def travel(app, seconds):
 
 
 def redis_is_back(app):
-    return services(app).dependencies.statuses()["redis"]
+    return services(app).readiness.statuses()["redis"]
 
 
 @dataclass

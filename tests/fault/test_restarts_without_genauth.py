@@ -9,6 +9,7 @@ import requests
 
 from bff.errors import UpstreamUnavailable
 from bff.resilience.deadline import Deadline
+from bff.web import services_of
 from tests.fault.conftest import ASKED, eventually, timed, travel
 from tests.valkey import legible
 
@@ -171,7 +172,7 @@ def test_keys_are_for_a_process_of_the_same_settings_alone(app_with, known, gena
 
     def verified(**settings):
         app_id = settings.get("GENAUTH_APP_ID", genauth.app_id)
-        sessions = app_with(**SECRET, **settings).extensions["linked-accounts"].sessions
+        sessions = services_of(app_with(**SECRET, **settings)).sessions
         return sessions.of(genauth.token("mei", claims={"aud": app_id}), Deadline.after(3))
 
     assert verified().user_id == genauth.id_of("mei")

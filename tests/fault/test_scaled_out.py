@@ -5,6 +5,7 @@ import time
 import pytest
 import redis
 
+from bff.web import services_of
 from tests.fault.conftest import ASKED, eventually, services, timed, together
 from tests.fault.nodes import Cluster, Sentinels
 
@@ -45,7 +46,7 @@ def everybody(sign_in):
 
 def connected(app):
     """The application, once it has learned its way through a cluster."""
-    assert eventually(app.extensions["linked-accounts"].linked_accounts._cache._store.ping, 8)
+    assert eventually(services_of(app).linked_accounts._cache._store.ping, 8)
     return app
 
 
@@ -87,7 +88,7 @@ def test_leases_work_in_a_cluster(app_on, cluster, genauth, sign_in):
 
 def test_leases_in_every_part_of_a_cluster_are_renewed_together(app_on, cluster):
     app = connected(app_on(cluster.url))
-    store = app.extensions["linked-accounts"].linked_accounts._cache._store
+    store = services_of(app).linked_accounts._cache._store
     leases = [store.lease(f"la:3:{{{person}}}:lease") for person in range(30)]
     for person, lease in enumerate(leases):
         assert store.take(lease, 5, "", f"la:3:{{{person}}}:accounts").holder == lease.receipt

@@ -2,6 +2,7 @@
 
 from bff.genauth.call_policy import CallPolicy
 from bff.genauth.messages import Response
+from bff.web import services_of
 
 IDENTITIES = "/api/v3/get-identities"
 SOURCES = "/api/v3/get-application-enabled-extidps"
@@ -11,7 +12,7 @@ class Canned:
     """Stands between the application and the sandbox's port: answers the paths it was told, passes everything else on."""
 
     def __init__(self, app, genauth):
-        self._services = app.extensions["linked-accounts"]
+        self._services = services_of(app)
         self._client = self._services.linked_accounts._genauth
         self._real = self._client._caller._transport
         self._client._caller._transport = self

@@ -11,6 +11,7 @@ from bff.accounts.rendering import render
 from bff.errors import UpstreamUnavailable
 from bff.models import LinkedAccount
 from bff.resilience import Deadline
+from bff.web import services_of
 from tests.security.effort import examples, tried
 from tests.valkey import legible
 
@@ -184,4 +185,4 @@ def test_another_type_under_every_key_is_a_miss(warm, stored, kind):
 
 
 def sealed(service):
-    return bool(service.app.extensions["linked-accounts"].settings.cache_secret)
+    return bool(services_of(service.app).settings.cache_secret)

@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+from bff.web import services_of
 from tests.valkey import legible
 
 SECRET = {"CACHE_SECRET": "a passphrase of more than thirty-two characters"}
@@ -113,8 +114,8 @@ def test_an_entry_from_the_future_is_not_fresh_for_ever(service_with, stored, ge
 def test_a_lock_that_never_ends_hangs_nobody(service_with, stored, genauth, settings):
     """Somebody holds every lock for ever: people wait no longer than a request may take, and get their accounts."""
     service, token = service_with(REQUEST_DEADLINE_SECONDS="1.5", UPSTREAM_DEADLINE_SECONDS="1", **settings), genauth.token("mei")
-    session = service.app.extensions["linked-accounts"].sessions.of(token, FOREVER)
-    with service.app.extensions["linked-accounts"].accounts_cache.attempt(session):
+    session = services_of(service.app).sessions.of(token, FOREVER)
+    with services_of(service.app).accounts_cache.attempt(session):
         (lock,) = stored.keys("*:lock:*")
     stored.set(lock, "mallory")
 

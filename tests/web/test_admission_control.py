@@ -6,6 +6,7 @@ import time
 import pytest
 
 from bff.factory import PERMITS
+from bff.web import services_of
 
 PATH = "/me/linked-accounts"
 HASTY = {"UPSTREAM_CONNECT_SECONDS": "0.2", "UPSTREAM_DEADLINE_SECONDS": "0.5", "REQUEST_DEADLINE_SECONDS": "0.6"}
@@ -66,7 +67,7 @@ def test_whatever_is_not_about_a_person_waits_for_nobody(app_with, sign_in, busy
 
 def test_a_response_from_memory_waits_for_nobody(app_with, sign_in, busy):
     app = app_with(LOCAL_CACHE_SECONDS="30", **HASTY)
-    services = app.extensions["linked-accounts"]
+    services = services_of(app)
     headers = sign_in("mei")
     for _ in range(100):
         app.test_client().get(PATH, headers=headers)
@@ -76,7 +77,7 @@ def test_a_response_from_memory_waits_for_nobody(app_with, sign_in, busy):
     busy(app, sign_in("omar"))
 
     assert app.test_client().get(PATH, headers=headers).status_code == 200
-    services.announcements.stop()
+    services.invalidations.stop()
 
 
 def test_those_who_wait_for_genauth_hold_no_permit(app, genauth, sign_in):

@@ -8,6 +8,7 @@ import pytest
 
 from bff.factory import create_app
 from bff.settings import Settings
+from bff.web import services_of
 
 PATH = "/me/linked-accounts"
 REQUESTS = 250  # with each of the settings
@@ -132,7 +133,7 @@ def test_cached_equals_uncached(environ, genauth, number):
     cached, uncached = (
         create_app(Settings.from_env({**environ, **SETTINGS[number], "LOCAL_CACHE_SECONDS": seconds})) for seconds in ("30", "0")
     )
-    bus = cached.extensions["linked-accounts"].announcements
+    bus = services_of(cached).invalidations
     ends = time.monotonic() + 5
     while not bus.connected and time.monotonic() < ends:
         time.sleep(0.01)
@@ -154,7 +155,7 @@ def test_cached_equals_uncached(environ, genauth, number):
     finally:
         bus.stop(wait_seconds=5)
 
-    metrics = cached.extensions["linked-accounts"].metrics.render().decode()
+    metrics = services_of(cached).metrics.render().decode()
     from_memory = sum(
         float(line.rpartition(" ")[2])
         for line in metrics.splitlines()

@@ -7,7 +7,7 @@ import pytest
 
 from bff.errors import UpstreamUnavailable
 from bff.observability import NullRecorder
-from bff.web import RequestContext
+from bff.web import RequestContext, services_of
 from bff.web.context import RECORD
 from tests.web.contract import served
 
@@ -39,7 +39,7 @@ def asked_of(app_with, recorder):
     def ask(inner, *, path=PATH, method="GET", headers=(), **settings):
         app = app_with(**settings)
         served(app)
-        services = app.extensions["linked-accounts"]
+        services = services_of(app)
         flask = type(app).wsgi_app.__get__(app)  # without what stands in front of it
         app.wsgi_app = RequestContext(inner, flask, services.settings, recorder)
         return app.test_client().open(path, method=method, headers=dict(headers))

@@ -8,7 +8,7 @@ import pytest
 from bff.cache import CachedResponses, Freshness
 from bff.models import Session
 from bff.resilience import Deadline
-from bff.web import ResponseCache
+from bff.web import ResponseCache, services_of
 from bff.web.context import RECORD, RequestRecord
 
 PATH = "/me/linked-accounts"
@@ -23,17 +23,17 @@ def cached_app(app_with, sign_in):
     def make(**changed):
         app = app_with(**{"LOCAL_CACHE_SECONDS": "30"} | changed)
         made.append(app)
-        eventually(lambda: services(app).announcements.connected)
+        eventually(lambda: services(app).invalidations.connected)
         ask(app, **sign_in("user-0"))
         return app
 
     yield make
     for app in made:
-        services(app).announcements.stop(wait_seconds=5)
+        services(app).invalidations.stop(wait_seconds=5)
 
 
 def services(app):
-    return app.extensions["linked-accounts"]
+    return services_of(app)
 
 
 def eventually(truth, seconds=5.0):
@@ -211,7 +211,7 @@ def test_while_invalidations_do_not_arrive_nothing_is_served_from_memory(cached_
     headers = sign_in("mei")
     ask(app, **headers)
     assert from_memory(app, **headers)[1]
-    monkeypatch.setattr(type(services(app).announcements), "connected", property(lambda _: False))
+    monkeypatch.setattr(type(services(app).invalidations), "connected", property(lambda _: False))
 
     assert not from_memory(app, **headers)[1]
 

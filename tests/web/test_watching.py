@@ -6,6 +6,7 @@ import time
 import pytest
 
 from bff.resilience import draining
+from bff.web import services_of
 
 PATH = "/me/linked-accounts"
 WATCHING = {"Authorization": "Bearer watching"}
@@ -74,7 +75,7 @@ def test_probes_that_fail_do_not_keep_tokens_from_being_verified(app_with, genau
     app = app_with(TOKEN_VERIFICATION="introspection")
     client = app.test_client()
     genauth.trouble(path="/oidc/.well-known/openid-configuration", ending="hang")
-    dependencies = app.extensions["linked-accounts"].dependencies
+    dependencies = services_of(app).readiness
     for _ in range(6):
         dependencies._checks["genauth"]()
     genauth.healthy()
