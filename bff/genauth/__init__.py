@@ -1,7 +1,7 @@
-"""GenAuth, from here to its HTTP API and back: the only place that speaks of identities and the only one with its network."""
+"""HTTP out: GenAuth's API. The only requests, and the only place that speaks of identities instead of linked accounts."""
 
-from bff.genauth.client import ExtIdp, GenAuthClient
-from bff.genauth.protocol import Identities
+from bff.genauth.client import GenAuthClient
+from bff.genauth.protocol import ExtIdp, Identities
 
 __all__ = [
     "ExtIdp",

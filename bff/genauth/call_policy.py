@@ -39,11 +39,11 @@ class Attempt:
 class CallPolicy:
     """One kind of call, with a breaker and a bulkhead of its own: one kind that hangs does not hold up the others."""
 
-    def __init__(self, name: str, places: int, metrics: Recorder) -> None:
-        self.breaker = CircuitBreaker(f"genauth-{name}", on_change=metrics.breaker_changed)
+    def __init__(self, name: str, places: int, recorder: Recorder) -> None:
+        self.breaker = CircuitBreaker(f"genauth-{name}", on_change=recorder.breaker_changed)
         # A short wait evens out a crowd that GenAuth would serve within moments. When GenAuth hangs, few wait, and not for long.
         self.bulkhead = Bulkhead(
-            f"genauth-{name}", places, wait_seconds=0.25, line=max(1, places // 2), on_use=metrics.bulkhead_used
+            f"genauth-{name}", places, wait_seconds=0.25, line=max(1, places // 2), on_use=recorder.bulkhead_used
         )
 
     def raise_if_open(self) -> None:

@@ -59,11 +59,11 @@ class Caller:
     """Makes calls over ``transport`` to what lies below ``host``. ``budget`` is shared by all kinds of calls."""
 
     def __init__(
-        self, host: str, transport: Transport, metrics: Recorder, *, upstream_seconds: float, budget: RetryBudget | None = None
+        self, host: str, transport: Transport, recorder: Recorder, *, upstream_seconds: float, budget: RetryBudget | None = None
     ) -> None:
         self._host = host
         self._transport = transport
-        self._metrics = metrics
+        self._recorder = recorder
         self._upstream_seconds = upstream_seconds
         self._budget = budget or RetryBudget()
 
@@ -72,7 +72,7 @@ class Caller:
         try:
             policy.raise_if_open()
         except CallNotMade as error:
-            self._metrics.upstream_called(operation, _outcome(error), 0.0)
+            self._recorder.upstream_called(operation, _outcome(error), 0.0)
             raise
 
     def make(self, call: Call[T], policy: CallPolicy, deadline: Deadline) -> T:
@@ -90,7 +90,7 @@ class Caller:
             outcome = "error"
             raise
         finally:
-            self._metrics.upstream_called(call.operation, outcome, time.monotonic() - started)
+            self._recorder.upstream_called(call.operation, outcome, time.monotonic() - started)
 
     def _under_policy(self, call: Call[T], policy: CallPolicy, deadline: Deadline) -> T:
         seconds = deadline.remaining()
@@ -115,7 +115,7 @@ class Caller:
             enough_time = deadline.remaining() - pause > max(0.1, time.monotonic() - started)
             if attempt.probe or not _may_be_sent_again(call.request, error) or not enough_time or not self._budget.withdraw():
                 raise
-        self._metrics.upstream_retried(call.operation)
+        self._recorder.upstream_retried(call.operation)
         with released():
             time.sleep(pause)
         return self._once(call, deadline)

@@ -1,4 +1,4 @@
-"""What GenAuth can be asked. `calls` makes the calls, `protocol` and `oidc` read the responses, `transport` does the I/O."""
+"""GenAuth's API as methods. `calls` makes the calls, `protocol` and `oidc` read the responses, `transport` does the I/O."""
 
 import threading
 import time
@@ -16,14 +16,13 @@ from bff.resilience import Deadline
 from bff.setting_types import is_permitted_url
 from bff.settings import Settings
 
-__all__ = ["Discovery", "ExtIdp", "GenAuthClient", "Identities", "Introspection", "Recorder"]
-
+# How long discovery's introspection endpoint is used, and when discovery is asked again after it failed.
 DISCOVERED_SECONDS = 3600.0
 REDISCOVER_SECONDS = 30.0
 
 
 class GenAuthClient:
-    """Asks GenAuth, for many people at once; nothing about a person stays here.
+    """GenAuth's API, shared by all threads; nothing about a person stays here.
 
     ``host`` is GENAUTH_HOST, which may end in a path (unified domains tell applications apart by it, docs/genauth.md 1.1).
     """
@@ -35,7 +34,7 @@ class GenAuthClient:
         app_secret: str | None,
         transport: Transport,
         *,
-        metrics: Recorder,
+        recorder: Recorder,
         upstream_seconds: float = 3.0,
         at_once: int = 64,
         budget: RetryBudget | None = None,
@@ -45,27 +44,26 @@ class GenAuthClient:
         self._app_secret = app_secret
         self._transport = transport
         self._upstream_seconds = upstream_seconds
-        self._caller = Caller(self._host, transport, metrics, upstream_seconds=upstream_seconds, budget=budget)
-        self.identities_policy = CallPolicy("identities", at_once, metrics)
-        self.sources_policy = CallPolicy("ext-idps", 2, metrics)
+        self._caller = Caller(self._host, transport, recorder, upstream_seconds=upstream_seconds, budget=budget)
+        self.identities_policy = CallPolicy("identities", at_once, recorder)
+        self.sources_policy = CallPolicy("ext-idps", 2, recorder)
         # Of its own, so that tokens can be verified while get-identities hangs.
-        self.oidc_policy = CallPolicy("oidc", 8, metrics)
+        self.oidc_policy = CallPolicy("oidc", 8, recorder)
         # Also of its own: a probe is impatient, and its failures must not keep tokens from being verified.
-        self.health_policy = CallPolicy("health", 1, metrics)
+        self.health_policy = CallPolicy("health", 1, recorder)
         self._endpoint_lock = threading.Lock()
         self._endpoint = (f"{self._host}{oidc.INTROSPECTION_PATH}", False)
         self._rediscover_at = float("-inf")
 
     @classmethod
-    def from_settings(cls, settings: Settings, metrics: Recorder) -> Self:
+    def from_settings(cls, settings: Settings, recorder: Recorder) -> Self:
         """The client that the settings describe. Connects to nothing yet."""
-        transport = Transport(ca_bundle=settings.genauth_ca_bundle, connect_seconds=settings.upstream_connect_seconds)
         return cls(
             settings.genauth_host,
             settings.genauth_app_id,
             settings.genauth_app_secret,
-            transport,
-            metrics=metrics,
+            Transport(ca_bundle=settings.genauth_ca_bundle, connect_seconds=settings.upstream_connect_seconds),
+            recorder=recorder,
             upstream_seconds=settings.upstream_deadline_seconds,
         )
 

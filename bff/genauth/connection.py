@@ -20,7 +20,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from bff.genauth.dns import Resolver, arm, open_connection
 from bff.resilience import Deadline, released
 
-# A connection that was quiet for longer may have been forgotten by a firewall in between, which nobody tells us.
+# A connection that was quiet for longer may have been dropped by a firewall in between, without notice.
 QUIET_AT_MOST = 30.0
 HEAD_AT_MOST = 64 * 1024
 # What the framing of a chunked body may add to it, and what a body may measure before `transport` refuses it.
@@ -157,7 +157,7 @@ else:
 
 
 class _Deadlined(_Base):
-    """To be mixed into urllib3's connections: connects and sends by the deadline, and is not kept for too long."""
+    """To be mixed into urllib3's connections: connects and sends by the deadline, and is not reused after a long silence."""
 
     response_class = DeadlineResponse
     _last_used = 0.0

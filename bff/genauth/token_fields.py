@@ -1,4 +1,4 @@
-"""Which strings of an answer are secrets, so that the leak guard can refuse any output in which one appears again.
+"""Which strings of a response are secrets, so that the leak guard can refuse any output in which one appears again.
 
 What we serve is an allow-list already; this is for the token that sits where no token should, as in an avatar's URL with
 ``?access_token=``.
@@ -11,14 +11,14 @@ from typing import Any
 from schemas.genauth import clean, json_value
 
 SHORTEST_SECRET = 8  # shorter ones would match by chance, and are none
-_DEEPEST_TEXT = 3  # JSON in a string in a string: a profile string that holds the provider's raw answer
+_DEEPEST_TEXT = 3  # JSON in a string in a string: a profile string that holds the provider's raw response
 _COMPOUND = (dict, list)  # a union would be made anew each time
 _OPENING = frozenset("{[ \t\r\n")  # or what may come before
 _PUNCTUATION = re.compile("[^a-z0-9]")
 
 _TOKENS = frozenset({"accesstoken", "refreshtoken", "idtoken"})
 _OAUTH = "oauth"
-# Under `oauth` sits the provider's raw answer: its token, and also the very profile that we show. What is named like a
+# Under `oauth` sits the provider's raw response: its token, and also the very profile that we show. What is named like a
 # profile there is no secret, or every nickname, avatar and subject would be taken for one and come out as null.
 _PROFILE_KEYS = """
     login name nickname username preferredusername displayname givenname familyname enname realname firstname lastname alias
@@ -36,7 +36,7 @@ def secrets_in(raw: object) -> frozenset[str]:
     Under a key like ``accessToken``, ``refresh_token``, ``idToken``: all strings below. Under ``oauth``: all but the profile.
     """
     found = _search(raw)
-    # As served, too: output is cleaned of controls, and a guard that looks for the original would not find it.
+    # Also in the form that is served: output is cleaned of control characters, and the guard looks for what is served.
     return frozenset(found.union([text for secret in found if (text := clean(secret)) and len(text) >= SHORTEST_SECRET]))
 
 

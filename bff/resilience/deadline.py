@@ -1,12 +1,12 @@
 """One point in time that everything a request does must respect, handed down instead of one timeout per step."""
 
 import time
+from dataclasses import dataclass
 from typing import Self
 
-from msgspec import Struct
 
-
-class Deadline(Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Deadline:
     """A moment on the monotonic clock, in seconds."""
 
     at: float

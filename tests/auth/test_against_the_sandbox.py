@@ -36,7 +36,7 @@ def genauth():
 
 @pytest.fixture
 def client(genauth):
-    client = GenAuthClient(genauth.url, genauth.app_id, genauth.app_secret, Transport(), metrics=NoMetrics())
+    client = GenAuthClient(genauth.url, genauth.app_id, genauth.app_secret, Transport(), recorder=NoMetrics())
     yield client
     client.close()
 
@@ -194,7 +194,7 @@ def test_introspection_down_says_nothing_of_the_token(asking, genauth):
 
 
 def test_a_wrong_secret_of_ours_says_nothing_of_the_token(genauth):
-    client = GenAuthClient(genauth.url, genauth.app_id, "wrong", Transport(), metrics=NoMetrics())
+    client = GenAuthClient(genauth.url, genauth.app_id, "wrong", Transport(), recorder=NoMetrics())
 
     with pytest.raises((UpstreamRejected, UpstreamFailure)):
         of(Sessions(Introspector(client, app_id=genauth.app_id)), genauth.token("mei", kind="opaque"))

@@ -9,7 +9,7 @@ from bff.accounts.providers import Catalogue, Providers
 from bff.cache.codec import EncryptedCodec, PlainCodec
 from bff.cache.snapshot import Shelf
 from bff.errors import TokenRefused, UpstreamUnavailable
-from bff.genauth.client import ExtIdp
+from bff.genauth import ExtIdp
 from bff.models import LinkedAccount
 from bff.resilience.deadline import Deadline
 from tests.valkey import ValkeyServer

@@ -34,7 +34,7 @@ IDENTITIES = "/api/v3/get-identities"
 INTROSPECTION = "/oidc/token/introspection"
 
 
-class Heard:
+class Recorded:
     def __init__(self):
         self.calls, self.retries, self.turns, self.used = [], [], [], []
 
@@ -65,16 +65,16 @@ def genauth(_sandbox):
 
 
 @pytest.fixture
-def heard():
-    return Heard()
+def recorded():
+    return Recorded()
 
 
 @pytest.fixture
-def client_of(heard):
+def client_of(recorded):
     made = []
 
     def make(host, app_id="app", app_secret="s3cret", **options):  # noqa: S107 - made up
-        client = GenAuthClient(host, app_id, app_secret, Transport(connect_seconds=0.5), metrics=heard, **options)
+        client = GenAuthClient(host, app_id, app_secret, Transport(connect_seconds=0.5), recorder=recorded, **options)
         made.append(client)
         return client
 
@@ -102,11 +102,11 @@ def fails(call, *args, seconds=2.0):
 
 
 class TestAnswers:
-    def test_identities(self, client, genauth, soon, heard):
+    def test_identities(self, client, genauth, soon, recorded):
         found = client.identities(genauth.token("mei"), soon)
 
         assert {row.provider for row in found.rows} == {"wechat", "lark"}
-        assert heard.calls == [("identities", "ok")]
+        assert recorded.calls == [("identities", "ok")]
         assert genauth.requests[-1].path == IDENTITIES
 
     def test_every_providers_token_is_told_to_the_leak_guard_and_has_no_field_of_its_own(self, client, genauth, soon):
@@ -144,13 +144,13 @@ class TestAnswers:
         assert client.introspect(genauth.token("mei"), soon, strict=False).active is True
         assert client.introspect(genauth.token("mei"), soon).active is False
 
-    def test_refused_and_blocked(self, client, genauth, heard):
+    def test_refused_and_blocked(self, client, genauth, recorded):
         token = genauth.token("mei")
         genauth.revoke(token)
         assert type(fails(client.identities, token)) is TokenRefused
         genauth.block("mei")
         assert type(fails(client.identities, genauth.token("mei"))) is UserBlocked
-        assert heard.calls == [("identities", "token_refused"), ("identities", "user_blocked")]
+        assert recorded.calls == [("identities", "token_refused"), ("identities", "user_blocked")]
 
     def test_a_token_that_no_header_can_carry_is_not_sent(self, client, genauth):
         assert type(fails(client.identities, "to\r\nken")) is TokenInvalid
@@ -225,7 +225,7 @@ class TestIntrospectionEndpoint:
         assert [head.split(b" ")[1] for head in server.requests].count(INTROSPECTION.encode()) == 3
         assert len(server.requests) == 4, "discovery is not asked each time"
 
-    def test_our_secret_does_not_travel_in_plain_from_an_https_host(self, serve, certificates, heard):
+    def test_our_secret_does_not_travel_in_plain_from_an_https_host(self, serve, certificates, recorded):
         context, bundle = certificates["ours"]
         plain = serve()
         document = b'{"issuer":"https://a","jwks_uri":"https://a/k","introspection_endpoint":"%s"}' % plain.url.encode()
@@ -236,7 +236,7 @@ class TestIntrospectionEndpoint:
                 connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
 
         server = serve(behave, context=context)
-        client = GenAuthClient(server.url, "app", "secret", Transport(ca_bundle=bundle), metrics=heard)
+        client = GenAuthClient(server.url, "app", "secret", Transport(ca_bundle=bundle), recorder=recorded)
 
         assert client.introspect("tok", Deadline.after(1)).active is True
         assert plain.connections == 0
@@ -266,11 +266,11 @@ class TestTrouble:
         ],
         ids=str,
     )
-    def test_each_trouble_is_one_of_our_errors_by_the_deadline(self, client, genauth, heard, how, error, outcome):
+    def test_each_trouble_is_one_of_our_errors_by_the_deadline(self, client, genauth, recorded, how, error, outcome):
         genauth.trouble(path=IDENTITIES, **how)
 
         assert isinstance(fails(client.identities, genauth.token("mei"), seconds=0.6), error)
-        assert heard.calls == [("identities", outcome)]
+        assert recorded.calls == [("identities", outcome)]
         if "retry_after" not in how:
             genauth.healthy()
             assert client.identities(genauth.token("mei"), Deadline.after(1)).rows
@@ -301,13 +301,13 @@ class TestSecondTries:
         [{"ending": "close"}, {"ending": "reset"}, {"status": 502}, {"status": 503}, {"status": 504}, {"envelope": 502}],
         ids=str,
     )
-    def test_a_momentary_failure_is_tried_again_once(self, client, genauth, heard, soon, how):
+    def test_a_momentary_failure_is_tried_again_once(self, client, genauth, recorded, soon, how):
         genauth.trouble(path=IDENTITIES, times=1, **how)
 
         assert client.identities(genauth.token("mei"), soon).rows
         assert genauth.calls(IDENTITIES) == 2
-        assert heard.retries == ["identities"]
-        assert heard.calls == [("identities", "ok")]
+        assert recorded.retries == ["identities"]
+        assert recorded.calls == [("identities", "ok")]
 
     @pytest.mark.parametrize(
         "how",
@@ -323,13 +323,13 @@ class TestSecondTries:
         ],
         ids=str,
     )
-    def test_anything_else_is_not(self, client, genauth, heard, how):
+    def test_anything_else_is_not(self, client, genauth, recorded, how):
         genauth.trouble(path=IDENTITIES, **how)
 
         fails(client.identities, genauth.token("mei"))
 
         assert genauth.calls(IDENTITIES) == 1
-        assert heard.retries == []
+        assert recorded.retries == []
 
     def test_there_is_no_third_try(self, client, genauth):
         genauth.trouble(path=IDENTITIES, status=502)
@@ -338,11 +338,11 @@ class TestSecondTries:
 
         assert genauth.calls(IDENTITIES) == 2
 
-    def test_a_refused_connection_is_tried_again(self, client_of, heard):
+    def test_a_refused_connection_is_tried_again(self, client_of, recorded):
         client = client_of("http://127.0.0.1:1")
 
         assert isinstance(fails(client.identities, "token"), UpstreamUnavailable)
-        assert heard.retries == ["identities"]
+        assert recorded.retries == ["identities"]
 
     def test_a_try_that_took_most_of_the_time_is_the_last(self, client, genauth):
         genauth.trouble(path=IDENTITIES, status=502, latency=0.6)
@@ -364,24 +364,24 @@ class TestSecondTries:
         assert genauth.calls(INTROSPECTION) == 1
 
     @pytest.mark.parametrize(("only_reads", "sent"), [(True, 2), (False, 1)])
-    def test_a_post_that_may_change_something_is_never_sent_twice(self, serve, heard, only_reads, sent):
+    def test_a_post_that_may_change_something_is_never_sent_twice(self, serve, recorded, only_reads, sent):
         server = serve(lambda server, connection, _number: server.read_head(connection))
-        caller = Caller(server.url, Transport(), heard, upstream_seconds=2)
+        caller = Caller(server.url, Transport(), recorded, upstream_seconds=2)
         request = Request("POST", server.url, {}, b"{}", only_reads=only_reads)
 
-        error = fails(lambda deadline: caller.make(Call("unlink", request, bool), CallPolicy("linking", 1, heard), deadline))
+        error = fails(lambda deadline: caller.make(Call("unlink", request, bool), CallPolicy("linking", 1, recorded), deadline))
 
         assert type(error) is ConnectionClosed
         assert len(server.requests) == sent
 
-    def test_a_post_that_never_left_us_is_sent_again(self, heard):
-        caller = Caller("http://127.0.0.1:1", Transport(), heard, upstream_seconds=2)
+    def test_a_post_that_never_left_us_is_sent_again(self, recorded):
+        caller = Caller("http://127.0.0.1:1", Transport(), recorded, upstream_seconds=2)
         request = Request("POST", "/api/v3/unlink-extidp", {}, b"{}")
 
-        error = fails(lambda deadline: caller.make(Call("unlink", request, bool), CallPolicy("linking", 1, heard), deadline))
+        error = fails(lambda deadline: caller.make(Call("unlink", request, bool), CallPolicy("linking", 1, recorded), deadline))
 
         assert type(error) is ConnectError
-        assert heard.retries == ["unlink"]
+        assert recorded.retries == ["unlink"]
 
     def test_while_everything_fails_a_tenth_is_tried_again_and_a_small_reserve(self, genauth, client_of):
         class NoBreaker:
@@ -422,7 +422,7 @@ class TestSecondTries:
 
 
 class TestCallPolicy:
-    def test_five_failures_leave_genauth_alone(self, client, genauth, heard):
+    def test_five_failures_leave_genauth_alone(self, client, genauth, recorded):
         genauth.trouble(path=IDENTITIES, status=500)
         for _ in range(5):
             fails(client.identities, genauth.token("mei"))
@@ -433,8 +433,8 @@ class TestCallPolicy:
         assert isinstance(error, UpstreamUnavailable)
         assert error.retry_after == 2
         assert genauth.calls(IDENTITIES) == 5
-        assert heard.turns == [("genauth-identities", "open")]
-        assert heard.calls[-1] == ("identities", "circuit_open")
+        assert recorded.turns == [("genauth-identities", "open")]
+        assert recorded.calls[-1] == ("identities", "circuit_open")
 
     def test_the_probe_is_not_tried_twice(self, client, genauth):
         genauth.trouble(path=IDENTITIES, status=500)
@@ -504,7 +504,7 @@ class TestCallPolicy:
 
         assert client.identities_policy.breaker.state == "open"
 
-    def test_while_identities_hang_the_rest_is_turned_away_and_tokens_are_verified(self, genauth, client_of, heard):
+    def test_while_identities_hang_the_rest_is_turned_away_and_tokens_are_verified(self, genauth, client_of, recorded):
         client = client_of(genauth.url, genauth.app_id, genauth.app_secret, at_once=4)
         client.introspect("warm", Deadline.after(1))
         genauth.trouble(path=IDENTITIES, ending="hang")
@@ -523,8 +523,8 @@ class TestCallPolicy:
         assert time.monotonic() - started < 1.5
         for thread in hanging:
             thread.join()
-        assert ("identities", "bulkhead_full") in heard.calls
-        assert heard.used[-1][1] == 0
+        assert ("identities", "bulkhead_full") in recorded.calls
+        assert recorded.used[-1][1] == 0
 
     def test_a_broken_catalogue_does_not_shut_the_door_to_identities(self, client, genauth, soon):
         genauth.trouble(path="/api/v3/get-application-enabled-extidps", status=500)
