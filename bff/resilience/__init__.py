@@ -2,7 +2,7 @@
 
 from bff.resilience.admission import FairSemaphore, NotAdmittedAgain, admitted, released
 from bff.resilience.bulkhead import Bulkhead, BulkheadFull
-from bff.resilience.caches import Cache, Memo, cache, memoised
+from bff.resilience.caches import Cache, cache, memoised
 from bff.resilience.circuit_breaker import CircuitBreaker, CircuitOpen, Permit, Rules, State
 from bff.resilience.deadline import Deadline
 from bff.resilience.draining import begin_draining, is_draining
@@ -17,7 +17,6 @@ __all__ = [
     "CircuitOpen",
     "Deadline",
     "FairSemaphore",
-    "Memo",
     "NotAdmittedAgain",
     "Permit",
     "RateLimit",

@@ -5,7 +5,6 @@ its reader compares. The caches behind Redis are another matter (`bff.cache`).
 """
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Generic, ParamSpec, TypeVar
@@ -38,14 +37,14 @@ DECLARED = {
     "invalidations": Declaration("people whose accounts this process invalidated", 10_000, "60 seconds"),
     "fallback_entries": Declaration("accounts to serve while Redis is away", 1_000, "10 seconds fresh, then stale"),
     "responses": Declaration("finished responses", 16 * 2**20, "LOCAL_CACHE_SECONDS, while invalidations arrive", "bytes"),
+    "checked_entries": Declaration("entries that can be read, by their text", 256),
+    "metas": Declaration("the meta object of a response, as JSON", 256),
     "user_names": Declaration("the opaque id of a user", 256),
     # Requests
     "rate_limit_windows": Declaration("requests counted for a user or an address", 10_000, "one window of the rate"),
     "addresses": Declaration("the counted form of a client's address", 1_024),
     "languages": Declaration("the language for an Accept-Language field", 256),
     "includes": Declaration("the meaning of the include parameter", 64),
-    "checked_entries": Declaration("entries that can be read, by their text", 256),
-    "metas": Declaration("the meta object of an answer, as JSON", 256),
 }
 
 
@@ -118,42 +117,3 @@ def memoised(name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
         return cachetools.cached(cachetools.LRUCache(DECLARED[name].size), lock=threading.Lock())(function)
 
     return decorate
-
-
-class Memo(Generic[K, V]):
-    """Remembers up to ``size`` values; the one not read for longest leaves first.
-
-    It knows no clock: a value that ends at some time says so itself, and its reader looks.
-    """
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        # A plain dict, whose order would do, looks past all that ever left it since it last grew to find who leaves next.
-        self._values: OrderedDict[K, V] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, key: K) -> V | None:
-        """The value, which thereby becomes the last to leave; None when there is none. Takes no lock."""
-        value = self._values.get(key)
-        if value is not None:
-            try:  # noqa: SIM105 - `suppress` costs twice as much as all the rest
-                self._values.move_to_end(key)
-            except KeyError:
-                pass  # it has left just now
-        return value
-
-    def put(self, key: K, value: V) -> tuple[K, V] | None:
-        """Remember the value, at the price of the one not read for longest, which is handed out with its key."""
-        with self._lock:
-            self._values[key] = value
-            self._values.move_to_end(key)
-            return self._values.popitem(last=False) if len(self._values) > self._size else None
-
-    def drop(self, key: K) -> None:
-        """Forget the value, if there is one."""
-        with self._lock:
-            self._values.pop(key, None)
-
-    def __len__(self) -> int:
-        """How many values are remembered."""
-        return len(self._values)

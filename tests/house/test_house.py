@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from bff.resilience.caches import DECLARED
+
 ROOT = Path(__file__).parents[2]
 HOUSE = [ROOT / "app.py", *sorted((ROOT / "bff").rglob("*.py")), *sorted((ROOT / "schemas").rglob("*.py"))]
 TEXTS = {path: path.read_text() for path in HOUSE}
@@ -131,6 +133,19 @@ def test_each_library_has_one_home(path):
         library = imported.partition(".")[0]
         homes = HOMES.get(library)
         assert homes is None or any(within(name, home) for home in homes), f"{name} imports {library}"
+
+
+@pytest.mark.parametrize("path", OURS, ids=module)
+def test_bounded_caches_are_declared_in_one_table(path):
+    for imported, taken in imports(path):
+        assert (imported, taken) not in {("functools", "lru_cache"), ("functools", "cache")}, "use bff.resilience.caches"
+    assert not re.search(r"functools\.(lru_)?cache\b", TEXTS[path])
+
+
+def test_every_declared_cache_is_used_and_no_other():
+    used = {name for text in TEXTS.values() for name in re.findall(r'\b(?:cache|memoised)\("(\w+)"', text)}
+
+    assert used == set(DECLARED)
 
 
 @pytest.mark.parametrize("path", HOUSE, ids=module)
