@@ -48,10 +48,10 @@ def test_a_line_is_json_with_time_level_event_and_what_belongs_to_the_request(lo
 
     log.warning("answered", status=200, seconds=0.25, stale=False, code=None)
 
-    told = line(lines)
-    assert list(told)[:3] == ["timestamp", "level", "event"]
-    assert told.pop("timestamp").endswith("Z")
-    assert told == {
+    logged = line(lines)
+    assert list(logged)[:3] == ["timestamp", "level", "event"]
+    assert logged.pop("timestamp").endswith("Z")
+    assert logged == {
         "level": "warning", "event": "answered", "request_id": "r-12345678",
         "status": 200, "seconds": 0.25, "stale": False, "code": None,
     }  # fmt: skip
@@ -69,8 +69,8 @@ def test_a_line_below_the_level_is_not_written(log, lines):
 def test_a_value_under_a_name_that_promises_a_secret_is_masked(log, lines, name):
     log.info("event", **{name: "abc", "other": "abc"})
 
-    assert (told := line(lines))[name] == "[redacted]"
-    assert told["other"] == "abc"
+    assert (logged := line(lines))[name] == "[redacted]"
+    assert logged["other"] == "abc"
 
 
 @pytest.mark.parametrize(
@@ -99,23 +99,23 @@ def test_what_looks_like_a_credential_is_masked_wherever_it_stands(log, lines, t
     assert second["event"] == left
 
 
-def test_an_object_is_told_by_its_type(log, lines):
+def test_an_object_is_described_by_its_type(log, lines):
     log.info("event", error=ValueError(JWT), body={"accessToken": "abc"}, rows=["abc"], raw=b"abc")
 
-    told = line(lines)
-    assert [told[key] for key in ("error", "body", "rows", "raw")] == ["[ValueError]", "[dict]", "[list]", "[bytes]"]
+    logged = line(lines)
+    assert [logged[key] for key in ("error", "body", "rows", "raw")] == ["[ValueError]", "[dict]", "[list]", "[bytes]"]
 
 
 def test_a_line_stays_one_line_of_bounded_length(log, lines):
     log.info("event\nforged", note="x" * 5000 + "\r\n", count=10**30, path="\udcff\x1b[31m", ratio=float("nan"))
 
-    told = line(lines)
-    assert told["event"] == "event\nforged"
-    assert len(told["note"]) == 513
-    assert (told["count"], told["path"], told["ratio"]) == ("[int]", "?\x1b[31m", None)
+    logged = line(lines)
+    assert logged["event"] == "event\nforged"
+    assert len(logged["note"]) == 513
+    assert (logged["count"], logged["path"], logged["ratio"]) == ("[int]", "?\x1b[31m", None)
 
 
-def test_an_exception_is_told_by_its_types_and_our_own_lines_alone(log, lines):
+def test_an_exception_is_described_by_its_types_and_our_own_lines_alone(log, lines):
     from bff.settings import ConfigurationError, Settings
 
     class Trouble(Exception):
@@ -129,12 +129,12 @@ def test_an_exception_is_told_by_its_types_and_our_own_lines_alone(log, lines):
     except Trouble:
         log.exception("failed")
 
-    told = line(lines)
-    assert told["level"] == "error"
-    assert [cause["type"].rpartition(".")[2] for cause in told["exception"]] == ["Trouble", "ConfigurationError"]
-    assert told["exception"][1]["at"][0].startswith("bff/settings.py:")
-    assert "eyJ" not in json.dumps(told)
-    assert "missing" not in json.dumps(told)
+    logged = line(lines)
+    assert logged["level"] == "error"
+    assert [cause["type"].rpartition(".")[2] for cause in logged["exception"]] == ["Trouble", "ConfigurationError"]
+    assert logged["exception"][1]["at"][0].startswith("bff/settings.py:")
+    assert "eyJ" not in json.dumps(logged)
+    assert "missing" not in json.dumps(logged)
 
 
 def test_a_ring_of_causes_ends(log, lines):
@@ -146,16 +146,16 @@ def test_a_ring_of_causes_ends(log, lines):
     assert len(line(lines)["exception"]) == 8
 
 
-def test_a_librarys_warning_is_told_without_its_arguments(lines):
+def test_a_librarys_warning_is_logged_without_its_arguments(lines):
     library = logging.getLogger("some.pool")
 
     library.warning("Retrying (%r) after connection broken by '%r': %s", 3, "abc", "/api?access_token=abc")
     library.info("below warning")
 
-    told = line(lines)
-    assert told["event"] == "Retrying (%r) after connection broken by '%r': %s"
-    assert (told["level"], told["logger"]) == ("warning", "some.pool")
-    assert told["where"].startswith("test_logging:")
+    logged = line(lines)
+    assert logged["event"] == "Retrying (%r) after connection broken by '%r': %s"
+    assert (logged["level"], logged["logger"]) == ("warning", "some.pool")
+    assert logged["where"].startswith("test_logging:")
 
 
 def test_a_librarys_finished_text_is_withheld_unless_it_is_written_in_its_code(lines):
@@ -165,7 +165,7 @@ def test_a_librarys_finished_text_is_withheld_unless_it_is_written_in_its_code(l
     library.error(f"connection failed with {opaque}")
     library.error("connection failed")
 
-    assert [told["event"] for told in lines()] == ["[message withheld]", "connection failed"]
+    assert [logged["event"] for logged in lines()] == ["[message withheld]", "connection failed"]
 
 
 def test_our_own_modules_may_say_what_they_mean(lines):
@@ -219,8 +219,8 @@ def test_a_death_is_a_line_without_its_text(death, event):
 
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], cwd=ROOT, capture_output=True, text=True, check=False)
 
-    told = json.loads(done.stdout)
-    assert (told["event"], told["level"], told["exception"][0]["type"]) == (event, "critical", "RuntimeError")
+    logged = json.loads(done.stdout)
+    assert (logged["event"], logged["level"], logged["exception"][0]["type"]) == (event, "critical", "RuntimeError")
     assert "abc-secret" not in done.stdout + done.stderr
 
 

@@ -36,10 +36,10 @@ def test_an_answer_is_counted_and_timed(metrics):
     for seconds in (0.004, 0.2):
         metrics.answered("/me/linked-accounts", 200, "cache", seconds)
 
-    told = samples(metrics.render())
-    assert told["answers_total", "/me/linked-accounts", "cache", "200"] == 2
-    assert told["answer_seconds_bucket", "0.005", "/me/linked-accounts", "cache"] == 1
-    assert told["answer_seconds_sum", "/me/linked-accounts", "cache"] == pytest.approx(0.204)
+    found = samples(metrics.render())
+    assert found["answers_total", "/me/linked-accounts", "cache", "200"] == 2
+    assert found["answer_seconds_bucket", "0.005", "/me/linked-accounts", "cache"] == 1
+    assert found["answer_seconds_sum", "/me/linked-accounts", "cache"] == pytest.approx(0.204)
 
 
 def test_each_event_has_its_counter(metrics):
@@ -53,7 +53,7 @@ def test_each_event_has_its_counter(metrics):
     metrics.rate_limited("user")
     metrics.log_lines_dropped(1)
 
-    told = samples(metrics.render())
+    found = samples(metrics.render())
     for key in [
         ("refusals_total", "token_expired"),
         ("upstream_calls_total", "identities", "timeout"),
@@ -66,20 +66,20 @@ def test_each_event_has_its_counter(metrics):
         ("rate_limited_total", "user"),
         ("log_lines_dropped_total",),
     ]:
-        assert told[key] == 1, key
+        assert found[key] == 1, key
 
 
 def test_a_breaker_is_in_one_state_at_a_time(metrics):
     for state in ("open", "half_open", "closed", "open"):
         metrics.breaker_changed("redis", state)
 
-    told = samples(metrics.render())
-    assert {state: told["breaker_workers", "redis", state] for state in ("closed", "open", "half_open")} == {
+    found = samples(metrics.render())
+    assert {state: found["breaker_workers", "redis", state] for state in ("closed", "open", "half_open")} == {
         "closed": 0, "open": 1, "half_open": 0,
     }  # fmt: skip
 
 
-def test_a_bulkhead_tells_what_is_in_use(metrics):
+def test_what_is_in_use_of_a_bulkhead_is_a_gauge(metrics):
     metrics.bulkhead_used("genauth-identities", 7)
 
     assert samples(metrics.render())["bulkhead_in_use", "genauth-identities"] == 7
@@ -124,9 +124,9 @@ def test_a_word_from_outside_makes_no_series(words):
         metrics.leak_stopped(word)
         metrics.rate_limited(word)
 
-    told = samples(metrics.render())
-    assert told["refusals_total", "other"] == len(words)
-    labels = {value for name, *values in told for value in values if not name.endswith("_bucket")}
+    found = samples(metrics.render())
+    assert found["refusals_total", "other"] == len(words)
+    labels = {value for name, *values in found for value in values if not name.endswith("_bucket")}
     assert labels <= {"other", "200", "/", "closed", "open", "half_open"}
 
 
@@ -191,7 +191,7 @@ def start_worker(folder):
     )
 
 
-def told_by(worker):
+def samples_of(worker):
     worker.stdin.write("?\n")
     worker.stdin.flush()
     return samples("".join(iter(worker.stdout.readline, "over\n")))
@@ -201,37 +201,37 @@ def test_workers_are_added_up_and_the_dead_keep_only_what_they_did(tmp_path):
     workers = [start_worker(tmp_path) for _ in range(3)]
     pids = [worker.stdout.readline().strip() for worker in workers]
     answers = ("answers_total", "/livez", "none", "200")
-    assert told_by(workers[1])[answers] == 3
+    assert samples_of(workers[1])[answers] == 3
     workers[0].kill()
     workers[0].communicate()
 
-    told = told_by(workers[1])
+    found = samples_of(workers[1])
     for worker in workers[1:]:
         worker.communicate("")
 
-    assert told[answers] == 3
-    assert told["answer_seconds_count", "/livez", "none"] == 3
-    assert (told["breaker_workers", "redis", "open"], told["waiting",]) == (2, 2)
+    assert found[answers] == 3
+    assert found["answer_seconds_count", "/livez", "none"] == 3
+    assert (found["breaker_workers", "redis", "open"], found["waiting",]) == (2, 2)
     assert not (tmp_path / f"gauge_livesum_{pids[0]}.db").exists()
 
 
-def test_a_worker_that_ends_has_told_everything(tmp_path):
+def test_a_worker_that_ends_has_counted_everything(tmp_path):
     environ = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
 
-    said = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(ENDING)], cwd=ROOT, env=environ, capture_output=True, text=True, check=True
     )
 
-    assert samples(said.stdout)["answers_total", "/livez", "none", "200"] == 1
+    assert samples(done.stdout)["answers_total", "/livez", "none", "200"] == 1
 
 
-def test_many_answers_are_told_as_each_of_them_would_be(metrics):
+def test_the_bounds_of_the_histogram_are_included(metrics):
     for seconds in (0.0005, 0.001, 0.0011, 0.3, 5.0, 60.0):
         metrics.answered("/livez", 200, "none", seconds)
 
-    told = metrics.render().decode()
+    found = metrics.render().decode()
 
-    assert samples(told)["answer_seconds_count", "/livez", "none"] == 6
-    assert samples(told)["answer_seconds_sum", "/livez", "none"] == pytest.approx(65.3026)
+    assert samples(found)["answer_seconds_count", "/livez", "none"] == 6
+    assert samples(found)["answer_seconds_sum", "/livez", "none"] == pytest.approx(65.3026)
     bounds = ("0.001", "0.0025", "0.25", "0.5", "5.0", "+Inf")
-    assert [samples(told)["answer_seconds_bucket", bound, "/livez", "none"] for bound in bounds] == [2, 3, 3, 4, 5, 6]
+    assert [samples(found)["answer_seconds_bucket", bound, "/livez", "none"] for bound in bounds] == [2, 3, 3, 4, 5, 6]

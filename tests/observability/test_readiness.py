@@ -28,7 +28,7 @@ def test_it_is_asked_once_in_three_seconds_however_often_we_are():
     assert asked == [0.0, 3.0]
 
 
-def test_one_that_hangs_holds_nobody_up_and_is_told_as_it_last_was():
+def test_one_that_hangs_holds_nobody_up_and_keeps_its_last_status():
     clock, hanging = Clock(), threading.Event()
 
     def up_then_hanging():
@@ -39,8 +39,8 @@ def test_one_that_hangs_holds_nobody_up_and_is_told_as_it_last_was():
 
     clock.now = 10.0
     begun = time.monotonic()
-    told = dependencies.statuses()
+    statuses = dependencies.statuses()
     took = time.monotonic() - begun
     hanging.set()
 
-    assert (told, took < 0.9) == ({"genauth": True}, True)
+    assert (statuses, took < 0.9) == ({"genauth": True}, True)
