@@ -1,7 +1,8 @@
-"""GenAuth's answers as a test writes them, at the one place where bytes come in: below it everything is real."""
+"""GenAuth's responses as a test writes them, at the one place where bytes come in: below it everything is real."""
 
 from bff.genauth.call_policy import CallPolicy
 from bff.genauth.messages import Response
+from bff.genauth.transport import Transport
 from bff.web import services_of
 
 IDENTITIES = "/api/v3/get-identities"
@@ -9,28 +10,24 @@ SOURCES = "/api/v3/get-application-enabled-extidps"
 
 
 class Canned:
-    """Stands between the application and the sandbox's port: answers the paths it was told, passes everything else on."""
+    """Answers the paths that `answers` names instead of the transport, which sends everything else to the sandbox."""
 
-    def __init__(self, app, genauth):
+    def __init__(self, app, genauth, monkeypatch):
         self._services = services_of(app)
-        self._client = self._services.linked_accounts._genauth
-        self._real = self._client._caller._transport
-        self._client._caller._transport = self
         self._host = genauth.url
         self._answers = {}
+        send = Transport.send
 
-    def send(self, url, request, deadline):
-        answer = self._answers.get(url.removeprefix(self._host))
-        return answer or self._real.send(url, request, deadline)
+        def sent(transport, url, request, deadline):
+            return self._answers.get(url.removeprefix(self._host)) or send(transport, url, request, deadline)
 
-    def close(self):
-        self._real.close()
+        monkeypatch.setattr(Transport, "send", sent)
 
     def answers(self, path, status, headers, body):
-        """From now on, with every breaker closed and no catalogue kept: what came before leaves no trace."""
+        """From now on, with every circuit breaker closed: what came before leaves no trace."""
         self._answers[path] = Response(status, headers, body)
         for policy in ("identities_policy", "sources_policy"):
-            setattr(self._client, policy, CallPolicy(policy, 32, self._services.metrics))
+            setattr(self._services.genauth, policy, CallPolicy(policy, 32, self._services.metrics))
 
     def sources_due(self):
         """The catalogue of identity sources is asked for again with the next request."""

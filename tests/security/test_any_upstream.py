@@ -63,8 +63,8 @@ response_headers = st.dictionaries(
 
 
 @pytest.fixture
-def canned(service, genauth):
-    return Canned(service.app, genauth)
+def canned(service, genauth, monkeypatch):
+    return Canned(service.app, genauth, monkeypatch)
 
 
 @pytest.fixture

@@ -79,14 +79,14 @@ def subject_of(genauth, person):
     return {row["userIdInIdp"] for row in rows}
 
 
-def test_the_list_of_identity_sources_tells_nothing_of_whose_token_it_was_asked_with(service, genauth):
+def test_the_list_of_identity_sources_tells_nothing_of_whose_token_it_was_asked_with(service, genauth, monkeypatch):
     """It is fetched with one person's token and shown to everybody."""
     token = genauth.token("omar")
     sources = [
         {"extIdpId": "62f209327ab3cc10d9016ee5", "type": "wechat", "name": f"WeChat {token}", "name_en": token}
         | {"logo": f"https://cdn.example/wechat.svg?access_token={token}", "extIdpType": "social"}
     ]
-    Canned(service.app, genauth).answers(SOURCES, 200, {}, json.dumps({"statusCode": 200, "data": sources}).encode())
+    Canned(service.app, genauth, monkeypatch).answers(SOURCES, 200, {}, json.dumps({"statusCode": 200, "data": sources}).encode())
     service.accounts_of(token)
 
     answer = service.accounts_of(genauth.token("mei"))
