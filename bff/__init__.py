@@ -1,16 +1,47 @@
-"""Which outside accounts has this person linked? A backend-for-frontend over GenAuth.
+"""Which outside accounts has this person linked? A backend-for-frontend over GenAuth. This page is the map.
 
-The rooms, from the top; a room imports those on its own line and below, by their doors (`from bff.cache import AccountsCache`):
+The way of a request:
 
-    server          the processes around the application: how it starts, drains and ends
-    factory         the application: the order of what a request passes
-    web             HTTP in, the only Flask: routes, guards, problems, headers, the response cache
-    services        every dependency, built once and handed in
-    accounts auth   what a person has linked · whose token this is
-    cache genauth   what is remembered, the only Redis · HTTP out, the only requests
-    resilience observability   deadline, circuit breaker, bulkhead, single flight · log, metrics, readiness
+    ProxyFix           whose proxies are trusted                                              werkzeug
+    RequestContext     id, deadline, log line, metric, headers, problems of every response    web.request_context
+    ResponseCache      an identical request answered from this worker's memory                web.response_cache
+    AdmissionControl   few requests compute at once; who waits for others holds no permit     web.admission_control
+    Flask              web.authentication, then the rate limit, then the view                 web.linked_accounts
+      the use case     fresh from the cache, else from GenAuth, else the last good answer     accounts.service
+        the cache      entries in Redis: the JSON as it is sent, bound to its key             cache.accounts_cache
+        GenAuth        deadline, retry, circuit breaker and bulkhead of each call             genauth.calls
+      the response     body, ETag, Cache-Status                                               web.representation
+
+The rooms, from the top. A room imports those on its own line and below, by the package (`from bff.cache import AccountsCache`):
+
+    server                     the processes around the application: how it starts, drains and ends
+    factory                    the application: the order of the middleware, the blueprints with their guards
+    web                        HTTP in, the only Flask
+    services                   every dependency, built once and handed in
+    accounts auth              what a person has linked · whose token this is
+    cache genauth              what is stored, the only Redis · HTTP out, the only requests
+    resilience observability   deadline, circuit breaker, single flight, admission, rate limit · log, metrics, readiness
     models errors settings schemas    values without I/O · the tree of errors · the environment · shapes on the wire
 
 ``sandbox``, a GenAuth to develop against, is the other side of the wire: it imports nothing of ours, and only tests and
 `make run` start it. ``tests/house/test_house.py`` reads the imports and holds us to this.
+
+Where do I change …
+
+    … what a linked account shows?                 schemas/linked_accounts.py, accounts/linking.py
+    … the name of a provider?                      accounts/provider_names.py
+    … which fields are looked through for tokens?  accounts/redaction.py, accounts/leak_guard.py
+    … when GenAuth is asked, and what may stand in?    accounts/service.py
+    … how long something is stored?                settings.py; in Redis: cache/entries.py; in memory: resilience/caches.py
+    … which tokens are accepted?                   auth/access_tokens.py, auth/introspection.py
+    … where a token may be sent, and CSRF?         web/authentication.py
+    … what GenAuth's answers mean?                 genauth/envelope.py, schemas/genauth.py; its facts: docs/genauth.md
+    … timeouts, retries, circuit breakers?         genauth/calls.py, genauth/call_policy.py
+    … an error, or what a frontend does about it?  errors.py, web/problems.py
+    … a header of every response?                  web/request_context.py
+    … what makes two requests alike for the response cache?    web/response_cache.py
+    … which origins may ask?                       web/cors.py
+    … what is logged or counted?                   observability/recorder.py, observability/metrics.py, docs/observability.md
+    … a setting?                                   settings.py, .env.example, docs/configuration.md
+    … how the service starts and stops?            server/launch.py, server/serve.py
 """

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _LARGEST_BODY = 64 * 1024
-# How many requests of a worker compute at a time; docs/adr/0008 says why so few.
+# How many requests of a worker compute at a time; docs/adr/0013 says why so few.
 PERMITS = 4
 # A thread that computes is asked to give the interpreter to others after this many seconds, for requests that hold no permit.
 _SWITCH_SECONDS = 0.001

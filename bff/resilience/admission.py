@@ -1,7 +1,7 @@
 """Admission control: few threads compute at once, and a thread that waits for somebody else's server lets another one compute.
 
 Waiting for GenAuth needs many threads. If all of them compute at once they compete for the interpreter lock, and requests that
-could be answered at once are late. Hence many threads and few permits (docs/adr/0008).
+could be answered at once are late. Hence many threads and few permits (docs/adr/0013).
 """
 
 import threading
