@@ -46,7 +46,6 @@ class Services:
     """What the web package may use."""
 
     settings: Settings
-    genauth: GenAuthClient
     sessions: Sessions
     linked_accounts: LinkedAccounts
     accounts_cache: AccountsCache
@@ -95,7 +94,6 @@ def make_services(app: Flask, settings: Settings, *, clock: Callable[[], float] 
     )
     return Services(
         settings=settings,
-        genauth=genauth,
         sessions=Sessions(_verifier(settings, genauth, _jwks_snapshot(settings, store, codec, metrics))),
         linked_accounts=LinkedAccounts(
             genauth,

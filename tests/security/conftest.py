@@ -48,6 +48,18 @@ def service(service_with):
 
 
 @pytest.fixture
+def answered_with(genauth, service_with):
+    """``answered_with(path, status, headers, body)``: a new service, which GenAuth answers that path with these bytes."""
+
+    def start(path, status, headers, body):
+        genauth.healthy()
+        genauth.answers_raw(path, status=status, headers=headers, body=body)
+        return service_with()
+
+    return start
+
+
+@pytest.fixture
 def open_service(everything_on):
     return Service(create_app(Settings.from_env(everything_on)))
 

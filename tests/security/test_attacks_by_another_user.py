@@ -6,8 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 
-from tests.security.canned import IDENTITIES, SOURCES, Canned
 from tests.security.service import PATH
+
+IDENTITIES = "/api/v3/get-identities"
+SOURCES = "/api/v3/get-application-enabled-extidps"
 
 
 def subjects(answer):
@@ -79,14 +81,14 @@ def subject_of(genauth, person):
     return {row["userIdInIdp"] for row in rows}
 
 
-def test_the_list_of_identity_sources_tells_nothing_of_whose_token_it_was_asked_with(service, genauth, monkeypatch):
+def test_the_list_of_identity_sources_tells_nothing_of_whose_token_it_was_asked_with(answered_with, genauth):
     """It is fetched with one person's token and shown to everybody."""
     token = genauth.token("omar")
     sources = [
         {"extIdpId": "62f209327ab3cc10d9016ee5", "type": "wechat", "name": f"WeChat {token}", "name_en": token}
         | {"logo": f"https://cdn.example/wechat.svg?access_token={token}", "extIdpType": "social"}
     ]
-    Canned(service.app, genauth, monkeypatch).answers(SOURCES, 200, {}, json.dumps({"statusCode": 200, "data": sources}).encode())
+    service = answered_with(SOURCES, 200, {}, json.dumps({"statusCode": 200, "data": sources}).encode())
     service.accounts_of(token)
 
     answer = service.accounts_of(genauth.token("mei"))
