@@ -29,12 +29,13 @@ class Readiness:
             due = self._clock() - self._checked_at >= _VALID_SECONDS
             if due and (self._checking is None or not self._checking.is_alive()):
                 self._checked_at = self._clock()
-                checking = threading.Thread(target=self._check, name="dependencies", daemon=True)
+                checking = threading.Thread(target=self.check, name="dependencies", daemon=True)
                 checking.start()
                 self._checking = checking
         if self._checking is not None:
             self._checking.join(_WAIT_SECONDS)
         return self._statuses
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Call every check now, however long they take."""
         self._statuses = {name: check() for name, check in self._checks.items()}

@@ -1,7 +1,9 @@
 """The application at its most talkative and most open: debug logs, cookie mode, CORS, a proxy in front, every route there is."""
 
 import json
+import re
 
+import certifi
 import pytest
 
 from bff.factory import create_app
@@ -48,13 +50,15 @@ def service(service_with):
 
 
 @pytest.fixture
-def answered_with(genauth, service_with):
+def answered_with(genauth, service_with, tmp_path):
     """``answered_with(path, status, headers, body)``: a new service, which GenAuth answers that path with these bytes."""
+    one = tmp_path / "one.pem"  # reading all that there are takes longer than the rest of a start
+    one.write_text(re.search(r"-----BEGIN.*?-----END CERTIFICATE-----\n", certifi.contents(), re.DOTALL)[0])
 
     def start(path, status, headers, body):
         genauth.healthy()
         genauth.answers_raw(path, status=status, headers=headers, body=body)
-        return service_with()
+        return service_with(GENAUTH_CA_BUNDLE=str(one))
 
     return start
 

@@ -1,11 +1,13 @@
 """What operators see: readiness, metrics, a line per request; and that nothing a caller sends is in it."""
 
 import json
+import os
+import subprocess
+import sys
 import time
 
 import pytest
 
-from bff.resilience import draining
 from bff.web import services_of
 
 PATH = "/me/linked-accounts"
@@ -52,12 +54,19 @@ def test_degraded_is_still_ready(client_with, away):
     assert response.json["dependencies"][away] == {"status": "down"}
 
 
-def test_draining_is_not_ready(client, monkeypatch):
-    monkeypatch.setattr(draining, "_flag", bytearray(b"\1"))
+def test_draining_is_not_ready(environ):
+    """In a process of its own: there is no way back."""
+    program = """if True:
+        from bff.factory import create_app
+        from bff.resilience import begin_draining
+        begin_draining()
+        response = create_app().test_client().get("/readyz")
+        print(response.status_code, response.json["status"])
+    """
 
-    response = client.get("/readyz")
+    done = subprocess.run([sys.executable, "-c", program], env=os.environ | environ, capture_output=True, text=True, check=True)
 
-    assert (response.status_code, response.json["status"]) == (503, "draining")
+    assert "503 draining" in done.stdout.splitlines()
 
 
 def test_readiness_is_told_in_time_while_genauth_hangs_and_does_not_hammer_it(client, genauth):
@@ -77,7 +86,7 @@ def test_probes_that_fail_do_not_keep_tokens_from_being_verified(app_with, genau
     genauth.trouble(path="/oidc/.well-known/openid-configuration", ending="hang")
     dependencies = services_of(app).readiness
     for _ in range(6):
-        dependencies._checks["genauth"]()
+        dependencies.check()
     genauth.healthy()
 
     token = genauth.token("mei", kind="opaque")
