@@ -20,7 +20,7 @@ from bff.cache import (
     Locks,
     PlainCodec,
     RedisStore,
-    Shelf,
+    Snapshot,
     redis_backend,
 )
 from bff.errors import BffError, UpstreamFailure
@@ -90,7 +90,7 @@ def make_services(app: Flask, settings: Settings, *, clock: Callable[[], float] 
     providers = Providers(
         genauth,
         settings.upstream_deadline_seconds,
-        Shelf(store, codec, f"{PREFIX}providers:{codec.opaque_id('providers', settings.genauth_app_id)}", metrics),
+        Snapshot(store, codec, f"{PREFIX}providers:{codec.opaque_id('providers', settings.genauth_app_id)}", metrics),
     )
     return Services(
         settings=settings,
@@ -120,7 +120,7 @@ def _jwks_snapshot(settings: Settings, store: RedisStore, codec: Codec, metrics:
     if not settings.cache_secret:
         return None  # whoever writes Redis could store a key of their own, and sign with it
     origin = (settings.genauth_host, settings.genauth_app_id, settings.genauth_issuer or "", settings.genauth_jwks_url or "")
-    return JwksSnapshot(Shelf(store, codec, f"{PREFIX}jwks:{codec.opaque_id('keys', *origin)}", metrics))
+    return JwksSnapshot(Snapshot(store, codec, f"{PREFIX}jwks:{codec.opaque_id('keys', *origin)}", metrics))
 
 
 def _verifier(settings: Settings, genauth: GenAuthClient, snapshot: JwksSnapshot | None) -> Verifier:

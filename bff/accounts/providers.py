@@ -78,14 +78,14 @@ class GenAuth(Protocol):
         """The application's enabled identity sources."""
 
 
-class Shelf(Protocol):
-    """Where the list outlives this process: `bff.cache.snapshot.Shelf`."""
+class Snapshot(Protocol):
+    """Where the list outlives this process: `bff.cache.snapshot.Snapshot`."""
 
     def put(self, value: bytes) -> None:
-        """Keep it, if that can be done."""
+        """Store it, if that can be done."""
 
     def get(self) -> bytes | None:
-        """What was kept, if it is there."""
+        """What was stored last, if it is there."""
 
 
 class Providers:
@@ -95,13 +95,13 @@ class Providers:
         self,
         genauth: GenAuth,
         fetch_seconds: float,
-        shelf: Shelf | None = None,
+        snapshot: Snapshot | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``fetch_seconds`` bounds one fetch. On the ``shelf`` lies what serves a process that starts while GenAuth is away."""
+        """``fetch_seconds`` bounds one fetch. The ``snapshot`` serves a process that starts while GenAuth is away."""
         self._genauth = genauth
         self._fetch_seconds = fetch_seconds
-        self._shelf = shelf
+        self._snapshot = snapshot
         self._clock = clock
         self._lock = threading.Lock()
         self._due = float("-inf")
@@ -134,18 +134,18 @@ class Providers:
         except BffError as error:  # the client has logged why
             if isinstance(error, (TokenRefused, UserBlocked)):
                 self._due = self._clock() + _NEXT_CALLER_SECONDS
-            if self._catalogue is None and self._shelf:
-                self._catalogue = _shelved(self._shelf.get())
+            if self._catalogue is None and self._snapshot:
+                self._catalogue = _parsed(self._snapshot.get())
         else:
             self._catalogue = Catalogue(sources)
             self._due = self._clock() + _FRESH_SECONDS
-            if self._shelf:
-                self._shelf.put(orjson.dumps([_fields(source) for source in sources]))
+            if self._snapshot:
+                self._snapshot.put(orjson.dumps([_fields(source) for source in sources]))
         finally:
             self._fetched.set()
 
 
-def _shelved(stored: bytes | None) -> Catalogue | None:
+def _parsed(stored: bytes | None) -> Catalogue | None:
     """The catalogue of an earlier process; None for anything that none of them would have stored."""
     try:
         return Catalogue([_source(fields) for fields in orjson.loads(stored)]) if stored else None

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import structlog
 
 from bff.auth.jwk import Key, usable_keys
-from bff.cache import KEPT_SECONDS, Shelf
+from bff.cache import SNAPSHOT_SECONDS, Snapshot
 
 log = structlog.get_logger()
 
@@ -33,7 +33,7 @@ class StoredJwks:
 class JwksSnapshot:
     """Where one process stores its key set and the next one finds it."""
 
-    def __init__(self, store: Shelf, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, store: Snapshot, clock: Callable[[], float] = time.time) -> None:
         self._store = store
         self._clock = clock
 
@@ -61,7 +61,7 @@ class JwksSnapshot:
             reason = "unreadable"
         elif not jwks.keys or not jwks.issuer:
             reason = "no usable key or no issuer"
-        elif not -_SKEW_SECONDS <= self._clock() - jwks.fetched_at <= KEPT_SECONDS:
+        elif not -_SKEW_SECONDS <= self._clock() - jwks.fetched_at <= SNAPSHOT_SECONDS:
             reason = "too old, or from the future"
         else:
             return jwks

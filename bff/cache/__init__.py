@@ -8,11 +8,11 @@ from bff.cache.invalidation import InvalidationBus
 from bff.cache.lock import Attempt, Locks
 from bff.cache.redis_client import redis_backend
 from bff.cache.redis_store import PREFIX, CacheUnavailable, RedisStore
-from bff.cache.snapshot import KEPT_SECONDS, Shelf
+from bff.cache.snapshot import SNAPSHOT_SECONDS, Snapshot
 
 __all__ = [
-    "KEPT_SECONDS",
     "PREFIX",
+    "SNAPSHOT_SECONDS",
     "AccountsCache",
     "Attempt",
     "CacheUnavailable",
@@ -28,6 +28,6 @@ __all__ = [
     "Lookup",
     "PlainCodec",
     "RedisStore",
-    "Shelf",
+    "Snapshot",
     "redis_backend",
 ]

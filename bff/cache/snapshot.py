@@ -1,14 +1,14 @@
-"""One thing of the application's, encoded in Redis, for a process that starts while whoever made it is away."""
+"""One thing that this application fetched, in Redis, for a process that starts while nobody answers who could be asked for it."""
 
 from bff.cache.codec import Codec, decoded
 from bff.cache.redis_store import CacheUnavailable, RedisStore
 from bff.observability import Recorder
 
-KEPT_SECONDS = 7 * 86_400.0
+SNAPSHOT_SECONDS = 7 * 86_400.0
 
 
-class Shelf:
-    """What was put there last, under ``key``. Fails open: a shelf that is away is an empty one."""
+class Snapshot:
+    """The value stored last under ``key``. Fails open: while Redis is away nothing is stored, and there is no value."""
 
     def __init__(self, store: RedisStore, codec: Codec, key: str, recorder: Recorder) -> None:
         self._store = store
@@ -17,11 +17,11 @@ class Shelf:
         self._recorder = recorder
 
     def put(self, value: bytes) -> None:
-        """Keep ``value`` for a week."""
-        self._store.set_many({self._key: self._codec.encode(self._key, value)}, KEPT_SECONDS)
+        """Store ``value`` for `SNAPSHOT_SECONDS`."""
+        self._store.set_many({self._key: self._codec.encode(self._key, value)}, SNAPSHOT_SECONDS)
 
     def get(self) -> bytes | None:
-        """What is kept, if it is there and ours."""
+        """The value, if there is one and it is ours."""
         try:
             (stored,) = self._store.get_many(self._key)
         except CacheUnavailable:

@@ -7,7 +7,7 @@ import pytest
 
 from bff.accounts.providers import Catalogue, Providers
 from bff.cache.codec import EncryptedCodec, PlainCodec
-from bff.cache.snapshot import Shelf
+from bff.cache.snapshot import Snapshot
 from bff.errors import TokenRefused, UpstreamUnavailable
 from bff.genauth import ExtIdp
 from bff.models import LinkedAccount
@@ -70,8 +70,8 @@ def codec(request):
 
 
 @pytest.fixture
-def shelf(store, codec, witness):
-    return Shelf(store, codec, KEY, witness)
+def snapshot(store, codec, witness):
+    return Snapshot(store, codec, KEY, witness)
 
 
 def name(providers, wait=1.0):
@@ -170,10 +170,10 @@ def test_a_hanging_list_piles_up_no_threads(genauth, clock):
     settled()
 
 
-def test_a_process_that_starts_while_genauth_is_away_knows_the_names_of_the_last_one(genauth, clock, shelf):
-    fetch(Providers(genauth, 3.0, shelf, clock))
+def test_a_process_that_starts_while_genauth_is_away_knows_the_names_of_the_last_one(genauth, clock, snapshot):
+    fetch(Providers(genauth, 3.0, snapshot, clock))
     genauth.error = UpstreamUnavailable()
-    later = Providers(genauth, 3.0, shelf, clock)
+    later = Providers(genauth, 3.0, snapshot, clock)
 
     fetch(later)
 
@@ -181,22 +181,22 @@ def test_a_process_that_starts_while_genauth_is_away_knows_the_names_of_the_last
 
 
 @pytest.mark.parametrize("poison", [b"", b"\x80\x04pickle", b'[{"ext_idp_id": 1}]', b"[" * 100_000, b"null", b"\xff"])
-def test_a_shelf_with_something_else_on_it_is_an_empty_one(genauth, clock, shelf, codec, stored, poison):
+def test_a_snapshot_of_something_else_is_none(genauth, clock, snapshot, codec, stored, poison):
     genauth.error = UpstreamUnavailable()
     for held in (poison, codec.encode(KEY, poison)):
         stored.set(KEY, held)
-        providers = Providers(genauth, 3.0, shelf, clock)
+        providers = Providers(genauth, 3.0, snapshot, clock)
         fetch(providers)
         assert name(providers) == "WeChat"
 
 
-def test_a_shelf_that_is_away_is_an_empty_one(genauth, clock, store_at, witness):
+def test_a_snapshot_that_is_away_is_none(genauth, clock, store_at, witness):
     with ValkeyServer() as own:
-        shelf = Shelf(store_at(own.url), PlainCodec(), "key", witness)
+        snapshot = Snapshot(store_at(own.url), PlainCodec(), "key", witness)
         own.kill()
-        fetch(Providers(genauth, 3.0, shelf, clock))
+        fetch(Providers(genauth, 3.0, snapshot, clock))
         genauth.error = UpstreamUnavailable()
-        providers = Providers(genauth, 3.0, shelf, clock)
+        providers = Providers(genauth, 3.0, snapshot, clock)
         fetch(providers)
 
     assert name(providers) == "WeChat"

@@ -129,15 +129,15 @@ def test_any_account_in_an_entry_of_the_right_shape(warm, stored, log, fields, a
 
 @examples(25, 1500)
 @given(
-    shelf=st.binary(max_size=60)
+    value=st.binary(max_size=60)
     | json_values.map(lambda value: json.dumps(value).encode())
     | st.lists(st.dictionaries(st.sampled_from(SOURCE.split()), json_values, max_size=7), max_size=3).map(
         lambda sources: json.dumps([{"ext_idp_id": None, "type": "x"} | dict.fromkeys(SOURCE.split()) | each for each in sources])
     ),
 )
-def test_any_list_of_identity_sources_in_the_snapshot(shelf):
+def test_any_list_of_identity_sources_in_the_snapshot(value):
     """It serves a process that starts while GenAuth's own list is away; names and logos then, never an error."""
-    providers = Providers(Away(), 3.0, Holding(shelf if isinstance(shelf, bytes) else shelf.encode()))
+    providers = Providers(Away(), 3.0, Holding(value if isinstance(value, bytes) else value.encode()))
     providers.freshen("token")
     catalogue = providers.catalogue(Deadline.after(5))
 

@@ -1,28 +1,28 @@
-"""What lies on a shelf is ours or nothing, and what is not ours is told."""
+"""A snapshot is ours or nothing, and one that is not ours is recorded."""
 
 import pytest
 
 from bff.cache.codec import EncryptedCodec, PlainCodec
-from bff.cache.snapshot import Shelf
+from bff.cache.snapshot import Snapshot
 
 CODEC = EncryptedCodec([("1", b"k" * 32)])
 
 
 @pytest.fixture
-def shelf(store, witness):
-    return Shelf(store, CODEC, "la:3:some:thing", witness)
+def snapshot(store, witness):
+    return Snapshot(store, CODEC, "la:3:some:thing", witness)
 
 
-def test_what_was_put_there_last_is_there_for_a_week(shelf, stored):
-    shelf.put(b"first")
-    shelf.put(b"last")
+def test_what_was_put_there_last_is_there_for_a_week(snapshot, stored):
+    snapshot.put(b"first")
+    snapshot.put(b"last")
 
-    assert shelf.get() == b"last"
+    assert snapshot.get() == b"last"
     assert 0 <= 7 * 86_400 - stored.ttl("la:3:some:thing") <= 2
 
 
-def test_an_empty_shelf_is_no_news(shelf, witness):
-    assert shelf.get() is None
+def test_no_snapshot_is_no_news(snapshot, witness):
+    assert snapshot.get() is None
     assert witness.rejected == []
 
 
@@ -38,8 +38,8 @@ def test_an_empty_shelf_is_no_news(shelf, witness):
     ],
     ids=["empty", "anything", "in the clear", "moved here", "another secret", "too large"],
 )
-def test_what_is_not_ours_is_nothing_and_is_told(shelf, stored, witness, value, reason):
+def test_what_is_not_ours_is_nothing_and_is_told(snapshot, stored, witness, value, reason):
     stored.set("la:3:some:thing", value)
 
-    assert shelf.get() is None
+    assert snapshot.get() is None
     assert witness.rejected == [reason]
