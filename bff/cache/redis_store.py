@@ -21,12 +21,9 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.lock import Lock
 
-from bff.cache.former import CacheUnavailable, FormerCalls, Lease
 from bff.cache.redis_client import RedisBackend
 from bff.observability import Recorder
 from bff.resilience import CircuitBreaker, CircuitOpen, Permit
-
-__all__ = ["PREFIX", "CacheUnavailable", "Lease", "RedisStore", "StoreLock"]
 
 log = structlog.get_logger()
 
@@ -46,6 +43,10 @@ end
 return {count, left}
 """
 _NO_END = -1  # what PTTL says of a key without one
+
+
+class CacheUnavailable(Exception):
+    """Redis did not do what had to be done."""
 
 
 class StoreLock:
@@ -99,7 +100,7 @@ class StoreLock:
             return False
 
 
-class RedisStore(FormerCalls):
+class RedisStore:
     """Named bytes with a lifetime, in Redis."""
 
     def __init__(self, connect: Callable[[], RedisBackend], breaker: CircuitBreaker, recorder: Recorder) -> None:
@@ -113,19 +114,19 @@ class RedisStore(FormerCalls):
 
     def get_many(self, *keys: str) -> Sequence[bytes | None]:
         """The values under ``keys``, None for each that is missing or no string. One round trip; raises `CacheUnavailable`."""
-        return self._do("read", lambda redis: redis.cache.get_many(*keys))
+        return self._do("get", lambda redis: redis.cache.get_many(*keys))
 
     def set_many(self, values: Mapping[str, bytes], seconds: float) -> bool:
         """Store ``values`` for ``seconds``, rounded up to whole ones. Whether it was done. One round trip."""
         try:
-            self._do("write", lambda redis: redis.cache.set_many(dict(values), timeout=max(1, ceil(seconds))))
+            self._do("set", lambda redis: redis.cache.set_many(dict(values), timeout=max(1, ceil(seconds))))
         except CacheUnavailable:
             return False
         return True
 
     def delete_many(self, *keys: str) -> None:
         """Delete ``keys``, or raise `CacheUnavailable`: what is left would be served."""
-        self._do("forget", lambda redis: redis.cache.delete_many(*keys))
+        self._do("delete", lambda redis: redis.cache.delete_many(*keys))
 
     def increment(self, key: str, window: float, by: int = 1) -> tuple[int, float] | None:
         """Count ``by`` more under ``key``, from 0 again ``window`` seconds after the first: the count, and the seconds left.
@@ -133,7 +134,7 @@ class RedisStore(FormerCalls):
         None when Redis is away. One round trip.
         """
         try:
-            count, left = self._do("count", lambda redis: redis.client.eval(_INCREMENT, 1, key, round(window * 1000), by))
+            count, left = self._do("increment", lambda redis: redis.client.eval(_INCREMENT, 1, key, round(window * 1000), by))
         except CacheUnavailable:
             return None
         return int(count), int(left) / 1000

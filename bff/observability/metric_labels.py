@@ -32,7 +32,7 @@ STATE = _one_of(*STATES)
 SOURCE = _one_of(*SOURCES)
 OPERATION = _words("identities ext_idps discovery key_set introspection security_info link_url unlink")
 OUTCOME = _one_of(*OUTCOMES)
-CACHE_OPERATION = _words("read write forget lease count ping publish subscribe")
+CACHE_OPERATION = _words("get set delete lock increment ping publish subscribe")
 CACHE_REASON = _words(
     "breaker_open ConnectionError ConnectionRefusedError ConnectionResetError BrokenPipeError TimeoutError FileNotFoundError "
     "AuthenticationError NoPermissionError ReadOnlyError OutOfMemoryError BusyLoadingError ResponseError InvalidResponse "

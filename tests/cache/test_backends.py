@@ -46,11 +46,11 @@ def test_a_password_with_every_awkward_character(store_at, guarded):
 def test_a_user_of_our_own_and_a_database(store_at, guarded):
     address = guarded.url.removeprefix("redis://").partition("/")[0]
     store = store_at(f"redis://bff:%2Bs3%3Acret@{address}/3")
-    store.write({"a": b"one"}, 60)
+    store.set_many({"a": b"one"}, 60)
 
-    assert store.read("a") == [b"one"]
-    assert store_at(f"redis://bff:%2Bs3%3Acret@{address}/4").read("a") == [None]
-    assert store_at(f"redis://bff:%2Bs3%3Acret@{address}?db=3").read("a") == [b"one"]
+    assert store.get_many("a") == [b"one"]
+    assert store_at(f"redis://bff:%2Bs3%3Acret@{address}/4").get_many("a") == [None]
+    assert store_at(f"redis://bff:%2Bs3%3Acret@{address}?db=3").get_many("a") == [b"one"]
 
 
 def test_connections_speak_resp2_and_cost_no_introductions(store_at, valkey, stored):
@@ -169,8 +169,8 @@ def test_tls_to_a_server_whose_authority_we_know(store_at, behind_tls):
     url, ca = behind_tls
     for _ in range(20):  # for what a server says by itself after the handshake arrives sooner or later
         store = store_at(f"{url}?ssl_ca_certs={ca}")
-        assert store.write({"a": b"one"}, 60)
-        assert store.read("a") == [b"one"]
+        assert store.set_many({"a": b"one"}, 60)
+        assert store.get_many("a") == [b"one"]
 
 
 def test_tls_to_a_server_whose_authority_we_do_not_know_is_refused(store_at, behind_tls, tmp_path, witness):
@@ -178,8 +178,8 @@ def test_tls_to_a_server_whose_authority_we_do_not_know_is_refused(store_at, beh
     stranger, _ = certificate(tmp_path, "stranger")
     for refused in (url, f"{url}?ssl_ca_certs={stranger}"):
         with pytest.raises(CacheUnavailable):
-            store_at(refused).read("a")
-    assert witness.failed == [("read", "ConnectionError")] * 2
+            store_at(refused).get_many("a")
+    assert witness.failed == [("get", "ConnectionError")] * 2
 
 
 def test_tls_to_a_server_of_another_name_is_refused(store_at, behind_tls):

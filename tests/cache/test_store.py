@@ -119,45 +119,6 @@ def test_a_lock_that_none_of_us_can_hold_keeps_nobody_waiting(store, stored, for
     assert not stored.exists("lock")
 
 
-def test_a_lease_is_given_to_one_and_only_its_holder_gives_it_back(store, stored):
-    mine, other = store.lease("lease"), store.lease("lease")
-
-    assert store.take(mine, 10, "", "a").holder == mine.receipt
-    assert store.take(other, 10, "", "a").holder == mine.receipt
-    store.release(other)
-    assert store.extend([other], 99) == 0
-    assert stored.get("lease").decode() == mine.receipt
-    assert store.extend([other, mine], 20) == 1
-    assert 19_000 < stored.pttl("lease") <= 20_000
-    store.release(mine)
-    assert store.take(other, 10, "", "a").holder == other.receipt
-
-
-def test_a_lease_is_left_alone_where_enough_is_known(store, stored):
-    lease = store.lease("lease")
-    store.set_many({"a": b"one", "b": b"two"}, 10)
-
-    assert store.take(lease, 10, "", "a", "b", "c", enough=2) == ("", "", [b"one", b"two", None])
-    assert not stored.exists("lease")
-    assert store.take(lease, 10, "", "a", "c", "b", enough=2).holder == lease.receipt, "it is the first ones that count"
-    store.release(lease)
-    assert store.take(lease, 10, "", "a", "b", "c", enough=3).holder == lease.receipt
-    assert store.take(store.lease("lease"), 10, "", "a", "b", enough=2).holder == "", "nor is anybody awaited"
-    assert store.take(store.lease("lease"), 10, "", "a", "b").holder == lease.receipt
-
-
-def test_a_lease_that_ran_out_is_not_taken_from_the_next_holder(store, stored):
-    slow, next_ = store.lease("lease"), store.lease("lease")
-    store.take(slow, 0.02, "", "a")
-    time.sleep(0.05)
-    store.take(next_, 10, "", "a")
-
-    store.release(slow)
-    store.release(slow, "upstream_timeout")
-
-    assert stored.get("lease").decode() == next_.receipt
-
-
 def test_counting_starts_anew_after_its_window(store):
     assert [store.increment("c", 0.2)[0] for _ in range(3)] == [1, 2, 3]
     assert store.increment("c", 0.2, by=5)[0] == 8
@@ -189,13 +150,10 @@ CALLS = {
     "get": lambda store: store.get_many("a"),
     "delete": lambda store: store.delete_many("a"),
     "lock": lambda store: store.lock("l", 1).acquire(),
-    "take": lambda store: store.take(store.lease("l"), 1, "", "a"),
     "publish": lambda store: store.publish("c", "m"),
 }
 QUIET = {
     "set": (lambda store: store.set_many({"a": b"b"}, 1), False),
-    "extend": (lambda store: store.extend([store.lease("l")], 1), 0),
-    "release": (lambda store: store.release(store.lease("l")), None),
     "increment": (lambda store: store.increment("c", 1), None),
     "ping": (lambda store: store.ping(), False),
 }
@@ -217,6 +175,16 @@ def test_with_redis_away_it_tells_that_nothing_was_done(store_at, own, call):
     act, told = QUIET[call]
 
     assert act(store) is told
+
+
+def test_with_redis_away_a_lock_is_neither_extended_nor_released(store_at, own):
+    store = store_at(own.url)
+    lock = store.lock("lock", 10)
+    assert lock.acquire()
+    own.kill()
+
+    assert not lock.extend()
+    assert not lock.release()
 
 
 def test_a_subscription_hears_what_is_published_and_ends_with_redis(store_at, own):

@@ -1,11 +1,15 @@
 """Redis as a cluster and behind sentinels: hits before and after a failover, no 5xx in between, never a long wait."""
 
 import time
+from contextlib import ExitStack
 
 import pytest
 import redis
+from flask import Flask
 
-from bff.web import services_of
+from bff.cache import Locks, RedisStore, redis_backend
+from bff.observability import NullRecorder
+from bff.resilience import CircuitBreaker, Rules
 from tests.fault.conftest import ASKED, eventually, services, timed, together
 from tests.fault.nodes import Cluster, Sentinels
 
@@ -46,7 +50,7 @@ def everybody(sign_in):
 
 def connected(app):
     """The application, once it has learned its way through a cluster."""
-    assert eventually(services_of(app).linked_accounts._cache._store.ping, 8)
+    assert eventually(lambda: services(app).dependencies.statuses()["redis"], 8)
     return app
 
 
@@ -70,12 +74,12 @@ def test_a_cluster_remembers_every_user_wherever_they_fall(app_on, cluster, gena
         assert timed(client, headers).source == "linked-accounts; fwd=miss"
 
     assert hits(client, everybody)
-    assert cluster.keys() == 2 * len(everybody), "accounts and acceptance, and no lease is left"
+    assert cluster.keys() == 2 * len(everybody), "accounts and acceptance, and no lock is left"
     assert genauth.calls(ASKED) == len(everybody)
     assert sum(cluster.ask(n, "DBSIZE") > 0 for n in range(3)) > 1, "or this test shows nothing"
 
 
-def test_leases_work_in_a_cluster(app_on, cluster, genauth, sign_in):
+def test_locks_work_in_a_cluster(app_on, cluster, genauth, sign_in):
     headers = sign_in("mei")
     workers = [connected(app_on(cluster.url)) for _ in range(2)]
     genauth.trouble(path=ASKED, latency=0.4)
@@ -86,15 +90,33 @@ def test_leases_work_in_a_cluster(app_on, cluster, genauth, sign_in):
     assert genauth.calls(ASKED) == 1
 
 
-def test_leases_in_every_part_of_a_cluster_are_renewed_together(app_on, cluster):
-    app = connected(app_on(cluster.url))
-    store = services_of(app).linked_accounts._cache._store
-    leases = [store.lease(f"la:3:{{{person}}}:lease") for person in range(30)]
-    for person, lease in enumerate(leases):
-        assert store.take(lease, 5, "", f"la:3:{{{person}}}:accounts").holder == lease.receipt
+@pytest.fixture
+def locks_on():
+    """``locks_on(url)``: the locks of a process of its own."""
 
-    assert store.extend([*leases, store.lease(leases[0].name)], 20) == 30
-    assert sum(cluster.ask(n, "DBSIZE") > 0 for n in range(3)) > 1, "or this test shows nothing"
+    def make(url):
+        store = RedisStore(
+            lambda: redis_backend(Flask("test"), url, timeout=0.25), CircuitBreaker("redis", Rules()), NullRecorder()
+        )
+        assert eventually(store.ping, 8)
+        return Locks(store, 2.4)
+
+    return make
+
+
+def test_locks_in_every_part_of_a_cluster_are_held_by_one_and_renewed(locks_on, cluster):
+    here, there = locks_on(cluster.url), locks_on(cluster.url)
+    names = [f"la:3:{{{person}}}:lock" for person in range(30)]
+
+    with ExitStack() as held:
+        mine = [held.enter_context(here.attempt(name)) for name in names]
+        assert all(attempt.acquired for attempt in mine)
+        assert sum(cluster.ask(n, "DBSIZE") > 0 for n in range(3)) > 1, "or this test shows nothing"
+        time.sleep(3.2)
+        for name in names:
+            with there.attempt(name) as other:
+                assert not other.acquired
+    assert sum(cluster.ask(n, "DBSIZE") for n in range(3)) == 0
 
 
 def test_a_refusal_and_a_change_reach_every_worker_over_a_cluster(app_on, cluster, genauth, sign_in):

@@ -46,7 +46,7 @@ def test_each_event_has_its_counter(metrics):
     metrics.refused("token_expired")
     metrics.upstream_called("identities", "timeout", 3.0)
     metrics.upstream_retried("identities")
-    metrics.cache_failed("read", "TimeoutError")
+    metrics.cache_failed("get", "TimeoutError")
     metrics.cache_rejected("foreign")
     metrics.leak_stopped("[].avatar_url")
     metrics.leak_stopped("linkedAccounts[].identities[].connectionIds[]")
@@ -59,7 +59,7 @@ def test_each_event_has_its_counter(metrics):
         ("upstream_calls_total", "identities", "timeout"),
         ("upstream_seconds_count", "identities"),
         ("upstream_retries_total", "identities"),
-        ("cache_failures_total", "read", "TimeoutError"),
+        ("cache_failures_total", "get", "TimeoutError"),
         ("cache_rejections_total", "foreign"),
         ("leaks_stopped_total", "avatar_url"),
         ("leaks_stopped_total", "connectionIds"),
