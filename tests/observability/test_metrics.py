@@ -1,4 +1,5 @@
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -153,6 +154,25 @@ def test_what_other_modules_say_is_in_the_vocabulary():
 
     assert [word for _, word in OUTCOMES if metric_labels.OUTCOME(word) == "other"] == []
     assert [source for source in Source if metric_labels.SOURCE(source) == "other"] == []
+
+
+@pytest.mark.parametrize(
+    ("bound", "pattern"),
+    [
+        (metric_labels.CACHE_OPERATION, r'_(?:do|report)\("(\w+)"'),
+        (metric_labels.REJECTION, r'cache_rejected\("(\w+)"'),
+        (metric_labels.OPERATION, r'Call\("(\w+)"'),
+        (metric_labels.SOURCE, r'source(?:: str)? = (?:PATH, )?"(\w+)"'),
+        (metric_labels.SCOPE, r'_limit\("(\w+)"'),
+    ],
+    ids=["cache operation", "rejection", "operation", "source", "scope"],
+)
+def test_what_is_written_in_the_code_is_in_the_vocabulary(bound, pattern):
+    texts = [path.read_text() for path in (ROOT / "bff").rglob("*.py") if "sandbox" not in path.parts]
+    words = {word for text in texts for word in re.findall(pattern, text)}
+
+    assert words
+    assert {word for word in words if bound(word) == "other"} == set()
 
 
 WORKER = """
