@@ -205,12 +205,13 @@ def _entry(text: bytes) -> Entry:
 def _checked_entry(text: bytes) -> Entry:
     header, *lines = text.split(b"\n")
     at, fresh_until, total = orjson.loads(header)
-    if type(total) is not int or len(lines) != 2 * len(LANGUAGES):
-        raise ValueError
+    if type(total) is not int:
+        raise TypeError
     for line in lines:
         array = orjson.loads(line)
         if not isinstance(array, list) or len(array) != total or not all(isinstance(each, dict) and each for each in array):
             raise ValueError
+    # Strict: neither more nor fewer lines.
     plain, with_identities = lines[: len(LANGUAGES)], lines[len(LANGUAGES) :]
     accounts = RenderedAccounts(
         total, dict(zip(LANGUAGES, plain, strict=True)), dict(zip(LANGUAGES, with_identities, strict=True))

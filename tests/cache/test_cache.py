@@ -141,6 +141,17 @@ def test_forgetting_says_when_it_could_not(cache_on, store_at, clock):
             cache.invalidate("mei")
 
 
+def test_forgetting_says_when_what_is_on_its_way_could_still_be_stored(cache, clock, stored):
+    cache.put(MEI, accounts("a"), clock())
+    stored.config_set("maxmemory-policy", "noeviction")
+    stored.config_set("maxmemory", 1)
+
+    with pytest.raises(CacheUnavailable):
+        cache.invalidate("mei")
+
+    assert not stored.keys("*:accounts"), "what could be deleted is deleted"
+
+
 # One asks, the others wait -----------------------------------------------------------------------------
 
 
@@ -296,7 +307,9 @@ def test_a_refusal_in_redis_outvotes_a_copy_that_redis_would_not_store(cache_on,
     here.put(MEI, accounts("a"), clock())
     assert here.get(MEI).accepted_at == clock()
     stored.config_set("maxmemory", 64_000_000)
-    there.put_refusal(MEI, TokenRefused())  # in the same millisecond: what GenAuth says later weighs more
+    clock.advance(-0.5)  # the other process' clock is behind
+    there.put_refusal(MEI, TokenRefused())
+    clock.advance(0.5)
 
     seen = here.get(MEI)
 

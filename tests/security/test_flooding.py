@@ -15,8 +15,10 @@ def grow_older(stored):
 
     def grow(seconds):
         for key in stored.keys("la:3:*:accounts"):
-            at, fresh_until, raw = json.loads(legible(key, stored.get(key)))
-            stored.set(key, b"%b %b" % (key, json.dumps([at - seconds, fresh_until - seconds, raw]).encode()), ex=60)
+            header, _, accounts = legible(key, stored.get(key)).partition(b"\n")
+            at, fresh_until, total = json.loads(header)
+            older = json.dumps([at - seconds, fresh_until - seconds, total]).encode()
+            stored.set(key, b"%b %b\n%b" % (key, older, accounts), ex=60)
 
     return grow
 

@@ -1,0 +1,185 @@
+"""The use case over a real cache: what happens when something changes while GenAuth is being asked."""
+
+import threading
+import time
+
+import pytest
+
+from bff.accounts import LinkedAccounts, Providers, Refusals, Source
+from bff.errors import TokenRefused, UpstreamTimeout, UpstreamUnavailable, UserBlocked
+from bff.genauth import Identities
+from bff.models import Identity
+from bff.resilience import Deadline, WaitingRoom
+from tests.cache.conftest import accounts, ids, session
+
+MEI = session()
+
+
+class GenAuth:
+    """Answers with one account, or fails as it is told; ``meanwhile`` is what happens while it is being asked."""
+
+    def __init__(self):
+        self.calls = 0
+        self.lists = 0
+        self.error = None
+        self.meanwhile = lambda: None
+
+    def raise_if_open(self):
+        pass
+
+    def identities(self, _token, _deadline):
+        self.calls += 1
+        self.meanwhile()
+        if self.error:
+            raise self.error
+        return Identities((Identity("identity", f"src-{self.calls}", "wechat", "openid"),), frozenset())
+
+    def ext_idps(self, _token, _deadline):
+        self.lists += 1
+        return []
+
+
+@pytest.fixture
+def genauth():
+    return GenAuth()
+
+
+class Process:
+    """What one process of the service has of its own."""
+
+    def __init__(self, genauth, cache, witness, clock):
+        self.cache = cache
+        self.refusals = Refusals(8, clock)
+        self._use_case = LinkedAccounts(
+            genauth, cache, Providers(genauth, 1.0), self.refusals, witness, waiting_room=WaitingRoom(5), clock=clock
+        )
+
+    def ask(self, who=MEI, *, refresh=False, seconds=5.0):
+        return self._use_case.of(who, Deadline.after(seconds), refresh=refresh)
+
+
+@pytest.fixture
+def process(genauth, cache_on, store_at, valkey, witness, clock):
+    """``process()``: another one, over the same Redis and the same GenAuth."""
+    return lambda: Process(genauth, cache_on(store_at(valkey.url)), witness, clock)
+
+
+@pytest.fixture
+def outage(process, genauth, clock):
+    """A process that could answer with what is stale, while GenAuth fails."""
+    one = process()
+    one.ask()
+    clock.advance(90)
+    genauth.error = UpstreamUnavailable()
+    assert one.ask().source is Source.STALE, "or the tests below show nothing"
+    clock.advance(5)
+    return one
+
+
+@pytest.mark.parametrize("refusal", [TokenRefused, UserBlocked])
+def test_who_was_refused_meanwhile_in_this_process_is_served_nothing_stale(outage, genauth, refusal):
+    genauth.meanwhile = lambda: outage.refusals.remember(MEI.digest, refusal())
+
+    with pytest.raises(refusal):
+        outage.ask()
+
+
+@pytest.mark.parametrize("refusal", [TokenRefused, UserBlocked])
+def test_who_was_refused_meanwhile_in_another_process_is_served_nothing_stale(outage, process, genauth, refusal):
+    other = process()
+    genauth.meanwhile = lambda: other.cache.put_refusal(MEI, refusal())
+
+    with pytest.raises(refusal):
+        outage.ask()
+
+
+def test_whose_accounts_changed_meanwhile_is_served_nothing_stale(outage, process, genauth):
+    other = process()
+    genauth.meanwhile = lambda: other.cache.invalidate("mei")
+
+    with pytest.raises(UpstreamUnavailable):
+        outage.ask()
+
+
+def test_an_answer_asked_for_in_the_millisecond_of_a_change_is_not_served_again(process, genauth):
+    one, other = process(), process()
+    genauth.meanwhile = lambda: other.cache.invalidate("mei")  # the clock stands still
+
+    one.ask()
+    genauth.meanwhile = lambda: None
+
+    assert one.ask().source is Source.GENAUTH
+    assert genauth.calls == 2
+
+
+def test_what_another_process_brought_while_this_one_waited_is_taken_from_the_cache(process, genauth):
+    one, other = process(), process()
+    answers = []
+    waiting = threading.Thread(target=lambda: answers.append(other.ask()))
+
+    def meanwhile():
+        waiting.start()
+        time.sleep(0.2)
+
+    genauth.meanwhile = meanwhile
+    first = one.ask()
+    waiting.join()
+
+    assert genauth.calls == 1
+    assert (first.source, answers[0].source) == (Source.GENAUTH, Source.COLLAPSED)
+    assert ids(answers[0].entry) == ids(first.entry)
+
+
+def test_who_waited_for_a_failure_fails_with_it_and_whoever_comes_later_asks_anew(process, genauth):
+    one, other, newcomer = process(), process(), process()
+    failures = []
+
+    def ask():
+        with pytest.raises(UpstreamTimeout) as failed:
+            other.ask()
+        failures.append(failed.value)
+
+    waiting = threading.Thread(target=ask)
+
+    def meanwhile():
+        waiting.start()
+        time.sleep(0.2)
+
+    genauth.meanwhile, genauth.error = meanwhile, UpstreamTimeout(retry_after=3)
+    with pytest.raises(UpstreamTimeout):
+        one.ask()
+    waiting.join()
+    assert genauth.calls == 1
+    assert [failure.retry_after for failure in failures] == [3]
+
+    genauth.meanwhile, genauth.error = lambda: None, None
+    assert newcomer.ask().source is Source.GENAUTH
+    assert genauth.calls == 2
+
+
+def test_who_waits_for_another_process_gives_up_at_the_deadline(process, genauth):
+    one, other = process(), process()
+    with one.cache.attempt(MEI):
+        started = time.monotonic()
+        with pytest.raises(UpstreamTimeout):
+            other.ask(seconds=0.3)
+
+    assert 0.25 < time.monotonic() - started < 0.8
+    assert genauth.calls == 0
+
+
+def test_the_list_of_sources_is_asked_for_with_what_is_rendered_and_not_with_a_hit(process, genauth):
+    process().ask()
+    assert genauth.lists == 1
+
+    assert process().ask().source is Source.CACHE
+
+    assert genauth.lists == 1
+
+
+def test_a_hit_needs_nothing_of_genauth(process, genauth, clock):
+    one = process()
+    one.cache.put(MEI, accounts("stored"), clock())
+
+    assert ids(one.ask().entry) == ["stored"]
+    assert genauth.calls == genauth.lists == 0
