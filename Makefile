@@ -54,17 +54,17 @@ types: $(DEV)  ## mypy, strict
 test: $(DEV) $(CLIENTS)  ## The whole test suite; ARGS="tests/server -x" for a part of it
 	$(BIN)/python -m pytest $(ARGS)
 
-# What an edit is most likely to break. Tests with the marker `server` start the real service, which takes seconds.
+# What an edit is most likely to break. Tests that are marked as `server` or `slow` take seconds each.
 QUICK := tests/house tests/unit tests/web
 
 .PHONY: test-quick
 test-quick: $(DEV)  ## The tests of structure, units and web, in less than a minute
-	$(BIN)/python -m pytest $(QUICK) -m "not server" $(ARGS)
+	$(BIN)/python -m pytest $(QUICK) -m "not server and not slow" $(ARGS)
 
 .PHONY: test-rest
 test-rest: $(DEV) $(CLIENTS)  ## What test-quick leaves out
 	$(BIN)/python -m pytest $(QUICK:%=--ignore=%) $(ARGS)
-	$(BIN)/python -m pytest $(QUICK) -m server $(ARGS)
+	$(BIN)/python -m pytest $(QUICK) -m "server or slow" $(ARGS)
 
 .PHONY: system-packages
 system-packages:  ## Debian packages that some tests use (as root; .ci/run does it where it can)

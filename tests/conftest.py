@@ -1,8 +1,10 @@
 """The parts that most tests need, all real: a GenAuth on a port, a Valkey on a socket, the application between them."""
 
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 
+import certifi
 import pytest
 import redis
 
@@ -104,13 +106,23 @@ def stored(valkey):
         yield connection
 
 
+@pytest.fixture(scope="session")
+def one_authority(tmp_path_factory):
+    """A file with one of certifi's authorities: every application of a test would load the hundreds of the system's."""
+    file = tmp_path_factory.mktemp("authorities") / "one.pem"
+    end = "-----END CERTIFICATE-----\n"
+    file.write_text(Path(certifi.where()).read_text().partition(end)[0] + end)
+    return file
+
+
 @pytest.fixture
-def environ(genauth, valkey):
+def environ(genauth, valkey, one_authority):
     """The smallest environment that works."""
     return {
         "GENAUTH_HOST": genauth.url,
         "GENAUTH_APP_ID": genauth.app_id,
         "GENAUTH_APP_SECRET": genauth.app_secret,
+        "GENAUTH_CA_BUNDLE": str(one_authority),
         "REDIS_URL": valkey.url,
         "LOG_LEVEL": "info",
         "RATE_LIMIT": "off",

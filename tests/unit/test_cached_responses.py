@@ -61,6 +61,7 @@ def test_what_has_ended_already_is_not_kept(responses, ends):
     assert not kept(responses, ["key"])
 
 
+@pytest.mark.slow
 def test_all_together_they_take_sixteen_mebibytes_at_most():
     responses = CachedResponses(30.0, person=lambda user_id: f"person {user_id}", clock=lambda: NOW)
     gc.collect()

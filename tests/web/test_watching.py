@@ -80,6 +80,7 @@ def test_readiness_is_told_in_time_while_genauth_hangs_and_does_not_hammer_it(cl
     assert genauth.calls() <= 2
 
 
+@pytest.mark.slow
 def test_probes_that_fail_do_not_keep_tokens_from_being_verified(app_with, genauth):
     app = app_with(TOKEN_VERIFICATION="introspection")
     client = app.test_client()
