@@ -73,7 +73,9 @@ def make_services(app: Flask, settings: Settings, *, clock: Callable[[], float] 
 
     person = memoised("user_names")(partial(codec.opaque_id, settings.genauth_app_id))
 
-    responses = CachedResponses(settings.local_cache_seconds, person=person) if settings.local_cache_seconds else None
+    responses = (
+        CachedResponses(settings.local_cache_seconds, person=person, clock=clock) if settings.local_cache_seconds else None
+    )
     invalidations = InvalidationBus(
         store,
         on_invalidate=responses.invalidate if responses else lambda _: None,

@@ -12,14 +12,13 @@ from typing import Any
 
 import structlog
 from structlog.contextvars import bind_contextvars, clear_contextvars
-from werkzeug.datastructures import Headers
 
 from bff.errors import BffError
 from bff.observability import Recorder
 from bff.resilience import Deadline
 from bff.settings import Settings
 from bff.web.authentication import echoes_credential, presented_credentials
-from bff.web.context import RECORD, Application, Environ, FinishedResponse, RequestRecord, finish
+from bff.web.context import RECORD, Application, Environ, FinishedResponse, Headers, RequestRecord, finish
 from bff.web.problems import defect, problem
 
 log = structlog.get_logger()
@@ -94,16 +93,15 @@ class RequestContext:
         )
 
 
-def _marked(response: FinishedResponse, environ: Environ, record: RequestRecord) -> list[tuple[str, str]]:
+def _marked(response: FinishedResponse, environ: Environ, record: RequestRecord) -> Headers:
     """The response's headers and those that every response has."""
-    headers = Headers(response.headers)
-    headers["X-Request-Id"] = record.request_id
-    headers["X-Content-Type-Options"] = "nosniff"
+    headers = [*response.headers, ("X-Request-Id", record.request_id), ("X-Content-Type-Options", "nosniff")]
     if environ["PATH_INFO"].startswith("/me/"):
-        headers["Vary"] = VARY
-        headers.setdefault("Cache-Control", "private, no-store")
+        headers.append(("Vary", VARY))
+        if not any(name == "Cache-Control" for name, _ in response.headers):
+            headers.append(("Cache-Control", "private, no-store"))
     if record.standing:
-        headers.update(record.standing.headers)
+        headers += record.standing.headers.items()
     if environ["wsgi.url_scheme"] == "https":
-        headers["Strict-Transport-Security"] = HSTS
-    return headers.to_wsgi_list()
+        headers.append(("Strict-Transport-Security", HSTS))
+    return headers
