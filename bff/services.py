@@ -32,7 +32,7 @@ from bff.settings import Settings
 REDIS_TIMEOUT_SECONDS = 0.25
 REFUSAL_SECONDS = 8.0
 # A caller that is killed keeps the others waiting this long; one that lives renews it.
-LEASE_SECONDS = 1.5
+LOCK_SECONDS = 1.5
 # A worker has 128 threads, of which GenAuth may hold 64: with these waiting too, some are left to answer from memory.
 WAITING_PLACES = 32
 # Orchestrators give a probe a second or two.
@@ -88,7 +88,7 @@ def make_services(app: Flask, settings: Settings, *, clock: Callable[[], float] 
         accepted=settings.token_accepted_seconds,
         refused=REFUSAL_SECONDS,
     )
-    cache = AccountsCache(store, codec, Locks(store, LEASE_SECONDS), metrics, lifetimes, person=person, clock=clock)
+    cache = AccountsCache(store, codec, Locks(store, LOCK_SECONDS), metrics, lifetimes, person=person, clock=clock)
     providers = Providers(
         genauth,
         settings.upstream_deadline_seconds,

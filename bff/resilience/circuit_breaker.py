@@ -1,4 +1,4 @@
-"""A breaker: after enough failures a dependency is left alone for a while, then exactly one call finds out how it is.
+"""A circuit breaker: after enough failures no calls go out for a while, then exactly one, the probe, whose end decides.
 
     closed ──(5 failures in a row, or half of the recent calls)──▶ open ──(2 s, growing to 30 s)──▶ half open
        ▲                                                            ▲                                 │
@@ -18,7 +18,7 @@ State = Literal["closed", "open", "half_open"]
 
 
 class CircuitOpen(Exception):
-    """The dependency is left alone for now; ask again in ``retry_after`` seconds."""
+    """No call goes out now; one may in ``retry_after`` seconds."""
 
     def __init__(self, retry_after: float) -> None:
         super().__init__("the circuit is open")
@@ -26,7 +26,7 @@ class CircuitOpen(Exception):
 
 
 class Permit:
-    """Leave to make one call. Say how it went with one of the three verbs; what is said later or twice is not heard."""
+    """Permission for one call. One of the three methods reports its end; a later or second report is ignored."""
 
     __slots__ = ("_breaker", "_era", "probe")
 
@@ -38,17 +38,17 @@ class Permit:
     def succeeded(self) -> None:
         """The dependency did its work, whatever it thought of our request."""
         era, self._era = self._era, -1
-        self._breaker._succeeded(era)  # noqa: SLF001 - two halves of one mechanism
+        self._breaker.succeeded(era)
 
     def failed(self, retry_after: float | None = None) -> None:
-        """The dependency failed; with ``retry_after`` (seconds) it said for how long it wants to be left alone."""
+        """The dependency failed; ``retry_after`` is for how many seconds it asked for no calls."""
         era, self._era = self._era, -1
-        self._breaker._failed(era, retry_after)  # noqa: SLF001 - two halves of one mechanism
+        self._breaker.failed(era, retry_after)
 
     def abandoned(self) -> None:
         """The call was not made, or its end says nothing about the dependency."""
         era, self._era = self._era, -1
-        self._breaker._abandoned(era)  # noqa: SLF001 - two halves of one mechanism
+        self._breaker.abandoned(era)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Rules:
 
 
 class CircuitBreaker:
-    """Counts what its permits report. ``on_change(name, state)`` hears of every turn; ``clock`` is in seconds."""
+    """Counts what its permits report. ``on_change(name, state)`` is called for each new state; ``clock`` is in seconds."""
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class CircuitBreaker:
         self._on_change = on_change or (lambda _name, _state: None)
         self._lock = threading.Lock()
         self._state: State = "closed"
-        # Everything reported under an older era is about a past that the breaker has already judged.
+        # A report of a permit of an older era is about calls that have led to this state already.
         self._era = 0
         self._until = 0.0  # open: when a probe may go. Half open: when the probe counts as lost.
         self._openings = 0  # since the last success, for the growing wait
@@ -105,7 +105,7 @@ class CircuitBreaker:
         return left if self._state == "open" else min(1.0, left)
 
     def enter(self) -> Permit:
-        """Leave to call, or CircuitOpen. Costs no lock while closed."""
+        """A permit for one call, or CircuitOpen. Takes no lock while closed."""
         if self._state == "closed":
             return Permit(self, self._era, probe=False)
         with self._lock:
@@ -115,12 +115,13 @@ class CircuitBreaker:
             if now < self._until:
                 raise CircuitOpen(self.rest)
             # Also when a probe never came back: its permit is of an older era from here on.
-            news = self._turn("half_open", until=now + self._rules.probe_seconds)
+            notify = self._change("half_open", until=now + self._rules.probe_seconds)
             permit = Permit(self, self._era, probe=True)
-        news()
+        notify()
         return permit
 
-    def _succeeded(self, era: int) -> None:
+    def succeeded(self, era: int) -> None:
+        """A permit of ``era`` reports a success."""
         if era != self._era:
             return
         if self._state == "closed":
@@ -133,26 +134,28 @@ class CircuitBreaker:
             if era != self._era:
                 return
             self._openings = 0
-            news = self._turn("closed", until=0.0)
-        news()
+            notify = self._change("closed", until=0.0)
+        notify()
 
-    def _failed(self, era: int, retry_after: float | None) -> None:
+    def failed(self, era: int, retry_after: float | None) -> None:
+        """A permit of ``era`` reports a failure."""
         with self._lock:
             if era != self._era:
                 return
             now = self._clock()
             if retry_after and retry_after > 0:
-                news = self._turn("open", until=now + min(retry_after, self._rules.retry_after_at_most))
+                notify = self._change("open", until=now + min(retry_after, self._rules.retry_after_at_most))
             elif self._state == "half_open" or self._too_many(now):
                 wait = min(self._rules.open_at_most, self._rules.open_seconds * 2.0 ** min(self._openings, 16))
                 self._openings += 1
                 # Replicas that saw one outage begin together must not all probe together.
-                news = self._turn("open", until=now + wait * (1 - 0.2 * self._chance()))
+                notify = self._change("open", until=now + wait * (1 - 0.2 * self._chance()))
             else:
                 return
-        news()
+        notify()
 
-    def _abandoned(self, era: int) -> None:
+    def abandoned(self, era: int) -> None:
+        """A permit of ``era`` reports that its call says nothing."""
         if self._state != "half_open":
             return
         with self._lock:
@@ -169,11 +172,11 @@ class CircuitBreaker:
             calls >= self._rules.share_of_at_least and self._bad >= calls * self._rules.failure_share
         )
 
-    def _turn(self, state: State, *, until: float) -> Callable[[], None]:
+    def _change(self, state: State, *, until: float) -> Callable[[], None]:
         changed = state != self._state
         self._state, self._until = state, until
         self._era += 1
         self._in_a_row = self._good = self._bad = 0
         self._window_ends = 0.0
-        # Told outside the lock, so that the listener may look at the breaker.
+        # Called outside the lock, so that the listener may look at the breaker.
         return (lambda: self._on_change(self.name, state)) if changed else (lambda: None)

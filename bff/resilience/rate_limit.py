@@ -169,11 +169,6 @@ class RateLimit:
             self._refuse(name)
         return self._standing(name)
 
-    def standing(self, member: str) -> Standing | None:
-        """Count one request of the member's; None when it is one too many."""
-        name = self._opaque_id(member)
-        return self._standing(name) if self._limiter.hit(self._item, name) else None
-
     def _standing(self, name: str) -> Standing:
         ends, remaining = self._limiter.get_window_stats(self._item, name)
         left = max(0.0, ends - self._clock())

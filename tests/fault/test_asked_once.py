@@ -41,7 +41,7 @@ def test_two_processes_cost_one_question(app_with, genauth, sign_in):
     assert max(answer.seconds for answer in answers) < 0.5 + 0.5
 
 
-def test_a_question_that_takes_longer_than_a_lease_is_still_asked_once(app_with, genauth, sign_in):
+def test_a_question_that_takes_longer_than_a_lock_is_still_asked_once(app_with, genauth, sign_in):
     headers = sign_in("mei")
     workers = [app_with(), app_with()]
     genauth.trouble(path=ASKED, latency=2.2)
@@ -214,7 +214,7 @@ def test_four_processes_of_fifty_threads_cost_one_question(processes, genauth):
     assert genauth.calls(ASKED) == 1
 
 
-def test_a_process_that_is_killed_while_asking_delays_the_others_by_a_leases_life(processes, genauth):
+def test_a_process_that_is_killed_while_asking_delays_the_others_by_a_locks_life(processes, genauth):
     first, second = processes(2, 5)
     genauth.trouble(path=ASKED, ending="hang", times=1)
     first.go()

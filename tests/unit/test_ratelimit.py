@@ -1,4 +1,4 @@
-"""Counting in sums, alone and together."""
+"""Counting in batches, in one process and in several."""
 
 import threading
 from math import ceil
@@ -42,7 +42,7 @@ class Shared:
         return counted + by, ends - self.clock()
 
 
-class Heard:
+class Witness:
     def __init__(self):
         self.scopes = []
 
@@ -61,14 +61,14 @@ def shared(clock):
 
 
 @pytest.fixture
-def heard():
-    return Heard()
+def witness():
+    return Witness()
 
 
 @pytest.fixture
-def limit(clock, shared, heard):
+def limit(clock, shared, witness):
     """One process's view of a limit; each call makes another process."""
-    return lambda rate: RateLimit("user", rate, shared, heard, namespace="limit", opaque_id=OPAQUE.__getitem__, clock=clock)
+    return lambda rate: RateLimit("user", rate, shared, witness, namespace="limit", opaque_id=OPAQUE.__getitem__, clock=clock)
 
 
 def passed(limit, member="mei", tries=1000):
@@ -81,9 +81,9 @@ def passed(limit, member="mei", tries=1000):
 
 
 @pytest.mark.parametrize("rate", ["1/minute", "5/minute", "120/minute", "7/30 seconds"])
-def test_as_many_pass_as_the_rate_says(limit, rate, heard):
+def test_as_many_pass_as_the_rate_says(limit, rate, witness):
     assert passed(limit(rate)) == int(rate.partition("/")[0])
-    assert heard.scopes == ["user"]
+    assert witness.scopes == ["user"]
 
 
 def test_a_window_ends_as_a_whole(limit, clock):
@@ -226,10 +226,3 @@ def test_a_count_that_ends_long_after_its_window_sends_nobody_away_for_longer(li
 
     assert sent_away.value.retry_after == 60
     assert sent_away.value.headers["RateLimit"] == '"user";r=0;t=60'
-
-
-def test_counting_alone_sends_nobody_away(limit, heard):
-    here = limit("2/minute")
-
-    assert [standing and standing.remaining for standing in map(here.standing, ["mei"] * 4)] == [1, 0, None, None]
-    assert heard.scopes == []
