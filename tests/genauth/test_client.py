@@ -1,4 +1,4 @@
-"""The client against a GenAuth: what is asked, how often, how long, and who hears of it."""
+"""The client against a GenAuth: what is asked, how often, how long, and what is recorded."""
 
 import base64
 import threading
@@ -109,7 +109,7 @@ class TestAnswers:
         assert recorded.calls == [("identities", "ok")]
         assert genauth.requests[-1].path == IDENTITIES
 
-    def test_every_providers_token_is_told_to_the_leak_guard_and_has_no_field_of_its_own(self, client, genauth, soon):
+    def test_every_providers_token_is_handed_to_the_leak_guard_and_has_no_field_of_its_own(self, client, genauth, soon):
         for person in genauth.people:
             try:
                 found = client.identities(genauth.token(person), soon)
@@ -133,9 +133,9 @@ class TestAnswers:
         assert client.key_set(found.jwks_uri, soon)["keys"]
 
     def test_introspection(self, client, genauth, soon):
-        said = client.introspect(genauth.token("mei"), soon)
+        found = client.introspect(genauth.token("mei"), soon)
 
-        assert (said.active, said.sub, said.client_id) == (True, genauth.id_of("mei"), genauth.app_id)
+        assert (found.active, found.sub, found.client_id) == (True, genauth.id_of("mei"), genauth.app_id)
         assert client.introspect("opaque-and-unknown", soon).active is False
 
     def test_strict_introspection_counts_a_blocked_users_token_as_inactive(self, client, genauth, soon):
@@ -480,7 +480,7 @@ class TestCallPolicy:
         ],
         ids=["no-id", "deep", "large", "number"],
     )
-    def test_one_persons_unreadable_data_does_not_shut_the_door_for_everyone(self, client, genauth, soon, body):
+    def test_one_persons_unreadable_data_does_not_open_the_circuit_for_everyone(self, client, genauth, soon, body):
         genauth.trouble(path=IDENTITIES, person="omar", body=body)
 
         for _ in range(30):
@@ -526,7 +526,7 @@ class TestCallPolicy:
         assert ("identities", "bulkhead_full") in recorded.calls
         assert recorded.used[-1][1] == 0
 
-    def test_a_broken_catalogue_does_not_shut_the_door_to_identities(self, client, genauth, soon):
+    def test_a_broken_catalogue_does_not_open_the_circuit_of_identities(self, client, genauth, soon):
         genauth.trouble(path="/api/v3/get-application-enabled-extidps", status=500)
         for _ in range(6):
             fails(client.ext_idps, genauth.token("mei"))

@@ -1,4 +1,4 @@
-"""Where a response ends, told from its bytes, and whether its connection may carry the next one."""
+"""Where a response ends, seen from its bytes, and whether its connection may carry the next one."""
 
 import gzip
 import itertools
@@ -155,7 +155,7 @@ def test_ninety_fields_are_few_enough(serve, transport):
 
 
 class Saying:
-    """A server that answers with the bytes it was told last, in pieces; ``whole`` ones leave the connection open."""
+    """A server that answers with the bytes it was given last, in pieces; ``whole`` ones leave the connection open."""
 
     def __init__(self):
         self._pieces, self._whole = (), True

@@ -19,13 +19,13 @@ ACTIVE = {
 
 
 def test_discovery():
-    said = {
+    sent = {
         "issuer": "https://a/oidc",
         "jwks_uri": "https://a/jwks",
         "introspection_endpoint_auth_methods_supported": ["client_secret_basic"],
     }
 
-    found = oidc.read_discovery(answer(said))
+    found = oidc.read_discovery(answer(sent))
 
     assert found == oidc.Discovery("https://a/oidc", "https://a/jwks", None, ("client_secret_basic",))
 
@@ -34,9 +34,9 @@ def test_key_set():
     assert oidc.read_key_set(answer({"keys": [{"kid": "1"}]})) == {"keys": [{"kid": "1"}]}
 
 
-@pytest.mark.parametrize("said", [{}, {"keys": {}}, {"keys": ["x"]}, [], b"<html>"])
-def test_no_key_set(said):
-    assert type(refused(said, read=oidc.read_key_set)) is UpstreamMalformed
+@pytest.mark.parametrize("sent", [{}, {"keys": {}}, {"keys": ["x"]}, [], b"<html>"])
+def test_no_key_set(sent):
+    assert type(refused(sent, read=oidc.read_key_set)) is UpstreamMalformed
 
 
 def test_an_active_token():
@@ -55,7 +55,7 @@ def test_anything_but_true_and_false_is_unreadable(active):
 
 
 @pytest.mark.parametrize(
-    ("said", "status", "error"),
+    ("sent", "status", "error"),
     [
         ({"error": "invalid_client"}, 401, UpstreamRejected),
         ({"error": "invalid_request"}, 400, UpstreamRejected),
@@ -69,8 +69,8 @@ def test_anything_but_true_and_false_is_unreadable(active):
         ({"statusCode": 200}, 200, UpstreamMalformed),
     ],
 )
-def test_a_refusal_is_about_us_and_never_about_the_token(said, status, error):
-    assert type(refused(said, status, read=oidc.read_introspection)) is error
+def test_a_refusal_is_about_us_and_never_about_the_token(sent, status, error):
+    assert type(refused(sent, status, read=oidc.read_introspection)) is error
 
 
 def test_the_secret_goes_into_the_form_or_encoded_into_the_header():

@@ -88,7 +88,7 @@ def test_a_firewalls_page_is_not_genauths_word_about_a_token(status, body):
 
 
 @pytest.mark.parametrize(
-    ("said", "error"),
+    ("sent", "error"),
     [
         ({"statusCode": 400}, UpstreamRejected),
         ({"statusCode": 401}, TokenRefused),
@@ -134,8 +134,8 @@ def test_a_firewalls_page_is_not_genauths_word_about_a_token(status, body):
         (None, UpstreamMalformed),
     ],
 )
-def test_the_verdict_is_in_the_envelope(said, error):
-    assert type(refused(said)) is error
+def test_the_envelope_decides(sent, error):
+    assert type(refused(sent)) is error
 
 
 @pytest.mark.parametrize(("status", "error"), [(400, UpstreamRejected), (403, TokenRefused), (404, UpstreamRejected)])
@@ -258,11 +258,11 @@ def test_a_byte_order_mark_is_no_trouble():
 
 
 @pytest.mark.parametrize(
-    ("said", "seconds"),
+    ("sent", "seconds"),
     [("7", 7), (" 0 ", 0), ("1.5", 1.5), ("999999", 3600), ("-3", None), ("soon", None), ("", None), ("1e3", None), ("٣", None)],
 )
-def test_how_long_genauth_asks_to_wait(said, seconds):
-    assert asked_to_wait(answer({}, retry_after=said)) == seconds
+def test_how_long_genauth_asks_to_wait(sent, seconds):
+    assert asked_to_wait(answer({}, retry_after=sent)) == seconds
 
 
 def test_an_http_date_is_a_time_to_wait_too():
