@@ -1,4 +1,4 @@
-"""The entry that the Procfile names; everything else is in `bff`."""
+"""What granian and the ``flask`` command import; everything else is in `bff`."""
 
 import gc
 
@@ -8,8 +8,8 @@ from bff import factory
 
 
 def create_app() -> Flask:
-    """The application of a worker, from the environment. Call it once: what there is by then is there to stay."""
+    """The application of a worker, from the environment. Call it once in a process."""
     application = factory.create_app()
-    # Else each full collection looks at all that was imported, 80,000 objects, and for 40 ms nobody is answered.
+    # What exists by now stays as long as the process: full collections leave it out, which would stop every thread meanwhile.
     gc.freeze()
     return application

@@ -41,7 +41,7 @@ _URL = "https://host[:port][/path] without credentials{} or fragment, plain http
 
 @dataclass(frozen=True, slots=True)
 class Type:
-    """How a setting's text is read, and what an operator is told to write."""
+    """How a setting's text is read, and a description of what is expected."""
 
     parse: Callable[[str], Any]
     expected: str

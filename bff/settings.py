@@ -27,7 +27,7 @@ class ConfigurationError(Exception):
 
 
 class _Setting(Field[Any]):
-    """A field that reads its text as a `types.Type` says."""
+    """A field that is read by a `types.Type`."""
 
     def __init__(self, *, kind: types.Type, **options: Any) -> None:  # noqa: ANN401 - what environs gives any field
         super().__init__(**options)

@@ -145,7 +145,7 @@ def unlink(application: Application, request: Request) -> Answer:
 
 
 def _link_target(application: Application, request: Request) -> tuple[Person, Source]:
-    """Who wants to link what; the id_token in the query says who."""
+    """The person and the source to link; the query's id_token identifies the person."""
     asked = request.arguments
     for name in ("ext_idp_conn_identifier", "app_id", "id_token"):
         if not asked.get(name):

@@ -87,7 +87,7 @@ class Connection(asyncio.Protocol):
         """asyncio: a client arrived."""
         assert isinstance(transport, asyncio.Transport)  # noqa: S101  # TCP gives no other
         self._transport = transport
-        # asyncio does so only for sockets whose protocol is spelled out; accepted ones say 0. Without it a
+        # asyncio does so only for sockets whose protocol is named; that of accepted ones is 0. Without it a
         # drip would come in gulps, and two writes would wait for the client's delayed acknowledgement.
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._server.connections.add(self)

@@ -1,4 +1,4 @@
-"""The identity sources of the sandbox's application, and what its get-application-enabled-extidps says of them."""
+"""The identity sources of the sandbox's application, and how get-application-enabled-extidps lists them."""
 
 from dataclasses import dataclass
 from urllib.parse import urlencode

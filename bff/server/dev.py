@@ -30,7 +30,7 @@ _TOKEN_LASTS_SECONDS = 24 * 60 * 60
 
 
 class Failed(Exception):
-    """The dev server cannot run; the text says why and what to do."""
+    """The dev server cannot run; the text is the reason and the remedy."""
 
 
 class Stopped(BaseException):
@@ -102,7 +102,7 @@ def _wait_until_ready(service: "_Program", url: str) -> None:
     give_up = time.monotonic() + _READY_WITHIN_SECONDS
     while time.monotonic() < give_up:
         if (code := service.ended()) is not None:
-            raise Failed(f"The service did not start (exit code {code}); it says why above.")
+            raise Failed(f"The service did not start (exit code {code}); its reason is above.")
         try:
             _ask(url)
         except OSError:
@@ -122,9 +122,9 @@ def _ask(url: str, body: Mapping[str, object] | None = None) -> bytes:
 
 def _welcome(url: str, genauth_url: str, token: str) -> str:
     return f"""
-The service answers on {url}, against a GenAuth made up for development on {genauth_url}.
+The service answers on {url}, against the sandbox as GenAuth on {genauth_url}.
 
-Mei's token, good for a day:
+Mei's token, valid for a day:
 
 {token}
 
@@ -132,7 +132,7 @@ What has Mei linked?
 
 curl -s {url}/me/linked-accounts -H 'Authorization: Bearer {token}'
 
-Somebody else's token (who there is: curl -s {genauth_url}/sandbox/people):
+Somebody else's token (the people: curl -s {genauth_url}/sandbox/people):
 
 curl -s {genauth_url}/sandbox/token -d '{{"person": "omar"}}'
 
@@ -160,7 +160,7 @@ class _Program:
         line: str = self._process.stdout.readline().decode().strip()
         threading.Thread(target=self._process.stdout.read, daemon=True).start()
         if not line:
-            raise Failed("The GenAuth made up for development did not start; it says why above.")
+            raise Failed("The sandbox did not start; its reason is above.")
         return line
 
     def ended(self) -> int | None:

@@ -16,7 +16,7 @@ _STARTS_WITHIN_SECONDS = 10.0
 
 
 class ValkeyNotStarted(Exception):
-    """No Valkey is installed here, or it does not run; the text says what to do."""
+    """No Valkey is installed here, or it does not run; the text is the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,4 +102,4 @@ def _runs(pid: int) -> bool:
     try:
         return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
     except OSError:
-        return not Path("/proc/self").exists()  # without /proc only the time limit tells
+        return not Path("/proc/self").exists()  # without /proc only the time limit counts

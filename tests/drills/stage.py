@@ -54,7 +54,7 @@ class Stage:
         self._http = self._kept.enter_context(session())
         sandbox = Program([sys.executable, "-m", "bff.sandbox", "--port", "0", "--with-parent"], {}, self.folder / "genauth")
         self._kept.callback(sandbox.clear_away)
-        self.genauth_url = eventually(lambda: sandbox.said().strip(), within=20)
+        self.genauth_url = eventually(lambda: sandbox.printed().strip(), within=20)
         self.genauth = self._kept.enter_context(Proxy(int(self.genauth_url.rpartition(":")[2])))
         if not self._genauth_up:
             self.genauth.refuse()
@@ -156,7 +156,7 @@ class Stage:
         """How often each event was logged, over all instances."""
         events = Counter()
         for service in self.services:
-            for line in service.said().splitlines():
+            for line in service.printed().splitlines():
                 try:
                     events[json.loads(line).get("event", "")] += 1
                 except ValueError:

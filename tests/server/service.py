@@ -86,7 +86,7 @@ class Program:
     def pid(self):
         return self.process.pid
 
-    def said(self):
+    def printed(self):
         return self.output.read_text()
 
     def family(self):
@@ -98,7 +98,7 @@ class Program:
         return self.family(), list(self.temporary.iterdir())
 
     def end(self, signum=signal.SIGTERM):
-        """Send the signal, wait, and say the exit code and how long it took."""
+        """Send the signal and wait; returns the exit code and the seconds it took."""
         self.family()
         asked = time.monotonic()
         self.process.send_signal(signum)
@@ -137,7 +137,7 @@ class Service(Program):
             return None
 
     def is_ready(self):
-        assert self.process.poll() is None, self.said()
+        assert self.process.poll() is None, self.printed()
         return self.readiness() == 200
 
     @property

@@ -18,15 +18,15 @@ pytestmark = pytest.mark.server
 @pytest.fixture
 def running(tmp_path):
     program = Program([sys.executable, "-m", "bff.server.dev"], {"PORT": str(free_port())}, tmp_path / "output")
-    eventually(lambda: "Ctrl-C ends everything" in program.said() or program.process.poll() is not None, within=30)
-    assert program.process.poll() is None, program.said()
+    eventually(lambda: "Ctrl-C ends everything" in program.printed() or program.process.poll() is not None, within=30)
+    assert program.process.poll() is None, program.printed()
     program.family()
     yield program
     program.clear_away()
 
 
 def test_the_printed_line_returns_what_mei_has_linked(running):
-    line = re.search(r"^curl .*/me/linked-accounts .*$", running.said(), re.MULTILINE)[0]
+    line = re.search(r"^curl .*/me/linked-accounts .*$", running.printed(), re.MULTILINE)[0]
 
     answer = subprocess.run(["/bin/sh", "-c", line], capture_output=True, text=True, timeout=10, check=True).stdout
 
@@ -57,5 +57,5 @@ def test_a_taken_port_is_said_in_a_sentence(tmp_path):
         program.clear_away()
 
     assert code == 1
-    assert program.said().startswith(f"Port {port} is taken")
-    assert "Traceback" not in program.said()
+    assert program.printed().startswith(f"Port {port} is taken")
+    assert "Traceback" not in program.printed()

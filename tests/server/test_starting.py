@@ -29,9 +29,9 @@ def test_every_mistake_in_the_settings_is_named_before_anything_starts(start):
     )
 
     assert service.process.wait(10) == 2
-    assert service.said().startswith("The service cannot start:\n  - ")
-    assert all(name in service.said() for name in ("GENAUTH_HOST", "CACHE_TTL_SECONDS", "REDIS_URL"))
-    assert not any(secret in service.said() for secret in ("Traceback", "hush-5521", "p4ss"))
+    assert service.printed().startswith("The service cannot start:\n  - ")
+    assert all(name in service.printed() for name in ("GENAUTH_HOST", "CACHE_TTL_SECONDS", "REDIS_URL"))
+    assert not any(secret in service.printed() for secret in ("Traceback", "hush-5521", "p4ss"))
     assert service.left_behind() == ([], [])
 
 
@@ -48,9 +48,9 @@ def test_every_line_the_service_writes_is_json_and_none_tells_of_the_server(serv
     service.get(token=mei)
     service.get("/nowhere")
     os.kill(service.workers()[0], 9)
-    eventually(lambda: "Unexpected exit" in service.said(), within=5)
+    eventually(lambda: "Unexpected exit" in service.printed(), within=5)
 
-    lines = [json.loads(line) for line in service.said().splitlines()]
+    lines = [json.loads(line) for line in service.printed().splitlines()]
 
     assert {"timestamp", "level", "event"} <= set.intersection(*(set(line) for line in lines))
 

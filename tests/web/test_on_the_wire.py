@@ -81,7 +81,7 @@ def wire(environ, tmp_path):
 
 
 def listening(service):
-    assert service.process.poll() is None, service.said()
+    assert service.process.poll() is None, service.printed()
     with suppress(ConnectionError), socket.create_connection(("127.0.0.1", service.port), timeout=1):
         return True
     return False
@@ -136,4 +136,4 @@ def test_no_bytes_in_a_header_are_a_defect_of_ours(wire, genauth):
     for target in ("/me/linked-accounts?include=%E4%B8%AD", "/me/linked-accounts?%ff=%00", "/%ff%00%0d%0a", "*", "//x//"):
         for answer in wire.ask(target=target):
             assert answer[0] in {400, 401, 404}
-    assert '"event":"defect"' not in wire.service.said()
+    assert '"event":"defect"' not in wire.service.printed()
