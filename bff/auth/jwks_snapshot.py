@@ -1,6 +1,6 @@
 """The last good key set, stored for a process that starts while GenAuth cannot be reached.
 
-The keys are public, but whoever can store some here can sign in GenAuth's name. So the value is sealed with ``CACHE_SECRET``,
+The keys are public, but whoever can store some here can sign in GenAuth's name. So the value is encrypted with ``CACHE_SECRET``,
 and `services` names it by the settings that decide where keys come from. Only the public members that `jwk` checked are stored,
 and what is read back is checked by the same rules as GenAuth's own set.
 """

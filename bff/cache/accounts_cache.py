@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager, suppress
 from typing import NamedTuple
 
 from bff.cache.codec import Codec
-from bff.cache.entries import Entry, Failure, InvalidationMarker, Lifetimes, Lookup, TokenStatus, Values, Word
+from bff.cache.entries import Entry, Failure, InvalidationMarker, Lifetimes, Lookup, TokenStatus, Values, Verdict
 from bff.cache.fallback import FRESH_SECONDS, FallbackCache
 from bff.cache.lock import Attempt, Locks
 from bff.cache.redis_store import PREFIX, CacheUnavailable, RedisStore
@@ -28,7 +28,7 @@ from bff.resilience import Cache, cache
 _INVALIDATED_SECONDS = 60.0  # longer than a call that was under way when the change came
 _FAILURE_SECONDS = 1.0  # long enough for everybody who waits to look once more
 _LARGEST_COPY = 32 * 1024  # bytes of JSON; larger entries are rare, and not kept in memory
-_REFUSALS: Mapping[type[BffError], Word] = {TokenRefused: "token_invalid", UserBlocked: "user_blocked"}
+_REFUSALS: Mapping[type[BffError], Verdict] = {TokenRefused: "token_invalid", UserBlocked: "user_blocked"}
 
 
 class Keys(NamedTuple):
@@ -139,7 +139,7 @@ class AccountsCache:
         failure = self._values.decode(keys.failure, stored[3], Failure, now)
         known = Lookup(self._valid(keys, entry, marker), status, failure)
         # A refusal in Redis is newer than what could not be stored there.
-        if (status is None or status.word == "accepted") and (copy := self._copies.unstored(keys.token)):
+        if (status is None or status.verdict == "accepted") and (copy := self._copies.unstored(keys.token)):
             return _newer(known, self._aged(copy.value, copy.seen_at, keys))
         if known.entry and known.accepted_at is not None:
             self._put_copy(keys, Lookup(known.entry, status), stored=True)

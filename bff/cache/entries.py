@@ -33,7 +33,7 @@ _JITTER = 0.1  # so that entries of one moment do not expire at one moment
 _SKEW_SECONDS = 60.0  # between the clocks of replicas
 _USUAL_SIZE = 16 * 1024  # bytes; larger entries are rare, and not kept in memory once they are checked
 
-Word = Literal["accepted", "token_invalid", "user_blocked"]
+Verdict = Literal["accepted", "token_invalid", "user_blocked"]
 _REFUSALS: Mapping[str, type[TokenRefused | UserBlocked]] = {"token_invalid": TokenRefused, "user_blocked": UserBlocked}
 _FAILURES: Mapping[str, type[UpstreamFailure]] = {
     kind.code: kind for kind in (UpstreamMalformed, UpstreamUnavailable, UpstreamTimeout, UpstreamThrottled)
@@ -69,7 +69,7 @@ class TokenStatus:
     """Whether GenAuth accepted a token when it was last asked with it, and when that was, in epoch seconds."""
 
     at: float
-    word: Word = "accepted"
+    verdict: Verdict = "accepted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +108,12 @@ class Lookup:
     @property
     def accepted_at(self) -> float | None:
         """When GenAuth last accepted the token, if it has not refused it since."""
-        return self.status.at if self.status and self.status.word == "accepted" else None
+        return self.status.at if self.status and self.status.verdict == "accepted" else None
 
     def raise_if_refused(self) -> None:
         """Raise the refusal, if GenAuth refused the token last: it is stored only for as long as it is to be repeated."""
-        if self.status and self.status.word != "accepted":
-            raise _REFUSALS[self.status.word](note="refused a moment ago")
+        if self.status and self.status.verdict != "accepted":
+            raise _REFUSALS[self.status.verdict](note="refused a moment ago")
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,10 +181,10 @@ def _written(value: Entry | TokenStatus | InvalidationMarker | Failure) -> bytes
         case Entry():
             # A line for each array: JSON as orjson writes it has no line breaks.
             return b"\n".join((orjson.dumps((value.at, value.fresh_until, value.accounts.total)), *_lines(value.accounts)))
-        case TokenStatus(word="accepted"):
+        case TokenStatus(verdict="accepted"):
             return orjson.dumps((value.at,))  # by far the most frequent one is the shortest
         case TokenStatus():
-            return orjson.dumps((value.at, value.word))
+            return orjson.dumps((value.at, value.verdict))
         case Failure():
             return orjson.dumps((value.at, value.code, value.retry_after))
         case InvalidationMarker():
@@ -223,12 +223,12 @@ _usual_entry = memoised("checked_entries")(_checked_entry)
 
 
 def _token_status(text: bytes) -> TokenStatus:
-    at, *words = orjson.loads(text)
-    word: Word
-    (word,) = words or ("accepted",)
-    if word not in get_args(Word):
+    at, *verdicts = orjson.loads(text)
+    verdict: Verdict
+    (verdict,) = verdicts or ("accepted",)
+    if verdict not in get_args(Verdict):
         raise ValueError
-    return TokenStatus(_time(at), word)
+    return TokenStatus(_time(at), verdict)
 
 
 def _invalidation_marker(text: bytes) -> InvalidationMarker:
