@@ -14,11 +14,11 @@ from bff.server.child_processes import private_folder
 _DEFAULTS = {
     # The system's resolver gives up after one second and one attempt; its own five seconds are longer than our deadline.
     "RES_OPTIONS": "timeout:1 attempts:1",
-    # A worker has many threads, and both allocators keep freed memory apart for each of them: glibc's, which Python uses, and
-    # the jemalloc inside granian. With these settings the threads share it, and jemalloc gives unused memory back after a
-    # second. docs/adr/0005 has the figures; another libc ignores them.
+    # A worker has many threads, and an allocator keeps freed memory apart for each of them or for a few, so that the worker
+    # grows (docs/adr/0005). glibc's, which Python uses: two arenas for all threads, and no cache for each thread.
     "MALLOC_ARENA_MAX": "2",
     "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0",
+    # The jemalloc inside granian: one arena, a small cache for each thread, and unused memory given back after a second.
     "_RJEM_MALLOC_CONF": "narenas:1,tcache_max:4096,tcache_nslots_small_max:8,dirty_decay_ms:1000,muzzy_decay_ms:0",
 }
 
