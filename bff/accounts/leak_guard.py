@@ -1,7 +1,7 @@
 """The last line against leaks: a field in which a secret appears is emptied, whatever let it through.
 
-The first line is the allow-list (`schemas.genauth`), where tokens have no field. This one is for the token that travels inside
-an allowed field, as in an avatar URL with ``?access_token=``. It knows nothing of accounts: any JSON-like value will do.
+The first line is the allow-list (`schemas.genauth`), where tokens have no field. This one is for a token inside an allowed field,
+as in an avatar URL with ``?access_token=``. It knows nothing of accounts: any JSON-like value will do.
 """
 
 import re
@@ -29,12 +29,12 @@ class LeakGuard:
         """The value with every text or number that holds a secret made None, and the paths of those fields.
 
         A path such as ``linkedAccounts[].avatarUrl`` has neither values nor indexes: it may be logged. A key that holds a
-        secret is dropped with its value and told as ``*``, unless it is one of ``ours``, which tell nothing: a provider may
-        well send "identity_types" for a token. Nothing found, the value itself comes back.
+        secret is dropped with its value, and its path ends in ``*``. Keys in ``ours`` stay: a provider may send "identityTypes"
+        for a token. If nothing is found, the value itself is returned.
         """
         if not self._secrets:
             return value, ()
-        # Nearly always nothing is found; one search through all the text at once tells, and finds what to look for per field.
+        # Nearly always nothing is found. One search through all the text at once shows whether to look at each field.
         text = "\0".join(_texts(value))
         found = self._needles.found_in(text) if self._endings.found_in(text) else None
         if not found:
@@ -43,7 +43,7 @@ class LeakGuard:
         return _without(found, value, "", stopped, ours), tuple(stopped)
 
     def clears(self, json: str) -> bool:
-        """Whether a JSON text holds no secret in any of its values, for sure. False says nothing: `clean` does."""
+        """True if a JSON text certainly holds no secret. False if it may: then `clean` has to look."""
         # Without escapes every value stands in it as it is.
         return "\\" not in json and not self._endings.found_in(json)
 
@@ -57,8 +57,8 @@ class LeakGuard:
 
 
 def contains(answer: bytes, secret: str) -> bool:
-    """Whether the secret appears in a finished answer, as it is or percent-encoded. Cheap enough for every answer."""
-    # Where not even its beginning is, a secret is not: soon told, however long it is.
+    """Whether the secret appears in a finished answer, as it is or percent-encoded."""
+    # Its beginning first: if that does not appear, neither does the whole.
     return len(secret) >= _SHORTEST and _shows(answer, secret[:_SHORTEST]) and _shows(answer, secret)
 
 
@@ -158,7 +158,7 @@ def _base64_of(secret: str) -> Iterator[str]:
 def _shows(body: bytes, secret: str) -> bool:
     if _bytes(secret) in body:
         return True
-    # Nothing in a JWT's first characters is percent-encoded, and `quote` takes as long as the search.
+    # Percent-encoding leaves ASCII letters and digits as they are.
     return not (secret.isascii() and secret.isalnum()) and _bytes(quote(secret, safe="", errors="surrogatepass")) in body
 
 

@@ -1,6 +1,6 @@
 """Identities become linked accounts. Pure rules: nothing here knows HTTP, Redis or a clock.
 
-GenAuth reports identity *records*, people see *accounts*; `link` is the door between the two.
+GenAuth reports identity *records*, people see *accounts*; `link` makes the ones of the others.
 """
 
 import re
@@ -14,7 +14,7 @@ from bff.models import Identity, LinkedAccount, LinkedIdentity, Profile
 _SPOKESMEN = {"unionid": 0, "union_id": 0, "primary": 1, "generic": 1, "user_id": 2, "openid": 3, "open_id": 3}
 
 _NOT_IN_URLS = re.compile(r"""[ "'<>\\]""")  # of what is printable
-_USUAL_URL = re.compile(r"https://[A-Za-z0-9.-]+(?:[/?#].*)?")  # nearly every avatar's, and soon told
+_USUAL_URL = re.compile(r"https://[A-Za-z0-9.-]+(?:[/?#].*)?")  # nearly every avatar's
 
 
 def link(identities: Iterable[Identity]) -> list[LinkedAccount]:

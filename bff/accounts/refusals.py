@@ -18,17 +18,17 @@ class Refusals:
         self._clock = clock
         self._refused: Cache[str, tuple[float, type[BffError]]] = cache("refusals")
 
-    def remember(self, digest: str, refusal: BffError) -> None:
+    def put(self, digest: str, refusal: BffError) -> None:
         """GenAuth refused the token, just now."""
         self._refused.put(digest, (self._clock(), type(refusal)))
 
-    def check(self, digest: str) -> None:
+    def raise_if_refused(self, digest: str) -> None:
         """Raise the refusal while it is young."""
         refused = self._refused.get(digest)
         if refused and self._clock() - refused[0] < self._seconds:
             raise refused[1](note="refused a moment ago")
 
-    def last(self, digest: str) -> float:
+    def refused_at(self, digest: str) -> float:
         """When GenAuth last refused the token, in epoch seconds; minus infinity for never."""
         refused = self._refused.get(digest)
         return refused[0] if refused else float("-inf")

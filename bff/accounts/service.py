@@ -92,7 +92,7 @@ class GenAuth(Protocol):
 
 
 class LinkedAccounts:
-    """Answers the one question, asking GenAuth as seldom as it can."""
+    """Finds the accounts that a person has linked, asking GenAuth as seldom as it can."""
 
     def __init__(
         self,
@@ -106,7 +106,7 @@ class LinkedAccounts:
         changed: Callable[[str], None] = lambda _user_id: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """``waiting_room`` is for threads that wait for another caller's question.
+        """``waiting_room`` is for threads that wait for another caller's outcome.
 
         ``changed(user_id)`` is called when answers given for the user a moment ago no longer hold.
         """
@@ -140,7 +140,7 @@ class LinkedAccounts:
 
     def _look_up(self, session: Session) -> Lookup:
         """What is known of the session's user and token. One round trip; raises TokenRefused or UserBlocked."""
-        self._refusals.check(session.digest)
+        self._refusals.raise_if_refused(session.digest)
         seen = self._cache.get(session)
         seen.raise_if_refused()
         return seen
@@ -195,7 +195,7 @@ class LinkedAccounts:
         try:
             reported = self._genauth.identities(session.token, deadline)
         except (TokenRefused, UserBlocked) as refusal:
-            self._refusals.remember(session.digest, refusal)
+            self._refusals.put(session.digest, refusal)
             self._cache.put_refusal(session, refusal)
             self._changed(session.user_id)
             raise
@@ -228,7 +228,7 @@ class LinkedAccounts:
     def _accepted_at(self, session: Session, seen: Lookup) -> float:
         """When GenAuth last accepted the token; never, if this process saw it refused since, whatever Redis holds."""
         at = seen.accepted_at
-        return at if at is not None and at > self._refusals.last(session.digest) else float("-inf")
+        return at if at is not None and at > self._refusals.refused_at(session.digest) else float("-inf")
 
     def _answer(self, found: Found) -> Answer:
         now = self._clock()

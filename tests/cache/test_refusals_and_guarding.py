@@ -14,42 +14,42 @@ from bff.models import LinkedAccount, LinkedIdentity
 
 def test_a_refusal_is_repeated_for_eight_seconds(clock):
     refusals = Refusals(8, clock)
-    refusals.remember("a", TokenRefused())
+    refusals.put("a", TokenRefused())
 
     clock.advance(7.9)
     with pytest.raises(TokenRefused):
-        refusals.check("a")
-    refusals.check("b")
+        refusals.raise_if_refused("a")
+    refusals.raise_if_refused("b")
     clock.advance(0.2)
-    refusals.check("a")
+    refusals.raise_if_refused("a")
 
 
 def test_a_block_is_repeated_as_a_block(clock):
     refusals = Refusals(8, clock)
-    refusals.remember("a", UserBlocked())
+    refusals.put("a", UserBlocked())
 
     with pytest.raises(UserBlocked):
-        refusals.check("a")
+        refusals.raise_if_refused("a")
 
 
 def test_a_refusal_outvotes_older_acceptances_when_it_is_no_longer_repeated(clock):
     refusals = Refusals(8, clock)
     refused_at = clock()
-    refusals.remember("a", TokenRefused())
+    refusals.put("a", TokenRefused())
     clock.advance(1000)
 
-    assert refusals.last("a") == refused_at
-    assert refusals.last("b") == float("-inf")
+    assert refusals.refused_at("a") == refused_at
+    assert refusals.refused_at("b") == float("-inf")
 
 
 def test_refusals_are_bounded(clock):
     refusals = Refusals(8, clock)
     for n in range(10_100):
-        refusals.remember(str(n), TokenRefused())
+        refusals.put(str(n), TokenRefused())
 
-    refusals.check("99")  # the last one that is forgotten
+    refusals.raise_if_refused("99")  # the last one that is forgotten
     with pytest.raises(TokenRefused):
-        refusals.check("100")
+        refusals.raise_if_refused("100")
 
 
 SECRET = "provider-token-0123456789"
