@@ -2,12 +2,11 @@
 
 from bff.observability.metrics import CONTENT_TYPE, Metrics
 from bff.observability.readiness import Readiness
-from bff.observability.recorder import NullRecorder, Recorder
+from bff.observability.recorder import Recorder
 
 __all__ = [
     "CONTENT_TYPE",
     "Metrics",
-    "NullRecorder",
     "Readiness",
     "Recorder",
 ]

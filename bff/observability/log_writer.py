@@ -14,7 +14,7 @@ from multiprocessing.util import Finalize
 from queue import Empty, Full, Queue
 from time import monotonic
 
-from bff.observability.recorder import NullRecorder, Recorder
+from bff.observability.recorder import Recorder
 
 CAPACITY = 8192
 FLUSH_SECONDS = 1.0
@@ -44,7 +44,7 @@ class LogWriter:
     ) -> None:
         """``report`` makes the line that says how many lines were dropped."""
         self.output = output
-        self.recorder: Recorder = NullRecorder()
+        self.recorder = Recorder()
         self._report = report
         self._capacity = capacity
         self._begin()

@@ -52,11 +52,6 @@ def field(path: str) -> str:
     return _FIELD(path.rpartition(".")[2].removesuffix("[]"))
 
 
-def status(value: str) -> str:
-    """An HTTP status code."""
-    return value if re.fullmatch(r"[1-5][0-9][0-9]", value) else OTHER
-
-
 def code(value: str) -> str:
     """The code of one of our errors."""
     return value if value in {getattr(kind, "code", None) for kind in _kinds(BffError)} else OTHER

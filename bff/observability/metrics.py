@@ -7,8 +7,7 @@ A label takes its values from a fixed set and calls the rest "other", so no seri
 """
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 import prometheus_client
@@ -16,19 +15,19 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from bff.observability import metric_labels as labels
+from bff.observability.recorder import Recorder
 
 CONTENT_TYPE = prometheus_client.CONTENT_TYPE_LATEST
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 3.5, 5.0)
 
 
-class Metrics:
-    """Counts what happened; a `Recorder`. None of its methods takes anything of a user."""
+class Metrics(Recorder):
+    """Counts what happened."""
 
-    def __init__(self, registry: CollectorRegistry | None = None) -> None:
-        """``registry`` is an own one by default, so that two applications in a process count apart."""
+    def __init__(self) -> None:
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
-        self._registry = registry or CollectorRegistry()
+        self._registry = CollectorRegistry()  # so that two applications in a process count apart
         self._route = labels.route()
         self._answers = self._counter("answers", "Responses to callers.", "route", "status", "source")
         self._answer_seconds = self._histogram("answer_seconds", "Time from request to response.", "route", "source")
@@ -48,61 +47,44 @@ class Metrics:
         self._log_lines_dropped = self._counter("log_lines_dropped", "Log lines that could not be written.")
 
     def answered(self, route: str, status: int, source: str, seconds: float) -> None:
-        """A response was sent. ``route`` is the rule that matched, never the path; ``source`` is where its accounts came from."""
         route, source = self._route(route), labels.SOURCE(source)
-        self._answers.labels(route, labels.status(str(status)), source).inc()
+        self._answers.labels(route, str(status), source).inc()
         self._answer_seconds.labels(route, source).observe(seconds)
 
     def refused(self, code: str) -> None:
-        """The response was an error with this code."""
         self._refusals.labels(labels.code(code)).inc()
 
     def upstream_called(self, operation: str, outcome: str, seconds: float) -> None:
-        """A call to GenAuth ended, or was not made because of a circuit breaker or a bulkhead."""
         operation = labels.OPERATION(operation)
         self._calls.labels(operation, labels.OUTCOME(outcome)).inc()
         self._call_seconds.labels(operation).observe(seconds)
 
     def upstream_retried(self, operation: str) -> None:
-        """A call was made a second time."""
         self._retries.labels(labels.OPERATION(operation)).inc()
 
     def cache_failed(self, operation: str, reason: str) -> None:
-        """A Redis operation failed. ``reason`` is ``breaker_open`` or the name of the exception's class."""
         self._cache_failures.labels(labels.CACHE_OPERATION(operation), labels.CACHE_REASON(reason)).inc()
 
     def cache_rejected(self, reason: str) -> None:
-        """A stored value was not trusted and treated as a miss."""
         self._cache_rejections.labels(labels.REJECTION(reason)).inc()
 
     def breaker_changed(self, name: str, state: str) -> None:
-        """A circuit breaker of this worker changed its state. One that never did is closed and has no series."""
         for each in labels.STATES:
             self._breakers.labels(labels.BREAKER(name), each).set(each == state)
 
     def bulkhead_used(self, name: str, in_use: int) -> None:
-        """This many calls are inside a bulkhead of this worker."""
         self._bulkheads.labels(labels.BREAKER(name)).set(in_use)
 
-    @contextmanager
-    def waiting(self) -> Iterator[None]:
-        """A request waits for another request's call to GenAuth, for the length of the block."""
-        self._waiting.inc()
-        try:
-            yield
-        finally:
-            self._waiting.dec()
+    def waiting(self) -> AbstractContextManager[None]:
+        return self._waiting.track_inprogress()
 
     def leak_stopped(self, field: str) -> None:
-        """The leak guard emptied a field. ``field`` is its path as `bff.accounts.leak_guard` gives it."""
         self._leaks.labels(labels.field(field)).inc()
 
     def rate_limited(self, scope: str) -> None:
-        """A request was over its ``user`` or ``address`` limit."""
         self._rate_limited.labels(labels.SCOPE(scope)).inc()
 
     def log_lines_dropped(self, lines: int) -> None:
-        """Log lines were dropped: stdout takes none, or too few."""
         self._log_lines_dropped.inc(lines)
 
     def render(self) -> bytes:
@@ -110,8 +92,7 @@ class Metrics:
         folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
         if folder is None:
             return prometheus_client.generate_latest(self._registry)
-        for pid in _dead_workers(Path(folder)):
-            _mark_worker_dead(pid)
+        _remove_gauges_of_dead_workers(Path(folder))
         all_workers = CollectorRegistry()
         MultiProcessCollector(all_workers)  # type: ignore[no-untyped-call]
         return prometheus_client.generate_latest(all_workers)
@@ -127,18 +108,20 @@ class Metrics:
         return Gauge(f"linked_accounts_{name}", help_, labelnames, registry=self._registry, multiprocess_mode="livesum")
 
 
-def _mark_worker_dead(pid: int) -> None:
-    """Remove a worker's gauges; its counters stay."""
-    with suppress(FileNotFoundError):  # another worker that was asked at the same moment did so first
-        mark_process_dead(pid)  # type: ignore[no-untyped-call]
-
-
-def _dead_workers(folder: Path) -> Iterator[int]:
+def _remove_gauges_of_dead_workers(folder: Path) -> None:
+    """Their counters stay."""
     for file in folder.glob("gauge_live*_*.db"):
         pid = int(file.stem.rpartition("_")[2])
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            yield pid
-        except PermissionError:
-            pass
+        if _has_ended(pid):
+            with suppress(FileNotFoundError):  # another worker that was asked at the same moment did so first
+                mark_process_dead(pid)  # type: ignore[no-untyped-call]
+
+
+def _has_ended(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass
+    return False

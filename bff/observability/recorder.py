@@ -1,12 +1,10 @@
-"""What is reported of events: one protocol for all packages, and an implementation that does nothing."""
+"""What is reported of events. `Recorder` ignores them; `bff.observability.metrics.Metrics` counts them."""
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
-from typing import Protocol
+from contextlib import AbstractContextManager, nullcontext
 
 
-class Recorder(Protocol):
-    """One method for each event. None of them takes anything of a user; `bff.observability.metrics.Metrics` counts them."""
+class Recorder:
+    """One method for each event. None of them takes anything of a user."""
 
     def answered(self, route: str, status: int, source: str, seconds: float) -> None:
         """A response was sent. ``route`` is the rule that matched, never the path; ``source`` is where its accounts came from."""
@@ -34,54 +32,13 @@ class Recorder(Protocol):
 
     def waiting(self) -> AbstractContextManager[None]:
         """A request waits for another request's call to GenAuth, for the length of the block."""
+        return nullcontext()
 
     def leak_stopped(self, field: str) -> None:
-        """The leak guard emptied a field. ``field`` is its path, without values."""
+        """The leak guard emptied a field. ``field`` is its path as `bff.accounts.leak_guard` gives it."""
 
     def rate_limited(self, scope: str) -> None:
         """A request was over its ``user`` or ``address`` limit."""
 
     def log_lines_dropped(self, lines: int) -> None:
         """Log lines were dropped: stdout takes none, or too few."""
-
-
-class NullRecorder:
-    """Records nothing."""
-
-    def answered(self, route: str, status: int, source: str, seconds: float) -> None:
-        """Nothing."""
-
-    def refused(self, code: str) -> None:
-        """Nothing."""
-
-    def upstream_called(self, operation: str, outcome: str, seconds: float) -> None:
-        """Nothing."""
-
-    def upstream_retried(self, operation: str) -> None:
-        """Nothing."""
-
-    def cache_failed(self, operation: str, reason: str) -> None:
-        """Nothing."""
-
-    def cache_rejected(self, reason: str) -> None:
-        """Nothing."""
-
-    def breaker_changed(self, name: str, state: str) -> None:
-        """Nothing."""
-
-    def bulkhead_used(self, name: str, in_use: int) -> None:
-        """Nothing."""
-
-    @contextmanager
-    def waiting(self) -> Iterator[None]:
-        """Nothing."""
-        yield
-
-    def leak_stopped(self, field: str) -> None:
-        """Nothing."""
-
-    def rate_limited(self, scope: str) -> None:
-        """Nothing."""
-
-    def log_lines_dropped(self, lines: int) -> None:
-        """Nothing."""

@@ -8,7 +8,7 @@ import redis
 from flask import Flask
 
 from bff.cache import Locks, RedisStore, redis_backend
-from bff.observability import NullRecorder
+from bff.observability import Recorder
 from bff.resilience import CircuitBreaker, Rules
 from tests.fault.conftest import ASKED, eventually, services, timed, together
 from tests.fault.nodes import Cluster, Sentinels
@@ -95,9 +95,7 @@ def locks_on():
     """``locks_on(url)``: the locks of a process of its own."""
 
     def make(url):
-        store = RedisStore(
-            lambda: redis_backend(Flask("test"), url, timeout=0.25), CircuitBreaker("redis", Rules()), NullRecorder()
-        )
+        store = RedisStore(lambda: redis_backend(Flask("test"), url, timeout=0.25), CircuitBreaker("redis", Rules()), Recorder())
         assert eventually(store.ping, 8)
         return Locks(store, 2.4)
 

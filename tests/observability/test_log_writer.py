@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bff.observability import NullRecorder
+from bff.observability import Recorder
 from bff.observability.log_writer import LogWriter
 from tests.server.service import eventually
 
@@ -52,7 +52,7 @@ class Output:
         return b"".join(self.writes).splitlines(keepends=True)
 
 
-class Recorder(NullRecorder):
+class Counted(Recorder):
     def __init__(self):
         self.dropped = 0
 
@@ -70,7 +70,7 @@ def output():
 @pytest.fixture
 def writer(output):
     writer = LogWriter(report, output, capacity=100)
-    writer.recorder = Recorder()
+    writer.recorder = Counted()
     return writer
 
 

@@ -21,7 +21,7 @@ with atheris.instrument_imports(include=["bff", "schemas"]):
     from bff.genauth.messages import Response
     from bff.genauth.oidc import read_discovery, read_introspection, read_key_set
     from bff.genauth.protocol import read_ext_idps, read_identities
-    from bff.observability import NullRecorder
+    from bff.observability import Recorder
 
 KEY = "la:3:{AAAAAAAAAAAAAAAA}:accounts"
 STATUSES = (200, 200, 200, 201, 302, 401, 403, 404, 429, 500, 503, 999)
@@ -52,7 +52,7 @@ def texts(value):
 def stored(data):
     """Any bytes under a key of ours: nothing, or what can be read."""
     for codec in (PlainCodec(), SEALED):
-        values = Values(codec, NullRecorder(), Lifetimes(60, 3600, 60, 8))
+        values = Values(codec, Recorder(), Lifetimes(60, 3600, 60, 8))
         for value in (data, KEY.encode() + b" " + data, KEY.encode() + b"~" + data, b"k1 " + data):
             assert codec.decode(KEY, value) is None or codec is not SEALED
             for kind in (Entry, TokenStatus, InvalidationMarker, Failure):

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from bff.errors import UpstreamUnavailable
-from bff.observability import NullRecorder
+from bff.observability import Recorder
 from bff.web import RequestContext, services_of
 from bff.web.context import RECORD
 from tests.web.contract import served
@@ -15,7 +15,7 @@ PATH = "/me/linked-accounts"
 PAGE = "https://app.example.com"
 
 
-class Counted(NullRecorder):
+class Counted(Recorder):
     def __init__(self):
         self.answers, self.codes = [], []
 
