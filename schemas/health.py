@@ -1,4 +1,4 @@
-"""What an orchestrator is told."""
+"""What the health routes answer."""
 
 from marshmallow import Schema, fields
 from marshmallow.validate import OneOf

@@ -1,4 +1,4 @@
-"""Which tokens GenAuth refused, remembered in this process: a looping client must not hammer GenAuth, nor outlive Redis."""
+"""Which tokens GenAuth refused, stored in this process: a looping client must not hammer GenAuth, nor outlive Redis."""
 
 import time
 from collections.abc import Callable

@@ -1,7 +1,7 @@
 """Token introspection (RFC 7662): GenAuth is asked whether an opaque token is active, and whose it is.
 
-While GenAuth is away no token is called active or inactive. Active tokens are kept by `sessions`, for as long as is said here;
-inactive ones, which take a call too, are kept here.
+While GenAuth is away no token is called active or inactive. Active tokens are kept by `sessions`, for as long as this module
+decides; inactive ones, which take a call too, are kept here.
 """
 
 import hashlib

@@ -129,6 +129,6 @@ def _may_verify(entry: dict[str, Any], key_type: _KeyType) -> bool:
         and ("crv" not in key_type.fixed or entry.get("crv") == key_type.fixed["crv"])
         and entry.get("use") in (None, "sig")
         and (operations is None or (isinstance(operations, list) and "verify" in operations))
-        # Whoever publishes a private key has told everybody how to sign.
+        # With a published private key everybody can sign.
         and _PRIVATE_MEMBER not in entry
     )

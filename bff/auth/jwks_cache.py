@@ -3,8 +3,8 @@
 - A key that is here never waits. An old key set is refreshed in the background, and stays while GenAuth is away. A newer one
   replaces it whole: withdrawn keys end at once.
 - A token whose key is missing waits for a fetch, up to the request's deadline.
-- "Unknown kid" is only said by a key set that was fetched after the token was issued. A frontend that reads "invalid" signs its
-  user out, so without such a set the answer is 503.
+- A key id counts as unknown only in a key set that was fetched after the token was issued. A frontend that reads "invalid" signs
+  its user out, so without such a set the answer is 503.
 - A snapshot, fetched by another process before this one started, can accept a token and never refuse one: people stay signed in
   while GenAuth is away or hangs, and a token that it does not verify waits for a fetch, and gets 503 without it. Whether GenAuth
   accepts a token is another question, which every miss of the accounts cache puts to GenAuth.

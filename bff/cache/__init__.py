@@ -1,4 +1,4 @@
-"""What is remembered, in Redis and in this process. The only place that knows Redis."""
+"""What is stored, in Redis and in this process. The only place that knows Redis."""
 
 from bff.cache.accounts_cache import AccountsCache
 from bff.cache.cached_responses import CachedResponse, CachedResponses, Freshness

@@ -68,7 +68,7 @@ def decoded(codec: Codec, key: str, stored: bytes | None, recorder: Recorder) ->
 
 
 class PlainCodec:
-    """The value after its key, so that a swapped value is noticed; deflated if it is long, for memory is what a user costs."""
+    """The value after its key, so that a swapped value is noticed; deflated if it is long, to save memory of Redis."""
 
     def opaque_id(self, *parts: str) -> str:
         """See `Codec`."""

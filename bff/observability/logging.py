@@ -187,5 +187,5 @@ def _is_literal(record: logging.LogRecord) -> bool:
 
 
 _WRITER = LogWriter(_dropped)
-# One list for ever: loggers remember it, and structlog's `capture_logs` empties it in place.
+# One list for ever: loggers keep a reference to it, and structlog's `capture_logs` empties it in place.
 _PROCESSORS: list[Processor] = [structlog.contextvars.merge_contextvars, _redact, _explain, _render]

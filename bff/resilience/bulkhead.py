@@ -78,7 +78,7 @@ class Bulkhead:
                 self._free.notify()
 
     def _count(self, change: int) -> None:
-        # Told under the lock: of two that were told out of order, the older number would stand.
+        # Reported under the lock: of two reports out of order, the older number would stand.
         self._in_use += change
         self._on_use(self.name, self._in_use)
 

@@ -140,4 +140,4 @@ def _outcome(flight: _Flight[T]) -> T:
     if isinstance(flight.error, Exception):
         # One exception object raised in many threads would grow one shared traceback.
         raise copy.copy(flight.error).with_traceback(None) from None
-    raise TimeoutError  # the thread that made the call was told to end; that is no outcome for the others
+    raise TimeoutError  # the thread that made the call had to end (SystemExit); that is no outcome for the others
