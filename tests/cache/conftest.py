@@ -79,10 +79,10 @@ def witness():
 def store_at(witness):
     """``store_at(url)``: a store of its own, as a process has one. Its breaker opens at the first failure, for 0.2 seconds."""
 
-    def make(url, **rules):
+    def make(url, *, timeout=0.25, **rules):
         rules = Rules(**{"failures_in_a_row": 1, "open_seconds": 0.2, "open_at_most": 0.4, **rules})
         app = Flask("test")
-        return RedisStore(lambda: redis_backend(app, url, timeout=0.25), CircuitBreaker("redis", rules), witness)
+        return RedisStore(lambda: redis_backend(app, url, timeout=timeout), CircuitBreaker("redis", rules), witness)
 
     return make
 

@@ -57,6 +57,28 @@ def test_what_is_deleted_is_gone(store):
     assert store.get_many("{a}1", "{a}2", "{a}3") == [None, None, b"three"]
 
 
+def test_a_key_that_is_set_again_while_it_is_deleted_is_no_failure(store_at, proxy, stored, witness):
+    store = store_at(proxy.url, timeout=10)
+    store.set_many({"a": b"one"}, 60)
+    failures = []
+
+    def delete():
+        try:
+            store.delete_many("a")
+        except CacheUnavailable as error:
+            failures.append(error)
+
+    proxy.hold()
+    thread = threading.Thread(target=delete)
+    thread.start()
+    assert eventually(lambda: not stored.exists("a"))
+    stored.set("a", "two")
+    proxy.release()
+    thread.join()
+
+    assert failures == witness.failed == []
+
+
 @pytest.mark.parametrize("value", [b"", b"\x80\x04\x95poison", b"!x", b"0", b"None", bytes(range(256))])
 def test_bytes_stay_as_they_are(store, stored, value):
     store.set_many({"a": value}, 10)
