@@ -51,6 +51,24 @@ def test_a_request_that_finds_no_permit_is_told_so_in_time(app_with, sign_in, bu
     assert 0.5 < time.monotonic() - started < 1.5
 
 
+def test_a_request_that_waited_for_genauth_and_finds_no_permit_again_is_told_so_in_time(app_with, genauth, sign_in, busy):
+    app = app_with(**HASTY)
+    client = app.test_client()
+    assert client.get(PATH, headers=sign_in("mei")).status_code == 200  # the keys are there
+    genauth.trouble(path="/api/v3/get-identities", latency=0.4)
+    answers = []
+    asking = threading.Thread(target=lambda: answers.append(client.get(PATH, headers=sign_in("omar"))))
+    started = time.monotonic()
+    asking.start()
+    time.sleep(0.1)
+    busy(app, sign_in("mei"))
+    asking.join(5)
+
+    (response,) = answers
+    assert (response.status_code, response.json["code"]) == (504, "upstream_timeout")
+    assert 0.5 < time.monotonic() - started < 1.5
+
+
 @pytest.mark.parametrize(
     "path", ["/livez", "/readyz", "/metrics", "/openapi.json", "/docs", "/problems/token-missing", "/nothing"]
 )
