@@ -76,7 +76,7 @@ class CachedResponses:
         until = min(self._clock() + self._seconds, freshness.good_until, freshness.session.expires_at)
         user_id = freshness.session.user_id
         cached = CachedResponse(user_id, self._person(user_id), freshness.at, freshness.fresh_until, until, status, headers, body)
-        if until <= self._clock() or _bytes(cached) > LARGEST_RESPONSE:
+        if _bytes(cached) > LARGEST_RESPONSE:
             return
         with self._lock:
             if invalidations != self._invalidations:
