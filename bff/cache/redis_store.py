@@ -139,7 +139,7 @@ class RedisStore:
             return None
         return int(count), int(left) / 1000
 
-    def lock(self, name: str, seconds: float) -> "StoreLock":
+    def lock(self, name: str, seconds: float) -> StoreLock:
         """A lock that ends by itself after ``seconds``, not yet acquired."""
         return StoreLock(self._do, name, seconds)
 
@@ -240,5 +240,9 @@ class RedisStore:
 
 def _subscribed(client: Any, channel: str) -> PubSub:  # noqa: ANN401 - see `RedisBackend`
     subscription: PubSub = client.pubsub()
-    subscription.subscribe(channel)
+    try:
+        subscription.subscribe(channel)
+    except BaseException:
+        subscription.close()
+        raise
     return subscription

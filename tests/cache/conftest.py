@@ -1,4 +1,4 @@
-"""The cache's parts over a real Valkey, with a clock to turn and a witness who hears everything."""
+"""The cache's parts over a real Valkey, with a clock to turn and a recorder that keeps everything."""
 
 import hashlib
 import json
@@ -34,7 +34,7 @@ class Clock:
 
 
 class Witness:
-    """Hears of everything."""
+    """Records everything."""
 
     def __init__(self):
         self.failed = []

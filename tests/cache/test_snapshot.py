@@ -21,7 +21,7 @@ def test_what_was_put_there_last_is_there_for_a_week(snapshot, stored):
     assert 0 <= 7 * 86_400 - stored.ttl("la:3:some:thing") <= 2
 
 
-def test_no_snapshot_is_no_news(snapshot, witness):
+def test_no_snapshot_is_not_recorded(snapshot, witness):
     assert snapshot.get() is None
     assert witness.rejected == []
 
@@ -38,7 +38,7 @@ def test_no_snapshot_is_no_news(snapshot, witness):
     ],
     ids=["empty", "anything", "in the clear", "moved here", "another secret", "too large"],
 )
-def test_what_is_not_ours_is_nothing_and_is_told(snapshot, stored, witness, value, reason):
+def test_what_is_not_ours_is_nothing_and_is_recorded(snapshot, stored, witness, value, reason):
     stored.set("la:3:some:thing", value)
 
     assert snapshot.get() is None

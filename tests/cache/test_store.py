@@ -1,4 +1,4 @@
-"""Redis that may be away: what each call does, how long it takes, and that no reply is ever given to somebody else."""
+"""Redis that may be away: what each call does, how long it takes, and that no answer is ever given to another caller."""
 
 import contextlib
 import os
@@ -191,12 +191,12 @@ def test_with_redis_away_it_says_so(store_at, own, call):
 
 
 @pytest.mark.parametrize("call", QUIET)
-def test_with_redis_away_it_tells_that_nothing_was_done(store_at, own, call):
+def test_with_redis_away_it_returns_that_nothing_was_done(store_at, own, call):
     store = store_at(own.url)
     own.kill()
-    act, told = QUIET[call]
+    act, result = QUIET[call]
 
-    assert act(store) is told
+    assert act(store) is result
 
 
 def test_with_redis_away_a_lock_is_neither_extended_nor_released(store_at, own):
@@ -209,22 +209,22 @@ def test_with_redis_away_a_lock_is_neither_extended_nor_released(store_at, own):
     assert not lock.release()
 
 
-def test_a_subscription_hears_what_is_published_and_ends_with_redis(store_at, own):
+def test_a_subscription_receives_what_is_published_and_ends_with_redis(store_at, own):
     store = store_at(own.url)
-    heard = []
+    received = []
 
-    def listen():
+    def receive():
         with store.subscribed("c") as subscription:
-            heard.append(subscription.get_message(timeout=1)["type"])
+            received.append(subscription.get_message(timeout=1)["type"])
             store.publish("c", "m")
-            heard.append(subscription.get_message(timeout=1)["data"])
+            received.append(subscription.get_message(timeout=1)["data"])
             own.kill()
             while True:
                 subscription.get_message(timeout=1)
 
     with pytest.raises(CacheUnavailable):
-        listen()
-    assert heard == ["subscribe", b"m"]
+        receive()
+    assert received == ["subscribe", b"m"]
 
 
 def test_a_frozen_redis_costs_one_timeout_and_then_nothing(store_at, own):
@@ -378,7 +378,7 @@ def test_a_refusal_in_a_pipeline_leaves_no_answer_to_the_next_caller(store_at, o
         assert connection.info("stats")["total_connections_received"] == before, "a refusal costs no connection"
 
 
-def test_a_connection_that_was_closed_meanwhile_is_replaced_without_a_word(store, stored, witness):
+def test_a_connection_that_was_closed_meanwhile_is_replaced_and_nothing_fails(store, stored, witness):
     store.set_many({"a": b"one"}, 60)
     stored.client_kill_filter(_type="normal", skipme=True)
 

@@ -175,7 +175,7 @@ def test_threads_lose_no_count(limit):
     assert 1000 <= sum(results) <= 1010
 
 
-def test_a_caller_is_told_where_it_stands(limit, clock):
+def test_headers_say_where_a_caller_stands(limit, clock):
     here = limit("5 per 2 minutes")
     here.hit("mei")
     clock.advance(20.5)
@@ -183,7 +183,7 @@ def test_a_caller_is_told_where_it_stands(limit, clock):
     assert here.hit("mei").headers == {"RateLimit-Policy": '"user";q=5;w=120', "RateLimit": '"user";r=3;t=100'}
 
 
-def test_a_caller_sent_away_is_told_until_when(limit, clock):
+def test_a_refusal_says_until_when(limit, clock):
     here = limit("1/minute")
     here.hit("mei")
     clock.advance(17.5)
