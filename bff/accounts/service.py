@@ -10,6 +10,7 @@ look up ── fresh, and GenAuth accepted this token lately ──▶ hit
 """
 
 import random
+import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -170,7 +171,7 @@ class LinkedAccounts:
         self._genauth.raise_if_open()  # before a lock is taken that would lead to nothing
         source, forward = Source.CACHE, self._forward(seen, younger_than)
         with ExitStack() as waiting:
-            visit = None
+            wait = None
             while True:
                 with self._cache.attempt(session) as attempt:
                     again = self._look_up(session)
@@ -184,8 +185,9 @@ class LinkedAccounts:
                         return Found(entry, Source.GENAUTH, entry.at, forward)
                 if deadline.passed:
                     raise UpstreamTimeout(note="waited for another process's call")
-                visit = visit or waiting.enter_context(self.waiting_room.visit())
-                visit.sleep(min(deadline.remaining(), _POLL_SECONDS * random.uniform(0.5, 1.5)))  # noqa: S311 - spreads load
+                wait = wait or waiting.enter_context(self.waiting_room.visit())
+                pause = _POLL_SECONDS * random.uniform(0.5, 1.5)  # noqa: S311 - spreads load
+                wait(threading.Event(), min(deadline.remaining(), pause))
                 source = Source.COLLAPSED
 
     def _ask(self, session: Session, deadline: Deadline) -> Entry:

@@ -4,11 +4,12 @@ import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from bff.errors import BffError, InternalError, UpstreamFailure, UpstreamTimeout, UpstreamUnavailable
 from bff.genauth.envelope import UnreadableData
 from bff.observability import Recorder
-from bff.resilience import Bulkhead, BulkheadFull, CircuitBreaker, CircuitOpen, NotAdmittedAgain, Permit, released
+from bff.resilience import Bulkhead, BulkheadFull, CircuitBreaker, CircuitOpen, NotAdmittedAgain, Permit
 
 # A timeout after less time than this says more about us than about GenAuth.
 FAIR_SECONDS = 0.25
@@ -43,7 +44,7 @@ class CallPolicy:
         self.breaker = CircuitBreaker(f"genauth-{name}", on_change=recorder.breaker_changed)
         # A short wait evens out a crowd that GenAuth would serve within moments. When GenAuth hangs, few wait, and not for long.
         self.bulkhead = Bulkhead(
-            f"genauth-{name}", places, wait_seconds=0.25, line=max(1, places // 2), on_use=recorder.bulkhead_used
+            places, wait_seconds=0.25, line=max(1, places // 2), on_use=partial(recorder.bulkhead_used, f"genauth-{name}")
         )
 
     def raise_if_open(self) -> None:
@@ -59,7 +60,7 @@ class CallPolicy:
         permit = self._permit()
         attempt = Attempt(probe=permit.probe)
         try:
-            with self._place():
+            with self.bulkhead.place():
                 yield attempt
         except BulkheadFull:
             permit.abandoned()
@@ -77,20 +78,6 @@ class CallPolicy:
             raise
         else:
             permit.succeeded()
-
-    @contextmanager
-    def _place(self) -> Iterator[None]:
-        """A place in the bulkhead, or BulkheadFull. An admission permit is given back only if there is one to wait for."""
-        entered = self.bulkhead.enter_now()
-        try:
-            if not entered:
-                with released():
-                    self.bulkhead.enter()
-                    entered = True
-            yield
-        finally:
-            if entered:
-                self.bulkhead.leave()
 
     def _permit(self) -> Permit:
         try:

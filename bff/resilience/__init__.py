@@ -3,7 +3,7 @@
 from bff.resilience.admission import FairSemaphore, NotAdmittedAgain, admitted, released
 from bff.resilience.bulkhead import Bulkhead, BulkheadFull
 from bff.resilience.caches import Cache, cache, memoised
-from bff.resilience.circuit_breaker import CircuitBreaker, CircuitOpen, Permit, Rules, State
+from bff.resilience.circuit_breaker import CircuitBreaker, CircuitOpen, Permit, Rules
 from bff.resilience.deadline import Deadline
 from bff.resilience.draining import begin_draining, is_draining
 from bff.resilience.rate_limit import RateLimit, Standing
@@ -23,7 +23,6 @@ __all__ = [
     "Rules",
     "SingleFlight",
     "Standing",
-    "State",
     "WaitingRoom",
     "admitted",
     "begin_draining",

@@ -12,9 +12,11 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 State = Literal["closed", "open", "half_open"]
+Outcome = Literal["succeeded", "failed", "abandoned"]
 
 
 class CircuitOpen(Exception):
@@ -26,29 +28,23 @@ class CircuitOpen(Exception):
 
 
 class Permit:
-    """Permission for one call. One of the three methods reports its end; a later or second report is ignored."""
+    """Permission for one call. One of the three methods reports its end, once."""
 
-    __slots__ = ("_breaker", "_era", "probe")
-
-    def __init__(self, breaker: "CircuitBreaker", era: int, *, probe: bool) -> None:
-        self._breaker = breaker
-        self._era = era
+    def __init__(self, report: Callable[[Outcome, float], None], *, probe: bool) -> None:
+        self._report = report
         self.probe = probe
 
     def succeeded(self) -> None:
         """The dependency did its work, whatever it thought of our request."""
-        era, self._era = self._era, -1
-        self._breaker.succeeded(era)
+        self._report("succeeded", 0.0)
 
     def failed(self, retry_after: float | None = None) -> None:
         """The dependency failed; ``retry_after`` is for how many seconds it asked for no calls."""
-        era, self._era = self._era, -1
-        self._breaker.failed(era, retry_after)
+        self._report("failed", retry_after or 0.0)
 
     def abandoned(self) -> None:
         """The call was not made, or its end says nothing about the dependency."""
-        era, self._era = self._era, -1
-        self._breaker.abandoned(era)
+        self._report("abandoned", 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +78,8 @@ class CircuitBreaker:
         self._clock = clock
         self._chance = chance
         self._on_change = on_change or (lambda _name, _state: None)
-        self._lock = threading.Lock()
+        # Reentrant, so that the listener may look at the breaker.
+        self._lock = threading.RLock()
         self._state: State = "closed"
         # A report of a permit of an older era is about calls that have led to this state already.
         self._era = 0
@@ -105,62 +102,43 @@ class CircuitBreaker:
         return left if self._state == "open" else min(1.0, left)
 
     def enter(self) -> Permit:
-        """A permit for one call, or CircuitOpen. Takes no lock while closed."""
-        if self._state == "closed":
-            return Permit(self, self._era, probe=False)
+        """A permit for one call, or CircuitOpen."""
         with self._lock:
-            now = self._clock()
-            if self.state == "closed":  # by now
-                return Permit(self, self._era, probe=False)
-            if now < self._until:
-                raise CircuitOpen(self.rest)
-            # Also when a probe never came back: its permit is of an older era from here on.
-            notify = self._change("half_open", until=now + self._rules.probe_seconds)
-            permit = Permit(self, self._era, probe=True)
-        notify()
-        return permit
+            probe = self._state != "closed"
+            if probe:
+                now = self._clock()
+                if now < self._until:
+                    raise CircuitOpen(self.rest)
+                # Also when a probe never came back: its permit is of an older era from here on.
+                self._change("half_open", until=now + self._rules.probe_seconds)
+            return Permit(partial(self._record, self._era), probe=probe)
 
-    def succeeded(self, era: int) -> None:
-        """A permit of ``era`` reports a success."""
-        if era != self._era:
-            return
-        if self._state == "closed":
-            # Without the lock: an increment lost to another thread moves the share by one call.
-            self._good += 1
-            if self._in_a_row:
-                self._in_a_row = 0
-            return
+    def _record(self, era: int, outcome: Outcome, retry_after: float) -> None:
+        """A permit of ``era`` reports how its call ended."""
         with self._lock:
             if era != self._era:
                 return
-            self._openings = 0
-            notify = self._change("closed", until=0.0)
-        notify()
-
-    def failed(self, era: int, retry_after: float | None) -> None:
-        """A permit of ``era`` reports a failure."""
-        with self._lock:
-            if era != self._era:
-                return
-            now = self._clock()
-            if retry_after and retry_after > 0:
-                notify = self._change("open", until=now + min(retry_after, self._rules.retry_after_at_most))
-            elif self._state == "half_open" or self._too_many(now):
-                wait = min(self._rules.open_at_most, self._rules.open_seconds * 2.0 ** min(self._openings, 16))
-                self._openings += 1
-                # Replicas that saw one outage begin together must not all probe together.
-                notify = self._change("open", until=now + wait * (1 - 0.2 * self._chance()))
+            if outcome == "failed":
+                self._count_failure(retry_after)
+            elif self._state == "closed":
+                if outcome == "succeeded":
+                    self._good += 1
+                    self._in_a_row = 0
+            elif outcome == "succeeded":
+                self._openings = 0
+                self._change("closed", until=0.0)
             else:
-                return
-        notify()
-
-    def abandoned(self, era: int) -> None:
-        """A permit of ``era`` reports that its call says nothing."""
-        if self._state != "half_open":
-            return
-        with self._lock:
-            if era == self._era and self._state == "half_open":
                 self._until = self._clock()  # the next caller may probe
+
+    def _count_failure(self, retry_after: float) -> None:
+        now = self._clock()
+        if retry_after > 0:
+            self._change("open", until=now + min(retry_after, self._rules.retry_after_at_most))
+        elif self._state == "half_open" or self._too_many(now):
+            wait = min(self._rules.open_at_most, self._rules.open_seconds * 2.0 ** min(self._openings, 16))
+            self._openings += 1
+            # Replicas that saw one outage begin together must not all probe together.
+            self._change("open", until=now + wait * (1 - 0.2 * self._chance()))
 
     def _too_many(self, now: float) -> bool:
         if now >= self._window_ends:
@@ -172,11 +150,11 @@ class CircuitBreaker:
             calls >= self._rules.share_of_at_least and self._bad >= calls * self._rules.failure_share
         )
 
-    def _change(self, state: State, *, until: float) -> Callable[[], None]:
+    def _change(self, state: State, *, until: float) -> None:
         changed = state != self._state
         self._state, self._until = state, until
         self._era += 1
         self._in_a_row = self._good = self._bad = 0
         self._window_ends = 0.0
-        # Called outside the lock, so that the listener may look at the breaker.
-        return (lambda: self._on_change(self.name, state)) if changed else (lambda: None)
+        if changed:
+            self._on_change(self.name, state)

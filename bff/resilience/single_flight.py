@@ -9,10 +9,11 @@ import threading
 import time
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from math import inf
 from typing import Generic, TypeVar, cast
 
 from bff.resilience.admission import released
-from bff.resilience.bulkhead import Bulkhead
+from bff.resilience.bulkhead import BulkheadFull
 from bff.resilience.deadline import Deadline
 
 T = TypeVar("T")
@@ -34,37 +35,28 @@ class WaitingRoom:
     ) -> None:
         """``watched`` is entered for as long as a thread waits, short or long."""
         self.free_seconds = free_seconds
-        self._places = Bulkhead("waiting", places, wait_seconds=0.0)
+        self._places = threading.Semaphore(places)
         self._watched = watched
 
     @contextmanager
-    def visit(self) -> Iterator["Visit"]:
-        """The wait of one thread, for the length of the block."""
+    def visit(self) -> Iterator[Callable[[threading.Event, float], bool]]:
+        """One thread's wait, for the length of the block: ``wait(event, seconds)`` returns whether the event came."""
+        free_until = time.monotonic() + self.free_seconds
         with self._watched(), ExitStack() as place:
-            yield Visit(self.free_seconds, lambda: place.enter_context(self._places.place()))
 
+            def wait(event: threading.Event, seconds: float) -> bool:
+                nonlocal free_until
+                until = time.monotonic() + seconds
+                if until > free_until:
+                    if _wait(event, free_until):
+                        return True
+                    if not self._places.acquire(blocking=False):
+                        raise BulkheadFull
+                    place.callback(self._places.release)
+                    free_until = inf
+                return _wait(event, until)
 
-class Visit:
-    """A wait in a `WaitingRoom`: free at first, then with a place."""
-
-    def __init__(self, free_seconds: float, take_place: Callable[[], None]) -> None:
-        self._free_until = time.monotonic() + free_seconds
-        self._take_place = take_place
-        self._has_place = False
-
-    def wait(self, event: threading.Event, seconds: float) -> bool:
-        """Whether the event came within ``seconds``. Raises `BulkheadFull` if a place is needed and none is free."""
-        until = time.monotonic() + seconds
-        if not self._has_place and until > self._free_until:
-            if _wait(event, self._free_until - time.monotonic()):
-                return True
-            self._take_place()
-            self._has_place = True
-        return _wait(event, until - time.monotonic())
-
-    def sleep(self, seconds: float) -> None:
-        """Wait ``seconds``; raises as `wait` does."""
-        self.wait(threading.Event(), seconds)
+            yield wait
 
 
 class _Flight(Generic[T]):
@@ -121,17 +113,17 @@ class SingleFlight(Generic[T]):
 
     def _await(self, landed: threading.Event, deadline: Deadline) -> None:
         if self._room is None:
-            arrived = _wait(landed, deadline.remaining())
+            arrived = _wait(landed, deadline.at)
         else:
-            with self._room.visit() as visit:
-                arrived = visit.wait(landed, deadline.remaining())
+            with self._room.visit() as wait:
+                arrived = wait(landed, deadline.remaining())
         if not arrived:
             raise TimeoutError
 
 
-def _wait(event: threading.Event, seconds: float) -> bool:
+def _wait(event: threading.Event, until: float) -> bool:
     with released():
-        return event.wait(max(0.0, seconds))
+        return event.wait(max(0.0, until - time.monotonic()))
 
 
 def _outcome(flight: _Flight[T]) -> T:

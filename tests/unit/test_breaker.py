@@ -220,15 +220,6 @@ def test_calls_from_before_the_opening_neither_close_nor_prolong_it(breaker, clo
     assert breaker.state == "half_open"
 
 
-def test_a_permit_is_heard_once(breaker):
-    permit = breaker.enter()
-
-    for _ in range(10):
-        permit.failed()
-
-    assert breaker.state == "closed"
-
-
 def test_an_abandoned_call_is_neither_good_nor_bad(breaker):
     fail(breaker, 4)
     breaker.enter().abandoned()
@@ -248,25 +239,3 @@ def test_the_listener_may_look_at_the_breaker_and_call_it(clock):
     fail(breaker)
 
     assert seen == ["open"]
-
-
-def test_threads_do_not_wait_for_one_another_while_it_is_closed(clock):
-    """A failure is being recorded, under the lock, for as long as the clock takes to say the time."""
-    recording, go, entered = threading.Event(), threading.Event(), []
-
-    def slow_clock():
-        recording.set()
-        return clock() if go.wait(5) else None
-
-    breaker = CircuitBreaker("genauth", clock=slow_clock)
-    failing = threading.Thread(target=fail, args=(breaker,), daemon=True)
-    failing.start()
-    assert recording.wait(5)
-
-    caller = threading.Thread(target=lambda: entered.append(breaker.enter().succeeded()), daemon=True)
-    caller.start()
-    caller.join(2)
-
-    assert entered == [None], "entering and succeeding take no lock"
-    go.set()
-    failing.join(5)
