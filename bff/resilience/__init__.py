@@ -6,7 +6,7 @@ from bff.resilience.caches import Cache, cache, memoised
 from bff.resilience.circuit_breaker import CircuitBreaker, CircuitOpen, Permit, Rules
 from bff.resilience.deadline import Deadline
 from bff.resilience.draining import begin_draining, is_draining
-from bff.resilience.rate_limit import RateLimit, Standing
+from bff.resilience.rate_limit import RateLimit
 from bff.resilience.single_flight import SingleFlight, WaitingRoom
 
 __all__ = [
@@ -22,7 +22,6 @@ __all__ = [
     "RateLimit",
     "Rules",
     "SingleFlight",
-    "Standing",
     "WaitingRoom",
     "admitted",
     "begin_draining",

@@ -35,7 +35,7 @@ def requires_session() -> None:
         raise TokenMissing
     g.session = _authenticate(bff, token, request.remote_addr, record().deadline)
     if bff.user_limit:
-        record().standing = bff.user_limit.hit(g.session.user_id)
+        record().rate_limit = bff.user_limit.hit(g.session.user_id)
 
 
 def bearer() -> str | None:

@@ -1,6 +1,6 @@
 """What a request carries, typed: its record, which every middleware and the view share, the services, the session."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -8,7 +8,7 @@ from flask import Flask, current_app, g, request
 
 from bff.cache import Freshness
 from bff.models import Session
-from bff.resilience import Deadline, Standing
+from bff.resilience import Deadline
 from bff.services import Services
 
 Environ = dict[str, Any]
@@ -34,7 +34,7 @@ class RequestRecord:
     source: str = "none"
     code: str = ""
     note: str = ""
-    standing: Standing | None = None
+    rate_limit: Mapping[str, str] | None = None
     freshness: Freshness | None = None
     refusal: Exception | None = None
 

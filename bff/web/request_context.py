@@ -100,8 +100,8 @@ def _marked(response: FinishedResponse, environ: Environ, record: RequestRecord)
         headers.append(("Vary", VARY))
         if not any(name == "Cache-Control" for name, _ in response.headers):
             headers.append(("Cache-Control", "private, no-store"))
-    if record.standing:
-        headers += record.standing.headers.items()
+    if record.rate_limit:
+        headers += record.rate_limit.items()
     if environ["wsgi.url_scheme"] == "https":
         headers.append(("Strict-Transport-Security", HSTS))
     return headers

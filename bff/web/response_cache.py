@@ -80,7 +80,7 @@ class ResponseCache:
     def _send_again(self, cached: CachedResponse, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         record = record_of(environ)
         if self._limit:
-            record.standing = self._limit.hit(cached.user_id)
+            record.rate_limit = self._limit.hit(cached.user_id)
         record.route, record.source = PATH, "memory"
         now = self._clock()
         headers: Headers = [

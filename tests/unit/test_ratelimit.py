@@ -180,7 +180,7 @@ def test_headers_say_where_a_caller_stands(limit, clock):
     here.hit("mei")
     clock.advance(20.5)
 
-    assert here.hit("mei").headers == {"RateLimit-Policy": '"user";q=5;w=120', "RateLimit": '"user";r=3;t=100'}
+    assert here.hit("mei") == {"RateLimit-Policy": '"user";q=5;w=120', "RateLimit": '"user";r=3;t=100'}
 
 
 def test_a_refusal_says_until_when(limit, clock):
