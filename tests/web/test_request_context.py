@@ -4,6 +4,7 @@ import json
 import time
 
 import pytest
+from structlog.contextvars import bind_contextvars
 
 from bff.errors import UpstreamUnavailable
 from bff.observability import Recorder
@@ -151,3 +152,11 @@ def test_requests_do_not_share_what_is_bound_to_their_lines(client, written):
     client.get("/livez", headers={"X-Request-Id": "trace-two"})
 
     assert [line["request_id"] for line in lines(written, "request") if line["route"] == "/livez"] == ["trace-one", "trace-two"]
+
+
+def test_what_was_bound_before_is_not_on_the_next_requests_line(client, written):
+    bind_contextvars(left_over="of another request")
+    client.get("/livez", headers={"X-Request-Id": "trace-one"})
+
+    (line,) = (line for line in lines(written, "request") if line["route"] == "/livez")
+    assert "left_over" not in line
