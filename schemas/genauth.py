@@ -15,7 +15,6 @@ LONGEST_NAME = 256
 LONGEST_ID = 256
 LONGEST_EMAIL = 320
 LONGEST_URL = 2048
-LONGEST_SCOPE = 4096
 MOST_CONNECTIONS = 100
 _TOO_LARGE = 10**25  # no id has more than 25 digits
 
@@ -118,13 +117,6 @@ class EpochSeconds(fields.Field[int | None]):
         return number(int(value) if isinstance(value, float) and abs(value) < 1e15 else value)
 
 
-class StrictlyTrue(fields.Field[bool]):
-    """``true`` and nothing else: neither 1 nor "true" admits anybody."""
-
-    def _deserialize(self, value: object, attr: str | None, data: Mapping[str, Any] | None, **_: object) -> bool:  # noqa: ARG002
-        return value is True
-
-
 class AllowList(Schema):
     """Loads the fields that it names. Secrets have none, so there is nothing to remember to remove."""
 
@@ -197,7 +189,6 @@ class IdentitySchema(AllowList):
 class ExtIdpSchema(AllowList):
     """What we keep of an identity source that the application offers (docs/genauth.md 3)."""
 
-    identifier = Text(LONGEST_ID)
     ext_idp_id = Text(LONGEST_ID, data_key="extIdpId")
     type = Text(LONGEST_ID, load_default="unknown")
     category = Text(LONGEST_NAME, data_key="extIdpType")
@@ -207,14 +198,11 @@ class ExtIdpSchema(AllowList):
 
 
 class IntrospectionSchema(AllowList):
-    """Whether GenAuth accepts a token, and whose it is (RFC 7662 2.2, docs/genauth.md 4.2)."""
+    """Whose token GenAuth introspected (RFC 7662 2.2, docs/genauth.md 4.2)."""
 
-    active = StrictlyTrue(load_default=False)
     sub = Text(LONGEST_ID)
     exp = EpochSeconds(load_default=None)
     client_id = Text(LONGEST_ID)
-    scope = Text(LONGEST_SCOPE)
-    iss = Text(LONGEST_URL)
 
 
 class DiscoverySchema(AllowList):

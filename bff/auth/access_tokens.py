@@ -17,7 +17,7 @@ from jwt.types import Options
 
 from bff.auth.jwk import ALGORITHMS, Key, acceptable_kid
 from bff.auth.jwks_cache import JwksCache
-from bff.auth.sessions import LONGEST_USER_ID, Acceptance
+from bff.auth.sessions import Acceptance, is_user_id
 from bff.errors import TokenInvalid
 from bff.resilience import Deadline
 
@@ -126,8 +126,7 @@ def unverified_claims(token: str, audience: str, now: float, *, issuer: str | No
         _refuse(error)
     _require(_ID_TOKEN_CLAIMS.isdisjoint(claims) and _is_text(claims.get("scope")), "id_token")
     _require(_is_text(claims["iss"]), "issuer")
-    user_id = claims["sub"]
-    _require(_is_text(user_id) and len(user_id) <= LONGEST_USER_ID and user_id.isprintable(), "sub")
+    _require(is_user_id(claims["sub"]), "sub")
     _check_times(claims, now)
     return header.get("kid"), claims
 

@@ -7,41 +7,14 @@ decides; inactive ones, which take a call too, are kept here.
 import hashlib
 import time
 from collections.abc import Callable
-from typing import Protocol
 
-from bff.auth.sessions import LONGEST_USER_ID, Acceptance
+from bff.auth.sessions import Acceptance, is_user_id
 from bff.errors import TokenInvalid, TokenRefused, UpstreamMalformed
+from bff.genauth import GenAuthClient, Introspection
 from bff.resilience import Cache, Deadline, cache
 
 # A client that retries without end does not reach GenAuth, and a mistake that was corrected there is seen soon.
 REFUSED_SECONDS = 5.0
-
-
-class IntrospectionResponse(Protocol):
-    """What is read of GenAuth's response (RFC 7662 2.2)."""
-
-    @property
-    def active(self) -> bool:
-        """Exactly true for a token that is active now."""
-
-    @property
-    def sub(self) -> str | None:
-        """The user's id."""
-
-    @property
-    def exp(self) -> float | None:
-        """The token's end in epoch seconds, if the response has it."""
-
-    @property
-    def client_id(self) -> str | None:
-        """The application that the token was issued to, if the response has it."""
-
-
-class IntrospectionEndpoint(Protocol):
-    """`bff.genauth.GenAuthClient`."""
-
-    def introspect(self, token: str, deadline: Deadline, *, strict: bool = True) -> IntrospectionResponse:
-        """GenAuth's response, or UpstreamFailure. ``strict`` also counts the tokens of blocked users as inactive."""
 
 
 class Introspector:
@@ -52,7 +25,7 @@ class Introspector:
 
     def __init__(
         self,
-        genauth: IntrospectionEndpoint,
+        genauth: GenAuthClient,
         *,
         app_id: str,
         accepted_seconds: float = 60.0,
@@ -72,20 +45,17 @@ class Introspector:
             raise TokenRefused(note="inactive, a moment ago")
         asked_at = self._monotonic()
         try:
-            return self._accept(self._genauth.introspect(token, deadline, strict=True), asked_at)
+            return self._accept(self._genauth.introspect(token, deadline), asked_at)
         except TokenInvalid:
             self._refused_until.put(digest, self._monotonic() + REFUSED_SECONDS)
             raise
 
-    def _accept(self, response: IntrospectionResponse, asked_at: float) -> Acceptance:
+    def _accept(self, response: Introspection, asked_at: float) -> Acceptance:
         if response.active is not True:
             raise TokenRefused(note="inactive")
         if response.client_id not in (None, self._app_id):
             raise TokenInvalid(note="client_id")
-        user_id = response.sub
-        if not isinstance(user_id, str) or not (
-            0 < len(user_id) <= LONGEST_USER_ID and user_id.isprintable() and user_id.strip()
-        ):
+        if not is_user_id(response.sub):
             raise UpstreamMalformed(note="introspection names no user")
         # From the request on, not the response: the token may have been revoked while the response was on its way.
-        return Acceptance(user_id, response.exp, asked_at + self._accepted_seconds, self.version)
+        return Acceptance(response.sub, response.exp, asked_at + self._accepted_seconds, self.version)

@@ -2,36 +2,13 @@
 
 import time
 from collections.abc import Callable
-from typing import Protocol
 
 from bff.auth.jwk import Key, usable_keys
 from bff.errors import BffError, UpstreamMalformed
+from bff.genauth import GenAuthClient, permitted_url
 from bff.resilience import Deadline
-from bff.setting_types import is_permitted_url
 
 DISCOVERY_SECONDS = 3600.0
-
-
-class DiscoveryDocument(Protocol):
-    """What is read of GenAuth's metadata (OpenID Connect Discovery 3, RFC 8414 2)."""
-
-    @property
-    def issuer(self) -> str:
-        """The ``iss`` of its tokens."""
-
-    @property
-    def jwks_uri(self) -> str:
-        """The address of its key set."""
-
-
-class JwksEndpoints(Protocol):
-    """`bff.genauth.GenAuthClient`. Both raise UpstreamFailure."""
-
-    def discovery(self, deadline: Deadline) -> DiscoveryDocument:
-        """The discovery document."""
-
-    def key_set(self, url: str, deadline: Deadline) -> object:
-        """The JSON at that address."""
 
 
 class JwksFetcher:
@@ -43,7 +20,7 @@ class JwksFetcher:
 
     def __init__(
         self,
-        genauth: JwksEndpoints,
+        genauth: GenAuthClient,
         *,
         host: str,
         issuer: str | None = None,
@@ -75,21 +52,6 @@ class JwksFetcher:
             return self.issuer, self._url
         if self._discovered is None or self._monotonic() - self._discovered_at >= DISCOVERY_SECONDS:
             document = self._genauth.discovery(deadline)
-            self._discovered = self.issuer or _issuer(document), self._url or self._permitted(document)
+            self._discovered = self.issuer or document.issuer, self._url or permitted_url(document.jwks_uri, self._host)
             self._discovered_at = self._monotonic()
         return self._discovered
-
-    def _permitted(self, document: DiscoveryDocument) -> str:
-        """The document's jwks_uri, under the rules of the setting; plain http only where GenAuth itself is a sandbox."""
-        url = document.jwks_uri
-        if not is_permitted_url(url):
-            raise UpstreamMalformed(note="discovery's jwks_uri is not permitted")
-        if url.startswith("http:") and not self._host.startswith("http:"):
-            raise UpstreamMalformed(note="discovery's jwks_uri is plain http")
-        return url
-
-
-def _issuer(document: DiscoveryDocument) -> str:
-    if not document.issuer:
-        raise UpstreamMalformed(note="discovery names no issuer")
-    return document.issuer

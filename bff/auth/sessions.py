@@ -9,7 +9,7 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeGuard
 
 from bff.errors import InvalidTokenRequest, SessionExpired, TokenInvalid, UpstreamTimeout
 from bff.models import Session
@@ -33,6 +33,11 @@ class Acceptance:
     expires_at: float | None
     reverify_at: float
     version: int
+
+
+def is_user_id(value: object) -> TypeGuard[str]:
+    """Whether this can be a user's id: up to 256 printable characters that are not all blank."""
+    return isinstance(value, str) and len(value) <= LONGEST_USER_ID and value.isprintable() and value.strip() != ""
 
 
 class Verifier(Protocol):

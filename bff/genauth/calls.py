@@ -56,16 +56,14 @@ class Call(Generic[T]):
 
 
 class Caller:
-    """Makes calls over ``transport`` to what lies below ``host``. ``budget`` is shared by all kinds of calls."""
+    """Makes calls over ``transport`` to what lies below ``host``."""
 
-    def __init__(
-        self, host: str, transport: Transport, recorder: Recorder, *, upstream_seconds: float, budget: RetryBudget | None = None
-    ) -> None:
+    def __init__(self, host: str, transport: Transport, recorder: Recorder, *, upstream_seconds: float) -> None:
         self._host = host
         self._transport = transport
         self._recorder = recorder
         self._upstream_seconds = upstream_seconds
-        self._budget = budget or RetryBudget()
+        self._budget = RetryBudget()
 
     def raise_if_open(self, policy: CallPolicy, operation: str) -> None:
         """Raise the CallNotMade with which `make` would refuse at once. It is counted as such a call."""

@@ -1,19 +1,18 @@
 """GenAuth's API as methods. `calls` makes the calls, `protocol` and `oidc` read the responses, `transport` does the I/O."""
 
-import threading
 import time
+from contextlib import suppress
 from typing import Any, Self
 
-from bff.errors import BffError, UpstreamMalformed
+from bff.errors import BffError
 from bff.genauth import oidc, protocol
-from bff.genauth.call_policy import CallPolicy, RetryBudget
+from bff.genauth.call_policy import CallPolicy
 from bff.genauth.calls import Call, Caller
-from bff.genauth.oidc import Discovery, Introspection
+from bff.genauth.oidc import Discovery, Introspection, permitted_url
 from bff.genauth.protocol import ExtIdp, Identities
 from bff.genauth.transport import Transport
 from bff.observability import Recorder
 from bff.resilience import Deadline
-from bff.setting_types import is_permitted_url
 from bff.settings import Settings
 
 # How long discovery's introspection endpoint is used, and when discovery is asked again after it failed.
@@ -37,21 +36,19 @@ class GenAuthClient:
         recorder: Recorder,
         upstream_seconds: float = 3.0,
         at_once: int = 64,
-        budget: RetryBudget | None = None,
     ) -> None:
         self._host = host.rstrip("/")
         self._app_id = app_id
         self._app_secret = app_secret
         self._transport = transport
         self._upstream_seconds = upstream_seconds
-        self._caller = Caller(self._host, transport, recorder, upstream_seconds=upstream_seconds, budget=budget)
+        self._caller = Caller(self._host, transport, recorder, upstream_seconds=upstream_seconds)
         self.identities_policy = CallPolicy("identities", at_once, recorder)
         self.sources_policy = CallPolicy("ext-idps", 2, recorder)
         # Of its own, so that tokens can be verified while get-identities hangs.
         self.oidc_policy = CallPolicy("oidc", 8, recorder)
         # Also of its own: a probe is impatient, and its failures must not keep tokens from being verified.
         self.health_policy = CallPolicy("health", 1, recorder)
-        self._endpoint_lock = threading.Lock()
         self._endpoint = (f"{self._host}{oidc.INTROSPECTION_PATH}", False)
         self._rediscover_at = float("-inf")
 
@@ -90,15 +87,14 @@ class GenAuthClient:
         """The JSON Web Key Set at that absolute address. Raises UpstreamFailure, or UpstreamRejected if there is none."""
         return self._caller.make(Call("key_set", oidc.key_set_request(url), oidc.read_key_set), self.oidc_policy, deadline)
 
-    def introspect(self, token: str, deadline: Deadline, *, strict: bool = True) -> Introspection:
+    def introspect(self, token: str, deadline: Deadline) -> Introspection:
         """Whether GenAuth accepts a token, and whose it is.
 
-        ``strict`` counts those of deleted and deactivated users as inactive, too.
         Raises UpstreamFailure, or UpstreamRejected if GenAuth does not accept our secret: that says nothing about the token.
         """
         deadline = deadline.within(self._upstream_seconds)
         url, basic = self._introspection_endpoint(deadline)
-        request = oidc.introspection_request(url, self._app_id, self._app_secret, token, basic=basic, strict=strict)
+        request = oidc.introspection_request(url, self._app_id, self._app_secret, token, basic=basic)
         return self._caller.make(Call("introspection", request, oidc.read_introspection), self.oidc_policy, deadline)
 
     def close(self) -> None:
@@ -107,30 +103,16 @@ class GenAuthClient:
 
     def _introspection_endpoint(self, deadline: Deadline) -> tuple[str, bool]:
         """Its address and whether our secret goes into the header; from discovery, else where GenAuth's documents say."""
-        if time.monotonic() < self._rediscover_at:
-            return self._endpoint
-        if self._endpoint_lock.acquire(timeout=deadline.remaining() / 2):
-            try:
-                if time.monotonic() >= self._rediscover_at:
-                    self._rediscover(deadline.within(deadline.remaining() / 2))
-            finally:
-                self._endpoint_lock.release()
+        if time.monotonic() >= self._rediscover_at:
+            # Before the call: meanwhile other threads use the address that is known.
+            self._rediscover_at = time.monotonic() + REDISCOVER_SECONDS
+            with suppress(BffError):  # logged already
+                self._endpoint = self._discovered_endpoint(deadline.within(deadline.remaining() / 2))
+                self._rediscover_at = time.monotonic() + DISCOVERED_SECONDS
         return self._endpoint
-
-    def _rediscover(self, deadline: Deadline) -> None:
-        seconds = REDISCOVER_SECONDS
-        try:
-            self._endpoint = self._discovered_endpoint(deadline)
-            seconds = DISCOVERED_SECONDS
-        except BffError:
-            pass  # logged already; the address that we have may still be right
-        self._rediscover_at = time.monotonic() + seconds
 
     def _discovered_endpoint(self, deadline: Deadline) -> tuple[str, bool]:
         found = self.discovery(deadline)
-        url = found.introspection_endpoint or f"{self._host}{oidc.INTROSPECTION_PATH}"
-        # Our secret goes there.
-        if not is_permitted_url(url) or (url.startswith("http:") and not self._host.startswith("http:")):
-            raise UpstreamMalformed(note="discovery's introspection_endpoint is not permitted")
+        url = permitted_url(found.introspection_endpoint or f"{self._host}{oidc.INTROSPECTION_PATH}", self._host)
         methods = found.introspection_auth_methods
         return url, "client_secret_basic" in methods and "client_secret_post" not in methods

@@ -5,9 +5,6 @@ nothing else (GenAuth's error-code page, docs/genauth.md 1.4). Real HTTP errors 
 ``message`` comes in the language of the request, is never the same twice, and is not read.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-
 from bff.errors import (
     BffError,
     TokenRefused,
@@ -37,15 +34,7 @@ class UnreadableData(UpstreamMalformed):
     """The envelope is a success, what is in it cannot be read: one person's data, it says nothing about GenAuth's health."""
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
-    """A success. ``data`` holds providers' tokens; ``request_id`` is GenAuth's, for our log."""
-
-    data: object = field(repr=False)
-    request_id: str | None
-
-
-def opened(response: Response) -> Envelope:
+def opened(response: Response) -> object:
     """The data of a success; everything else raises the error that it is."""
     raise_for_http_status(response)
     if response.status == 401:
@@ -61,18 +50,26 @@ def opened(response: Response) -> Envelope:
         raise _error(response, status, code)
     if not 200 <= response.status < 300:
         raise _error(response, response.status, code)  # HTTP and the envelope disagree: no success
-    return Envelope(body.get("data"), readable_id(body.get("requestId")))
+    return body.get("data")
 
 
 def raise_for_http_status(response: Response) -> None:
     """Raise what the HTTP status alone decides: redirects, throttling, gateways and servers in trouble."""
-    wait = asked_to_wait(response)
-    if response.status < 200 or 300 <= response.status < 400:
+    if response.status < 200 or 300 <= response.status < 400 or response.status >= 700:
         raise UpstreamMalformed(note=note(response))  # redirects are not followed: a token goes to GENAUTH_HOST only
-    if response.status == 429:
-        raise UpstreamThrottled(note=note(response), retry_after=DEFAULT_RETRY_SECONDS if wait is None else wait)
-    if response.status >= 500 or response.status == 408:
-        raise _unavailable(response, response.status)
+    raise_if_unavailable(response, response.status, note(response))
+
+
+def raise_if_unavailable(response: Response, status: int, text: str) -> None:
+    """Raise for a status, of HTTP or of the envelope, that asks us to come back later. ``text`` is the error's note."""
+    wait = asked_to_wait(response)
+    seconds = DEFAULT_RETRY_SECONDS if wait is None else wait
+    if status == 429:
+        raise UpstreamThrottled(note=text, retry_after=seconds)
+    if wait is None and status in {502, 503, 504}:
+        raise TransientError(note=text, retry_after=seconds)
+    if status == 408 or 500 <= status < 700:  # 601-603: its pipelines and custom databases
+        raise UpstreamUnavailable(note=text, retry_after=seconds)
 
 
 def json_object(response: Response) -> dict[str, object] | None:
@@ -93,30 +90,19 @@ def request_id(response: Response) -> str | None:
     return readable_id(named) or readable_id(response.headers.get("x-request-id"))
 
 
-def note(response: Response, *words: str, codes: Mapping[str, int | None] | None = None) -> str:
+def note(response: Response, *words: str) -> str:
     """What our log says of a response: numbers, our own words and GenAuth's request id, never its text."""
-    parts = [f"HTTP {response.status}", *(f"{name} {code}" for name, code in (codes or {}).items() if code is not None), *words]
     id_ = request_id(response)
-    return ", ".join(parts + ([f"request {id_}"] if id_ else []))
+    return ", ".join([f"HTTP {response.status}", *words, *([f"request {id_}"] if id_ else [])])
 
 
 def _error(response: Response, status: int, code: int | None) -> BffError:
-    text = note(response, codes={"statusCode": status, "apiCode": code})
+    text = note(response, f"statusCode {status}", *([] if code is None else [f"apiCode {code}"]))
     if code in _BLOCKED:
         return UserBlocked(note=text)
     if status == 401 or code in _REFUSED:
         return TokenRefused(note=text)
-    if status == 429:
-        wait = asked_to_wait(response)
-        return UpstreamThrottled(note=text, retry_after=DEFAULT_RETRY_SECONDS if wait is None else wait)
-    if 500 <= status < 700 or code == _BUSY:  # 601-603: its pipelines and custom databases
-        return _unavailable(response, status, text)
-    if status == 403:
-        return TokenRefused(note=text)
-    return UpstreamRejected(note=text)
-
-
-def _unavailable(response: Response, status: int, text: str | None = None) -> UpstreamUnavailable:
-    wait = asked_to_wait(response)
-    kind = TransientError if wait is None and status in {502, 503, 504} else UpstreamUnavailable
-    return kind(note=text or note(response), retry_after=DEFAULT_RETRY_SECONDS if wait is None else wait)
+    raise_if_unavailable(response, status, text)
+    if code == _BUSY:
+        raise_if_unavailable(response, 500, text)
+    return TokenRefused(note=text) if status == 403 else UpstreamRejected(note=text)

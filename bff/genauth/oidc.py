@@ -10,10 +10,11 @@ from urllib.parse import quote_plus, urlencode
 
 from marshmallow import Schema
 
-from bff.errors import UpstreamMalformed, UpstreamRejected, UpstreamThrottled, UpstreamUnavailable
-from bff.genauth.envelope import DEFAULT_RETRY_SECONDS, json_object, note, raise_for_http_status
+from bff.errors import UpstreamMalformed, UpstreamRejected
+from bff.genauth.envelope import json_object, note, raise_for_http_status, raise_if_unavailable
 from bff.genauth.messages import Request, Response
 from bff.genauth.protocol import COMMON_HEADERS
+from bff.setting_types import is_permitted_url
 from schemas.genauth import DiscoverySchema, IntrospectionSchema, number
 
 DISCOVERY_PATH = "/oidc/.well-known/openid-configuration"
@@ -34,17 +35,12 @@ class Discovery:
 
 @dataclass(frozen=True, slots=True)
 class Introspection:
-    """Whether GenAuth accepts a token, and whose it is (RFC 7662).
-
-    ``exp`` in seconds since 1970, ``scope`` separated by spaces.
-    """
+    """Whether GenAuth accepts a token, and whose it is (RFC 7662). ``exp`` in seconds since 1970."""
 
     active: bool
     sub: str | None = None
     exp: int | None = None
     client_id: str | None = None
-    scope: str | None = None
-    iss: str | None = None
 
 
 def discovery_request() -> Request:
@@ -57,15 +53,12 @@ def key_set_request(url: str) -> Request:
     return Request("GET", url, COMMON_HEADERS)
 
 
-def introspection_request(
-    url: str, app_id: str, app_secret: str | None, token: str, *, basic: bool = False, strict: bool = True
-) -> Request:
-    """The request that introspects a token.
+def introspection_request(url: str, app_id: str, app_secret: str | None, token: str, *, basic: bool = False) -> Request:
+    """The request that introspects a token; those of deleted and deactivated users are to be inactive (docs/genauth.md 4.2).
 
-    ``strict`` also refuses tokens of deleted and deactivated users (docs/genauth.md 4.2).
     ``basic`` sends our secret as ``client_secret_basic``, encoded first as RFC 6749 2.3.1 asks, instead of in the form.
     """
-    form = {"token": token, "token_type_hint": "access_token"}
+    form = {"token": token, "token_type_hint": "access_token", "strict": "true"}
     headers = {**COMMON_HEADERS, "Content-Type": "application/x-www-form-urlencoded"}
     if basic and app_secret:
         pair = f"{quote_plus(app_id)}:{quote_plus(app_secret)}"
@@ -74,8 +67,6 @@ def introspection_request(
         form["client_id"] = app_id
         if app_secret:
             form["client_secret"] = app_secret
-    if strict:
-        form["strict"] = "true"
     return Request("POST", url, headers, urlencode(form, errors="replace").encode(), only_reads=True)
 
 
@@ -99,9 +90,17 @@ def read_key_set(response: Response) -> dict[str, Any]:
 def read_introspection(response: Response) -> Introspection:
     """The result of an introspection. UpstreamRejected if GenAuth refuses *us*, which says nothing about the token."""
     body = _object(response)
-    if not isinstance(body.get("active"), bool):
+    active = body.get("active")
+    if not isinstance(active, bool):
         raise UpstreamMalformed(note=note(response, "no introspection"))
-    return Introspection(**_load(_INTROSPECTION, body))
+    return Introspection(active, **_load(_INTROSPECTION, body))
+
+
+def permitted_url(url: str, host: str) -> str:
+    """A URL that discovery names, or UpstreamMalformed: plain http only for loopback, and only where GENAUTH_HOST has it."""
+    if not is_permitted_url(url) or (url.startswith("http:") and not host.startswith("http:")):
+        raise UpstreamMalformed(note="discovery names a URL that is not permitted")
+    return url
 
 
 def _object(response: Response) -> dict[str, Any]:
@@ -115,11 +114,8 @@ def _object(response: Response) -> dict[str, Any]:
     status = number(body.get("statusCode"))
     if status is None or status == 200:
         return body
-    text = note(response, codes={"statusCode": status})
-    if status == 429:
-        raise UpstreamThrottled(note=text, retry_after=DEFAULT_RETRY_SECONDS)
-    if status >= 500:
-        raise UpstreamUnavailable(note=text, retry_after=DEFAULT_RETRY_SECONDS)
+    text = note(response, f"statusCode {status}")
+    raise_if_unavailable(response, status, text)
     raise UpstreamRejected(note=text)
 
 

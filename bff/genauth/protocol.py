@@ -18,6 +18,7 @@ from schemas.genauth import ExtIdpSchema, IdentitySchema
 
 IDENTITIES_PATH = "/api/v3/get-identities"
 EXT_IDPS_PATH = "/api/v3/get-application-enabled-extidps"
+MOST_RECORDS = 1_000
 
 # What every request of ours carries.
 COMMON_HEADERS = {
@@ -36,12 +37,11 @@ class Identities:
 
     rows: tuple[Identity, ...]
     secrets: frozenset[str] = field(repr=False)
-    request_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ExtIdp:
-    """An identity source that the application offers; ``identifier`` is its connection's, which linking takes."""
+    """An identity source that the application offers."""
 
     ext_idp_id: str | None
     type: str
@@ -49,7 +49,6 @@ class ExtIdp:
     name: str | None
     name_en: str | None
     logo_url: str | None
-    identifier: str | None = None
 
 
 def identities_request(app_id: str, token: str) -> Request:
@@ -79,24 +78,26 @@ def _personal_headers(app_id: str, token: str) -> dict[str, str]:
 
 def read_identities(response: Response) -> Identities:
     """The identity records of a success (docs/genauth.md 2); every other response raises the BffError that it is."""
-    envelope = opened(response)
-    raw = _rows(response, envelope.data)
+    raw = _rows(response)
     rows = tuple([_identity(row) for row in _load(_IDENTITIES, raw)])
     if None in [row.account_id for row in rows]:
         raise UnreadableData(note=note(response, "a row without an id"))
-    return Identities(rows, secrets_in(raw), envelope.request_id)
+    return Identities(rows, secrets_in(raw))
 
 
 def read_ext_idps(response: Response) -> list[ExtIdp]:
     """The identity sources of a success (docs/genauth.md 3)."""
-    return [_known_category(ExtIdp(**row)) for row in _load(_EXT_IDPS, _rows(response, opened(response).data))]
+    return [_known_category(ExtIdp(**row)) for row in _load(_EXT_IDPS, _rows(response))]
 
 
-def _rows(response: Response, data: object) -> list[dict[str, Any]]:
+def _rows(response: Response) -> list[dict[str, Any]]:
+    data = opened(response)
     # Every client expects an array; the "Sample result" on the same page is an object (docs/genauth.md 2.2).
     rows = [] if data is None else [data] if isinstance(data, dict) else data
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise UnreadableData(note=note(response, "data of another shape"))
+    if len(rows) > MOST_RECORDS:
+        raise UnreadableData(note=note(response, f"more than {MOST_RECORDS} records"))
     return rows
 
 

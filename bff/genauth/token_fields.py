@@ -12,7 +12,8 @@ from schemas.genauth import clean, json_value
 
 SHORTEST_SECRET = 8  # shorter ones would match by chance, and are none
 _DEEPEST_TEXT = 3  # JSON in a string in a string: a profile string that holds the provider's raw response
-_COMPOUND = (dict, list)  # a union would be made anew each time
+_COMPOUND = (dict, list)
+_TEXT_OR_COMPOUND = (str, dict, list)
 _OPENING = frozenset("{[ \t\r\n")  # or what may come before
 _PUNCTUATION = re.compile("[^a-z0-9]")
 
@@ -48,13 +49,14 @@ def _search(raw: object) -> set[str]:
     while stack:
         around, where, texts = stack.pop()
         for key, value in around.items() if isinstance(around, dict) else zip(repeat(""), around, strict=False):
-            is_text = isinstance(value, str)
-            if len(value) < SHORTEST_SECRET if is_text else not isinstance(value, _COMPOUND):
+            if not value or not isinstance(value, _TEXT_OR_COMPOUND):
                 continue  # no secret, and no room for one either
-            place = _under(key, where)
-            if not is_text:
-                stack.append((value, place, texts))
+            if not isinstance(value, str):
+                stack.append((value, _under(key, where), texts))
                 continue
+            if len(value) < SHORTEST_SECRET:
+                continue
+            place = _under(key, where)
             if place != "elsewhere":
                 found.add(value)
             if texts < _DEEPEST_TEXT and value[0] in _OPENING and isinstance(opened := json_value(value), _COMPOUND):
@@ -63,7 +65,9 @@ def _search(raw: object) -> set[str]:
 
 
 def _under(key: str, where: str) -> str:
-    """Where a value below ``key`` is."""
+    """Where a value below ``key`` is. In a list, whose items have no key, it is where the list is."""
+    if not key:
+        return where
     name = _PUNCTUATION.sub("", key.lower())
     if name in _TOKENS:
         return "token"

@@ -205,12 +205,6 @@ def test_plain_http_is_for_a_sandbox_on_this_machine(genauth, clock, signer):
     refusal(House(genauth, clock, host="http://localhost:9000"), signer.token(), UpstreamUnavailable)
 
 
-def test_discovery_without_an_issuer_is_a_failed_fetch(genauth, house, signer):
-    genauth.issuer = ""
-
-    refusal(house, signer.token(), UpstreamUnavailable)
-
-
 def test_discovery_is_believed_for_an_hour(genauth, house, clock):
     for _ in range(13):
         house.of(fresh(clock, Signer("k1")))

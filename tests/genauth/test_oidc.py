@@ -4,6 +4,7 @@ import pytest
 
 from bff.errors import UpstreamMalformed, UpstreamRejected, UpstreamThrottled, UpstreamUnavailable
 from bff.genauth import oidc
+from bff.genauth.envelope import TransientError
 from tests.genauth.conftest import answer, refused
 
 ACTIVE = {
@@ -30,6 +31,13 @@ def test_discovery():
     assert found == oidc.Discovery("https://a/oidc", "https://a/jwks", None, ("client_secret_basic",))
 
 
+@pytest.mark.parametrize(
+    "sent", [{}, {"issuer": "https://a/oidc"}, {"jwks_uri": "https://a/jwks"}, {"issuer": " ", "jwks_uri": "x"}]
+)
+def test_discovery_without_an_issuer_or_a_key_set_is_none(sent):
+    assert type(refused(sent, read=oidc.read_discovery)) is UpstreamMalformed
+
+
 def test_key_set():
     assert oidc.read_key_set(answer({"keys": [{"kid": "1"}]})) == {"keys": [{"kid": "1"}]}
 
@@ -41,7 +49,7 @@ def test_no_key_set(sent):
 
 def test_an_active_token():
     assert oidc.read_introspection(answer(ACTIVE)) == oidc.Introspection(
-        True, "5f623f30d85f84c58f141777", 1600634105, "5d01e389985f81c6c1dd31de", "openid profile", "https://oidc1.genauth.ai"
+        True, "5f623f30d85f84c58f141777", 1600634105, "5d01e389985f81c6c1dd31de"
     )
 
 
@@ -64,7 +72,7 @@ def test_anything_but_true_and_false_is_unreadable(active):
         ({}, 302, UpstreamMalformed),
         (b"<html>", 200, UpstreamMalformed),
         ({"statusCode": 429}, 200, UpstreamThrottled),
-        ({"statusCode": 503}, 200, UpstreamUnavailable),
+        ({"statusCode": 503}, 200, TransientError),
         ({"statusCode": 404}, 200, UpstreamRejected),
         ({"statusCode": 200}, 200, UpstreamMalformed),
     ],
@@ -75,9 +83,9 @@ def test_a_refusal_is_about_us_and_never_about_the_token(sent, status, error):
 
 def test_the_secret_goes_into_the_form_or_encoded_into_the_header():
     post = oidc.introspection_request("https://a/i", "app", "s&c:ret", "to+ken")
-    basic = oidc.introspection_request("https://a/i", "app", "s&c:ret", "to+ken", basic=True, strict=False)
+    basic = oidc.introspection_request("https://a/i", "app", "s&c:ret", "to+ken", basic=True)
 
-    assert post.body == b"token=to%2Bken&token_type_hint=access_token&client_id=app&client_secret=s%26c%3Aret&strict=true"
+    assert post.body == b"token=to%2Bken&token_type_hint=access_token&strict=true&client_id=app&client_secret=s%26c%3Aret"
     assert "Authorization" not in post.headers
-    assert basic.body == b"token=to%2Bken&token_type_hint=access_token"
+    assert basic.body == b"token=to%2Bken&token_type_hint=access_token&strict=true"
     assert basic.headers["Authorization"] == "Basic YXBwOnMlMjZjJTNBcmV0"

@@ -178,6 +178,14 @@ def test_rows_that_cannot_be_read_are_one_persons_trouble(data):
     assert type(refused({"statusCode": 200, "data": data})) is UnreadableData
 
 
+def test_more_records_than_a_thousand_are_one_persons_trouble():
+    row = {"identityId": "a"}
+
+    assert len(read_identities(answer({"statusCode": 200, "data": [row] * 1_000})).rows) == 1_000
+    for data in ([row] * 1_001, [{}] * 100_000):
+        assert type(refused({"statusCode": 200, "data": data})) is UnreadableData
+
+
 def test_a_row_is_read_leniently():
     row = {
         "identityId": 62,
@@ -348,7 +356,6 @@ def test_the_profile_inside_oauth_is_no_secret_and_its_token_is_one():
 def test_ext_idps_are_read():
     rows = [
         {
-            "identifier": "gh",
             "extIdpId": "e1",
             "type": "github",
             "extIdpType": "social",

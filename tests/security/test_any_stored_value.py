@@ -15,7 +15,7 @@ from bff.web import services_of
 from tests.security.effort import examples, tried
 from tests.valkey import legible
 
-SOURCE = "ext_idp_id type category name name_en logo_url identifier"
+SOURCE = "ext_idp_id type category name name_en logo_url"
 SECRET = {"CACHE_SECRET": "a passphrase of more than thirty-two characters"}
 
 json_values = st.recursive(
