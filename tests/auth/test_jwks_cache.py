@@ -89,6 +89,35 @@ def test_a_token_that_cannot_be_good_waits_for_no_keys(genauth, threaded, signer
     genauth.hangs.set()
 
 
+def test_a_token_that_is_younger_than_the_first_fetch_is_not_judged_by_it(genauth, threaded, signer, clock):
+    taken, go, users = threading.Event(), threading.Event(), []
+    fetch = genauth.key_set
+
+    def slowly(url, deadline):
+        document = fetch(url, deadline)
+        taken.set()
+        assert go.wait(5)
+        return document
+
+    def come(token):
+        users.append(threaded.of(token).user_id)
+
+    genauth.key_set = slowly
+    threads = [threading.Thread(target=come, args=(signer.token(),))]
+    threads[0].start()
+    assert taken.wait(5)
+    genauth.publish(signer, successor := Signer("k2"))
+    clock.advance(11)
+    threads.append(threading.Thread(target=come, args=(fresh(clock, successor),)))
+    threads[1].start()
+    threads[1].join(0.1)  # until it waits, or so
+    go.set()
+    for thread in threads:
+        thread.join(5)
+
+    assert len(users) == 2
+
+
 def test_without_keys_a_token_is_not_called_invalid(genauth, house, signer):
     genauth.goes_away()
 

@@ -170,6 +170,15 @@ def test_a_foreign_issuer(refuses, signer, issuer):
     refuses(signer.token(iss=issuer), "issuer")
 
 
+@pytest.mark.parametrize("issuer", ["", " ", 1, [ISSUER], {"x": ISSUER}, None])
+def test_an_issuer_that_can_be_nobodys_costs_no_call(house, signer, genauth, issuer):
+    with pytest.raises(TokenInvalid) as refusal:
+        house.of(signer.token({"iss": issuer}))
+
+    assert refusal.value.note == "issuer"
+    assert (genauth.discoveries, genauth.fetches) == (0, 0)
+
+
 def test_a_foreign_issuer_is_refused_while_the_first_keys_come(house, signer, genauth):
     with pytest.raises(TokenInvalid) as refusal:
         house.of(signer.token(iss="https://evil.example"))
