@@ -63,7 +63,7 @@ def create_app(settings: Settings | None = None, *, clock: Callable[[], float] =
     if settings.micro_cache_seconds is not None:
         log.warning("setting_deprecated", setting="MICRO_CACHE_SECONDS", instead="LOCAL_CACHE_SECONDS")
     services = make_services(app, settings, clock=clock)
-    logs.count_dropped(services.metrics)
+    logs.WRITER.recorder = services.metrics
     provide(app, services)
     allow_origins(app, settings)
     api = openapi(app)

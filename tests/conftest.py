@@ -29,7 +29,7 @@ class LogLines:
 
     def take(self):
         """Everything since the last time."""
-        logs.flush()
+        logs.WRITER.flush()
         with self._lock:
             lines, self._lines = self._lines, b""
         return lines
@@ -39,7 +39,7 @@ LOG_LINES = LogLines()
 
 
 def pytest_configure():
-    logs.write_to(LOG_LINES.write)
+    logs.WRITER.output = LOG_LINES.write
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ import os
 import select
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from multiprocessing.util import Finalize
 from queue import Empty, Full, Queue
@@ -101,31 +101,13 @@ class LogWriter:
             with suppress(Empty):
                 while len(taken) < self._capacity:
                     taken.append(self._queue.get_nowait())
-            self._write_batch(taken)
-
-    def _write_batch(self, taken: Sequence[bytes | threading.Event]) -> None:
-        self._write_lines([line for line in taken if isinstance(line, bytes)])
-        self._report_dropped()
-        for reached in taken:
-            if isinstance(reached, threading.Event):
-                reached.set()
-
-    def _write_lines(self, lines: Sequence[bytes]) -> None:
-        # POSIX: what several processes write to one pipe is not mixed up as long as each write has at most PIPE_BUF bytes.
-        page: list[bytes] = []
-        length = 0
-        for line in lines:
-            if page and length + len(line) > select.PIPE_BUF:
-                self._write_page(page)
-                page, length = [], 0
-            page.append(line)
-            length += len(line)
-        if page:
-            self._write_page(page)
-
-    def _write_page(self, page: Sequence[bytes]) -> None:
-        if not self._is_written(b"".join(page)):
-            self._drop(len(page))
+            for page in _pages([line for line in taken if isinstance(line, bytes)]):
+                if not self._is_written(b"".join(page)):
+                    self._drop(len(page))
+            self._report_dropped()
+            for reached in taken:
+                if isinstance(reached, threading.Event):
+                    reached.set()
 
     def _is_written(self, data: bytes) -> bool:
         try:
@@ -145,3 +127,15 @@ class LogWriter:
         if lines and not self._is_written(self._report(lines)):
             with self._lock:
                 self._unreported += lines
+
+
+def _pages(lines: Iterable[bytes]) -> Iterator[list[bytes]]:
+    # POSIX: what several processes write to one pipe is not mixed up as long as each write has at most PIPE_BUF bytes.
+    page: list[bytes] = []
+    for line in lines:
+        if page and sum(map(len, page)) + len(line) > select.PIPE_BUF:
+            yield page
+            page = []
+        page.append(line)
+    if page:
+        yield page

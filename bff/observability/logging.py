@@ -11,7 +11,7 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,8 +19,7 @@ import orjson
 import structlog
 from structlog.typing import EventDict, Processor
 
-from bff.observability.log_writer import FLUSH_SECONDS, LogWriter
-from bff.observability.recorder import Recorder
+from bff.observability.log_writer import LogWriter
 
 _LONGEST = 512
 _REDACTED = "[redacted]"
@@ -35,7 +34,6 @@ _CREDENTIAL = re.compile(
 )
 # Every credential has one of these in it.
 _HINTS = (*_SECRETIVE.split("|"), "eyj", "bearer", "basic", "://")
-_STYLE = orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE
 _log = structlog.get_logger()
 _ROOT = str(Path(__file__).parents[2]) + os.sep
 _OURS = (f"{_ROOT}bff{os.sep}", f"{_ROOT}schemas{os.sep}", f"{_ROOT}app.py")
@@ -47,7 +45,7 @@ def configure(level: str = "info") -> None:
     structlog.configure(
         processors=_PROCESSORS,
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
-        logger_factory=lambda *_names: _WRITER,
+        logger_factory=lambda *_names: WRITER,
         cache_logger_on_first_use=True,
     )
     handler = _Lines(max(threshold, logging.WARNING))
@@ -67,21 +65,6 @@ def configure(level: str = "info") -> None:
         threading.excepthook = lambda args: _died("thread_died", args.exc_value)
     if sys.unraisablehook is sys.__unraisablehook__:
         sys.unraisablehook = lambda unraisable: _died("error_unraisable", unraisable.exc_value)
-
-
-def count_dropped(recorder: Recorder) -> None:
-    """Count the lines that are dropped from now on with this recorder."""
-    _WRITER.recorder = recorder
-
-
-def write_to(output: Callable[[bytes], None]) -> None:
-    """Write lines with ``output`` from now on instead of to stdout."""
-    _WRITER.output = output
-
-
-def flush(seconds: float = FLUSH_SECONDS) -> None:
-    """Wait until every line so far is written, at most this long."""
-    _WRITER.flush(seconds)
 
 
 def _died(event: str, error: BaseException | None) -> None:
@@ -104,6 +87,8 @@ def _redact(_logger: object, method: str, event: EventDict) -> EventDict:
 
 def _plain(value: object) -> str | int | float | bool | None:
     if isinstance(value, str):
+        # A lone surrogate, as in a path that was no UTF-8, is the one thing that JSON cannot hold.
+        value = value.encode(errors="replace").decode()
         return f"{value[:_LONGEST]}…" if len(value) > _LONGEST else value
     # orjson has no numbers beyond 64 bits.
     if value is None or isinstance(value, float) or (isinstance(value, int) and -(2**63) <= value < 2**63):
@@ -144,15 +129,7 @@ def _name(kind: type) -> str:
 
 
 def _render(_logger: object, _method: str, event: EventDict) -> bytes:
-    try:
-        return orjson.dumps(event, option=_STYLE)
-    except TypeError:
-        # A lone surrogate, as in a path that was no UTF-8, is the one thing that a plain value can hold and JSON cannot.
-        return orjson.dumps({key: _sound(value) for key, value in event.items()}, option=_STYLE)
-
-
-def _sound(value: object) -> object:
-    return value.encode(errors="replace").decode() if isinstance(value, str) else value
+    return orjson.dumps(event, option=orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE)
 
 
 def _dropped(lines: int) -> bytes:
@@ -186,6 +163,6 @@ def _is_literal(record: logging.LogRecord) -> bool:
     return frame is not None and record.msg in frame.f_code.co_consts
 
 
-_WRITER = LogWriter(_dropped)
+WRITER = LogWriter(_dropped)
 # One list for ever: loggers keep a reference to it, and structlog's `capture_logs` empties it in place.
 _PROCESSORS: list[Processor] = [structlog.contextvars.merge_contextvars, _redact, _explain, _render]

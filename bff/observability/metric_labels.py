@@ -4,9 +4,9 @@ What other modules pass is listed here once more: a new value is "other" until s
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-from bff.errors import BffError
+from bff import errors
 
 OTHER = "other"
 Bound = Callable[[str], str]
@@ -28,7 +28,6 @@ def _one_of(*values: str) -> Bound:
     return lambda value: value if value in words else OTHER
 
 
-STATE = _one_of(*STATES)
 SOURCE = _one_of(*SOURCES)
 OPERATION = _words("identities ext_idps discovery key_set introspection security_info link_url unlink")
 OUTCOME = _one_of(*OUTCOMES)
@@ -41,6 +40,7 @@ CACHE_REASON = _words(
 REJECTION = _words("foreign unreadable forged oversized")
 BREAKER = _words("redis genauth genauth-identities genauth-ext-idps genauth-oidc genauth-health genauth-linking")
 SCOPE = _words("user address")
+CODE = _one_of(*(kind.code for kind in vars(errors).values() if hasattr(kind, "code")))
 _FIELD = _words(
     "id provider display_name email avatar_url identity_types identities type subject connection_ids name logo_url * "
     "displayName avatarUrl identityTypes connectionIds logoUrl"
@@ -50,17 +50,6 @@ _FIELD = _words(
 def field(path: str) -> str:
     """The field at the end of a path such as ``[].identities[].subject``."""
     return _FIELD(path.rpartition(".")[2].removesuffix("[]"))
-
-
-def code(value: str) -> str:
-    """The code of one of our errors."""
-    return value if value in {getattr(kind, "code", None) for kind in _kinds(BffError)} else OTHER
-
-
-def _kinds(kind: type[BffError]) -> Iterator[type[BffError]]:
-    yield kind
-    for below in kind.__subclasses__():
-        yield from _kinds(below)
 
 
 def route() -> Bound:

@@ -52,7 +52,7 @@ class Metrics(Recorder):
         self._answer_seconds.labels(route, source).observe(seconds)
 
     def refused(self, code: str) -> None:
-        self._refusals.labels(labels.code(code)).inc()
+        self._refusals.labels(labels.CODE(code)).inc()
 
     def upstream_called(self, operation: str, outcome: str, seconds: float) -> None:
         operation = labels.OPERATION(operation)

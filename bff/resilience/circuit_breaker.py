@@ -30,21 +30,21 @@ class CircuitOpen(Exception):
 class Permit:
     """Permission for one call. One of the three methods reports its end, once."""
 
-    def __init__(self, report: Callable[[Outcome, float], None], *, probe: bool) -> None:
-        self._report = report
+    def __init__(self, end: Callable[[Outcome, float], None], *, probe: bool) -> None:
+        self._end = end
         self.probe = probe
 
     def succeeded(self) -> None:
         """The dependency did its work, whatever it thought of our request."""
-        self._report("succeeded", 0.0)
+        self._end("succeeded", 0.0)
 
     def failed(self, retry_after: float | None = None) -> None:
         """The dependency failed; ``retry_after`` is for how many seconds it asked for no calls."""
-        self._report("failed", retry_after or 0.0)
+        self._end("failed", retry_after or 0.0)
 
     def abandoned(self) -> None:
         """The call was not made, or its end says nothing about the dependency."""
-        self._report("abandoned", 0.0)
+        self._end("abandoned", 0.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field
 from math import inf
 from typing import Generic, TypeVar, cast
 
@@ -59,15 +60,13 @@ class WaitingRoom:
             yield wait
 
 
+@dataclass(slots=True)
 class _Flight(Generic[T]):
-    """One call and its outcome. ``landed`` is made by the first thread that waits for it: most calls are nobody else's."""
+    """One call and its outcome."""
 
-    __slots__ = ("error", "landed", "result")
-
-    def __init__(self) -> None:
-        self.landed: threading.Event | None = None
-        self.error: BaseException | None = None
-        self.result: T | None = None
+    landed: threading.Event = field(default_factory=threading.Event)
+    error: BaseException | None = None
+    result: T | None = None
 
 
 class SingleFlight(Generic[T]):
@@ -88,28 +87,21 @@ class SingleFlight(Generic[T]):
             flight = self._flights.get(key)
             if flight is None:
                 ours = self._flights[key] = _Flight()
-            else:
-                landed = flight.landed = flight.landed or threading.Event()
         if flight is not None:
-            self._await(landed, deadline)
+            self._await(flight.landed, deadline)
             return _outcome(flight), True
         try:
-            ours.result = call()
+            result = ours.result = call()
         except BaseException as exc:
             ours.error = exc
             raise
         finally:
             # Before the others go on: whoever comes from here on would share the outcome of an older call.
-            self._land(key, ours)
-        return ours.result, False
-
-    def _land(self, key: Hashable, flight: _Flight[T]) -> None:
-        with self._lock:
-            del self._flights[key]
-        if flight.landed:
-            flight.landed.set()
-        else:
-            flight.error = None  # it refers to this frame: the two would wait for the garbage collector
+            with self._lock:
+                del self._flights[key]
+            ours.landed.set()
+            del ours  # its error refers to this frame: the two would wait for the garbage collector
+        return result, False
 
     def _await(self, landed: threading.Event, deadline: Deadline) -> None:
         if self._room is None:
