@@ -1,4 +1,4 @@
-"""A call policy under admission control (docs/adr/0008): who waits for a place in the bulkhead holds no permit meanwhile."""
+"""A call policy under admission control (docs/adr/0013): who waits for a place in the bulkhead holds no permit meanwhile."""
 
 import threading
 import time
