@@ -19,6 +19,7 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 import limits
 from environs import ValidationError
+from marshmallow.validate import OneOf, Range, Regexp
 
 Keys = tuple[tuple[str, bytes], ...]
 
@@ -53,40 +54,23 @@ def _expects(expected: str) -> Callable[[Callable[[str], Any]], Type]:
 
 def one_of(*choices: str) -> Type:
     """One word of a few, in any case."""
-
-    def parse(value: str) -> str:
-        if value.lower() not in choices:
-            raise ValidationError("is not one of its values")
-        return value.lower()
-
-    return Type(parse, " or ".join(filter(None, (", ".join(choices[:-1]), choices[-1]))))
+    choice = OneOf(choices, error="is not one of its values")
+    return Type(lambda value: choice(value.lower()), " or ".join(filter(None, (", ".join(choices[:-1]), choices[-1]))))
 
 
 def whole(lowest: int, highest: int) -> Type:
     """A whole number within bounds."""
-
-    def parse(value: str) -> int:
-        if not re.fullmatch(r"[0-9]{1,10}", value):
-            raise ValidationError("is not a whole number")
-        if not lowest <= int(value) <= highest:
-            raise ValidationError("is out of bounds")
-        return int(value)
-
-    return Type(parse, f"a whole number from {lowest} to {highest}")
+    digits = Regexp(r"[0-9]{1,10}\Z", error="is not a whole number")
+    bounds = Range(lowest, highest, error="is out of bounds")
+    return Type(lambda value: bounds(int(digits(value))), f"a whole number from {lowest} to {highest}")
 
 
 def seconds(highest: int, *, or_zero: bool = False) -> Type:
     """A positive decimal, or zero where that switches something off; ``nan``, ``inf`` and exponents are no durations."""
-
-    def parse(value: str) -> float:
-        if not re.fullmatch(r"[0-9]{1,10}(?:\.[0-9]{1,10})?", value):
-            raise ValidationError("is not a decimal number")
-        number = float(value)
-        if number > highest or (number == 0 and not or_zero):
-            raise ValidationError("is out of bounds")
-        return number
-
-    return Type(parse, f"decimal seconds{' from 0 (off) to' if or_zero else ', more than 0 and at most'} {highest}")
+    decimal = Regexp(r"[0-9]{1,10}(?:\.[0-9]{1,10})?\Z", error="is not a decimal number")
+    bounds = Range(0, highest, min_inclusive=or_zero, error="is out of bounds")
+    expected = f"decimal seconds{' from 0 (off) to' if or_zero else ', more than 0 and at most'} {highest}"
+    return Type(lambda value: bounds(float(decimal(value))), expected)
 
 
 def _printable(value: str) -> str:
@@ -95,21 +79,12 @@ def _printable(value: str) -> str:
     return value
 
 
-def _matching(pattern: str, mistake: str) -> Callable[[str], str]:
-    def parse(value: str) -> str:
-        if not re.fullmatch(pattern, value):
-            raise ValidationError(mistake)
-        return value
-
-    return parse
-
-
 text = Type(_printable, "printable text")
-header_text = Type(_matching(r"[!-~]+", "holds a blank or a character outside ASCII"), "visible ASCII without blanks")
+header_text = Type(Regexp(r"[!-~]+\Z", error="holds a blank or a character outside ASCII"), "visible ASCII without blanks")
 app_id = Type(header_text.parse, "the application's id")
 # A token of RFC 9110 5.6.2, which RFC 6265 4.1.1 takes for cookie names.
 cookie_name = Type(
-    _matching(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", "holds a character that no cookie name may hold"),
+    Regexp(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z", error="holds a character that no cookie name may hold"),
     "a cookie name as RFC 6265 allows it",
 )
 

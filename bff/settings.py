@@ -11,7 +11,6 @@ from itertools import pairwise
 from typing import Annotated, Any, Self, cast, get_type_hints
 
 from environs import Env, EnvValidationError
-from marshmallow.fields import Field
 
 from bff import setting_types as types
 
@@ -26,24 +25,13 @@ class ConfigurationError(Exception):
         self.mistakes = mistakes
 
 
-class _Setting(Field[Any]):
-    """A field that is read by a `types.Type`."""
-
-    def __init__(self, *, kind: types.Type, **options: Any) -> None:  # noqa: ANN401 - what environs gives any field
-        super().__init__(**options)
-        self._kind = kind
-
-    def _deserialize(self, value: str, *_: object, **__: object) -> Any:  # noqa: ANN401 - each type has its own
-        return self._kind.parse(value)
-
-
 class _Environment(Env):
     """environs over the mapping that was handed in, as its own `FileAwareEnv` is environs over files."""
 
     def __init__(self, given: Mapping[str, str]) -> None:
         super().__init__(eager=False)
         self.given = given
-        self.add_parser_from_field("setting", _Setting)
+        self.add_parser("setting", lambda text, kind: kind.parse(text))
 
     def _get_value(self, env_key: str, default: Any) -> Any:  # noqa: ANN401 - as in environs
         return self.given.get(env_key, default)
@@ -93,8 +81,9 @@ class Settings:
         env = _Environment(given)
         values: dict[str, Any] = {}
         for setting in fields(cls):
-            name, default = setting.name.upper(), ... if setting.default is MISSING else setting.default
-            values[setting.name] = env.setting(name, default, kind=kinds[name])
+            name = setting.name.upper()
+            is_read = name in given or setting.default is MISSING
+            values[setting.name] = env.setting(name, kind=kinds[name]) if is_read else setting.default
         mistakes: list[str] = []
         try:
             env.seal()
