@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 from bff.server.child_processes import end_with_parent, tie_forks_to_this_process
 
@@ -27,6 +27,8 @@ _ROOT = Path(__file__).resolve().parents[2]
 _APP_ID = "60193c610f9117e7cb049159"
 _READY_WITHIN_SECONDS = 60
 _TOKEN_LASTS_SECONDS = 24 * 60 * 60
+
+Program: TypeAlias = "subprocess.Popen[bytes]"
 
 
 class Failed(Exception):
@@ -57,12 +59,12 @@ def main() -> int:
 def _run(port: int) -> NoReturn:
     _refuse_taken(port)
     with ExitStack() as running:
-        genauth = _Program([sys.executable, "-m", "bff.sandbox", "--port", "0", "--app-id", _APP_ID], {}, read_output=True)
-        running.callback(genauth.end)
-        genauth_url = genauth.first_line()
+        genauth = _start(
+            running, [sys.executable, "-m", "bff.sandbox", "--port", "0", "--app-id", _APP_ID], stdout=subprocess.PIPE
+        )
+        genauth_url = _first_line(genauth)
 
-        service = _Program(["/bin/sh", "-c", f"exec {web_command()}"], _environment(genauth_url, port))
-        running.callback(service.end)
+        service = _start(running, ["/bin/sh", "-c", f"exec {web_command()}"], env=_environment(genauth_url, port))
         url = f"http://127.0.0.1:{port}"
         _wait_until_ready(service, f"{url}/readyz")
         wanted = {"person": "mei", "lifetime": _TOKEN_LASTS_SECONDS}
@@ -98,10 +100,10 @@ def _environment(genauth_url: str, port: int) -> dict[str, str]:
     return inherited | ours
 
 
-def _wait_until_ready(service: "_Program", url: str) -> None:
+def _wait_until_ready(service: Program, url: str) -> None:
     give_up = time.monotonic() + _READY_WITHIN_SECONDS
     while time.monotonic() < give_up:
-        if (code := service.ended()) is not None:
+        if (code := service.poll()) is not None:
             raise Failed(f"The service did not start (exit code {code}); its reason is above.")
         try:
             _ask(url)
@@ -140,44 +142,37 @@ Also there: {url}/docs, {url}/openapi.json, {url}/readyz. Ctrl-C ends everything
 """
 
 
-class _Program:
-    """A child in a process group of its own: Ctrl-C reaches us alone, and we stop our children in order."""
+def _start(running: ExitStack, command: list[str], **options: Any) -> Program:  # noqa: ANN401 - Popen's own
+    """A child in a process group of its own: Ctrl-C reaches us alone, and ``running`` stops our children in order."""
+    program = subprocess.Popen(  # noqa: S603 - our own Procfile and our own sandbox
+        command,
+        cwd=_ROOT,
+        stdin=subprocess.DEVNULL,
+        process_group=0,
+        preexec_fn=_nothing,  # noqa: PLW1509 - there is one thread here
+        **options,
+    )
+    running.callback(_end, program)
+    return program
 
-    def __init__(self, command: list[str], environment: Mapping[str, str], *, read_output: bool = False) -> None:
-        self._process = subprocess.Popen(  # noqa: S603 - our own Procfile and our own sandbox
-            command,
-            cwd=_ROOT,
-            env=environment or None,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE if read_output else None,
-            process_group=0,
-            preexec_fn=_nothing,  # noqa: PLW1509 - there is one thread here
-        )
 
-    def first_line(self) -> str:
-        """The first line of its output; what follows is dropped."""
-        assert self._process.stdout is not None  # noqa: S101 - asked for with ``read_output``; this tells mypy
-        line: str = self._process.stdout.readline().decode().strip()
-        threading.Thread(target=self._process.stdout.read, daemon=True).start()
-        if not line:
-            raise Failed("The sandbox did not start; its reason is above.")
-        return line
+def _first_line(program: Program) -> str:
+    """The first line of its output; what follows is dropped."""
+    assert program.stdout is not None  # noqa: S101 - PIPE was asked for; this tells mypy
+    line = program.stdout.readline().decode().strip()
+    threading.Thread(target=program.stdout.read, daemon=True).start()
+    if not line:
+        raise Failed("The GenAuth made up for development did not start; it says why above.")
+    return line
 
-    def ended(self) -> int | None:
-        """Its exit code, None while it runs."""
-        return self._process.poll()
 
-    def wait(self) -> int:
-        """Wait for its end and return its exit code."""
-        return self._process.wait()
-
-    def end(self) -> None:
-        """Ask it to stop and wait for it; nothing happens when it has ended."""
-        for signum in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(signum, signal.SIG_IGN)
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGTERM)  # the group: some shells stay in front of what they start
-        self._process.wait()
+def _end(program: Program) -> None:
+    """Ask it to stop and wait for it; nothing happens when it has ended."""
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, signal.SIG_IGN)
+    with suppress(ProcessLookupError):
+        os.killpg(program.pid, signal.SIGTERM)  # the group: some shells stay in front of what they start
+    program.wait()
 
 
 def _nothing() -> None:

@@ -90,7 +90,7 @@ def _prepare(settings: Settings, running: ExitStack) -> None:
         valkey = embedded.start()
         running.callback(valkey.stop)
         os.environ["REDIS_URL"] = valkey.url
-    running.enter_context(Supervisor(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])))
+    running.callback(Supervisor(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])).close)
 
 
 class _Server:
