@@ -7,8 +7,6 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import Any
 
 import jwt
 
@@ -22,21 +20,12 @@ _NUMBER = re.compile(r"[A-Za-z0-9_-]{1,1400}", re.ASCII)
 _PRIVATE_MEMBER = "d"
 
 
-@dataclass(frozen=True, slots=True)
-class _KeyType:
-    """What every usable key of a ``kty`` says, and the members that differ."""
-
-    fixed: Mapping[str, str]
-    numbers: tuple[str, ...]
-
-
-_KEY_TYPES = MappingProxyType(
-    {
-        "RSA": _KeyType({"kty": "RSA", "alg": "RS256"}, ("n", "e")),
-        "EC": _KeyType({"kty": "EC", "crv": "P-256", "alg": "ES256"}, ("x", "y")),
-    }
-)
-ALGORITHMS = tuple(key_type.fixed["alg"] for key_type in _KEY_TYPES.values())
+# What every usable key of a ``kty`` says, and the members that differ.
+_KEY_TYPES = {
+    "RSA": ({"kty": "RSA", "alg": "RS256"}, ("n", "e")),
+    "EC": ({"kty": "EC", "crv": "P-256", "alg": "ES256"}, ("x", "y")),
+}
+ALGORITHMS = ("RS256", "ES256")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,31 +93,26 @@ def acceptable_kid(kid: object) -> bool:
 def _usable(entry: object) -> Key | None:
     if not isinstance(entry, dict):
         return None
-    kty, kid = entry.get("kty"), entry.get("kid")
-    key_type = _KEY_TYPES.get(kty) if isinstance(kty, str) else None
-    if key_type is None or not _may_verify(entry, key_type) or not (kid is None or acceptable_kid(kid)):
-        return None
-    numbers = {name: entry.get(name) for name in key_type.numbers}
-    if not all(isinstance(number, str) and _NUMBER.fullmatch(number) for number in numbers.values()):
+    kty, kid, operations = entry.get("kty"), entry.get("kid"), entry.get("key_ops")
+    fixed, names = _KEY_TYPES.get(kty, ({}, ())) if isinstance(kty, str) else ({}, ())
+    numbers = {name: entry.get(name) for name in names}
+    if (
+        not fixed
+        or _PRIVATE_MEMBER in entry  # whoever publishes a private key lets everybody sign
+        or not (kid is None or acceptable_kid(kid))
+        or entry.get("use") not in (None, "sig")
+        or entry.get("alg") not in (None, fixed["alg"])
+        or entry.get("crv") != fixed.get("crv", entry.get("crv"))
+        or not (operations is None or (isinstance(operations, list) and "verify" in operations))
+        or not all(isinstance(number, str) and _NUMBER.fullmatch(number) for number in numbers.values())
+    ):
         return None
     # PyJWT is given the members that were checked, and no others.
-    members = {**key_type.fixed, "use": "sig", **({} if kid is None else {"kid": kid}), **numbers}
+    members = {**fixed, "use": "sig", **({} if kid is None else {"kid": kid}), **numbers}
     try:
-        public = jwt.PyJWK.from_dict(members, algorithm=key_type.fixed["alg"])
+        public = jwt.PyJWK.from_dict(members, algorithm=fixed["alg"])
     except jwt.PyJWTError:
         return None
     if kty == "RSA" and public.key.key_size not in _MODULUS_BITS:
         return None
-    return Key(kid, public.algorithm_name, tuple(members.items()), public)
-
-
-def _may_verify(entry: dict[str, Any], key_type: _KeyType) -> bool:
-    operations = entry.get("key_ops")
-    return (
-        entry.get("alg") in (None, key_type.fixed["alg"])
-        and ("crv" not in key_type.fixed or entry.get("crv") == key_type.fixed["crv"])
-        and entry.get("use") in (None, "sig")
-        and (operations is None or (isinstance(operations, list) and "verify" in operations))
-        # With a published private key everybody can sign.
-        and _PRIVATE_MEMBER not in entry
-    )
+    return Key(kid, fixed["alg"], tuple(members.items()), public)

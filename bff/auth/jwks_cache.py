@@ -56,12 +56,6 @@ class JwksCache:
         key_set = self._refresher.current()
         return key_set.version if key_set else 0
 
-    @property
-    def age(self) -> float | None:
-        """Seconds since the current key set was fetched, None before there is one."""
-        key_set = self._refresher.current()
-        return self._monotonic() - key_set.fetched_at_monotonic if key_set else None
-
     def find(self, kid: str | None, issued_at: float, deadline: Deadline, *, allow_snapshot: bool = True) -> tuple[Key, KeySet]:
         """The key for a token of this kid and ``iat``, and the key set that has it.
 

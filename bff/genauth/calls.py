@@ -91,10 +91,7 @@ class Caller:
             self._recorder.upstream_called(call.operation, outcome, time.monotonic() - started)
 
     def _under_policy(self, call: Call[T], policy: CallPolicy, deadline: Deadline) -> T:
-        seconds = deadline.remaining()
-        if seconds <= 0:
-            raise UpstreamTimeout(note="no time left to ask")
-        with policy.attempt(seconds) as attempt:
+        with policy.attempt(deadline.remaining()) as attempt:
             try:
                 return self._with_retry(call, attempt, deadline)
             except UpstreamFailure:

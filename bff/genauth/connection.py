@@ -53,9 +53,9 @@ call_context: ContextVar[CallContext] = ContextVar("call_context")
 class _DeadlineReader(io.RawIOBase):
     """A socket to read from, by the deadline; no admission permit is held meanwhile. ``at_most`` bounds what may arrive."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, file: io.RawIOBase) -> None:
         self._sock = sock
-        self._file = sock.makefile("rb", buffering=0)
+        self._file = file
         self._deadline = call_context.get().deadline
         self._received = 0
         self.at_most = HEAD_AT_MOST
@@ -103,16 +103,6 @@ class _ResponseFile(io.BufferedReader):
         super().close()
 
 
-class _SocketWithDeadline:
-    """Hands http.client a file that reads by the deadline."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-
-    def makefile(self, _mode: str) -> io.BufferedReader:
-        return _ResponseFile(_DeadlineReader(self._sock), _BUFFER)
-
-
 class DeadlineResponse(http.client.HTTPResponse):
     """http.client's response: read by the deadline, bounded in size, and stricter about where it ends (RFC 9112 6)."""
 
@@ -120,7 +110,8 @@ class DeadlineResponse(http.client.HTTPResponse):
     headers: http.client.HTTPMessage | None  # type: ignore[assignment]
 
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - http.client's own
-        super().__init__(_SocketWithDeadline(sock), *args, **kwargs)  # type: ignore[arg-type]
+        super().__init__(sock, *args, **kwargs)
+        self.fp = _ResponseFile(_DeadlineReader(sock, self.fp.detach()), _BUFFER)
 
     def begin(self) -> None:
         """Read the head; interim ones (100, 103) are passed over (RFC 9110 15.2)."""

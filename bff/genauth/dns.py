@@ -1,6 +1,5 @@
 """TCP connections within a deadline: the host's name looked up, its addresses tried one by one."""
 
-import ipaddress
 import socket
 import threading
 from collections.abc import Callable
@@ -32,15 +31,14 @@ class Resolver:
 
     def addresses(self, host: str, port: int, deadline: Deadline) -> list[Any]:
         """What getaddrinfo returns, or returned before the name server went away; else Unconnected."""
-        if _is_address(host):
-            return self._lookup(host, port, type=socket.SOCK_STREAM)
         key = host, port
         known = self._known.get(key)
         with self._lock:
             pending = self._pending.get(key)
             if pending is None:
-                pending = self._pending[key] = Future()
+                pending = Future()
                 threading.Thread(target=self._look_up, args=(key, pending), name="lookup", daemon=True).start()
+                self._pending[key] = pending
         try:
             # With an address at hand, half of the time is left for connecting to it.
             return pending.result(deadline.remaining() / (2 if known else 1))
@@ -59,14 +57,6 @@ class Resolver:
         finally:
             with self._lock:
                 self._pending.pop(key, None)
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return False
-    return True
 
 
 def arm(sock: socket.socket, deadline: Deadline) -> None:

@@ -5,10 +5,8 @@ Ordinary OAuth with real HTTP statuses. A refusal here concerns our settings and
 
 from base64 import b64encode
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 from urllib.parse import quote_plus, urlencode
-
-from marshmallow import Schema
 
 from bff.errors import UpstreamMalformed, UpstreamRejected
 from bff.genauth.envelope import json_object, note, raise_for_http_status, raise_if_unavailable
@@ -72,7 +70,7 @@ def introspection_request(url: str, app_id: str, app_secret: str | None, token: 
 
 def read_discovery(response: Response) -> Discovery:
     """The discovery document, which must name an issuer and a key set. UpstreamRejected for a 4xx."""
-    found = _load(_DISCOVERY, _object(response))
+    found = _DISCOVERY.load(_object(response))
     if not found["issuer"] or not found["jwks_uri"]:
         raise UpstreamMalformed(note=note(response, "no issuer or no key set"))
     return Discovery(**found)
@@ -93,7 +91,7 @@ def read_introspection(response: Response) -> Introspection:
     active = body.get("active")
     if not isinstance(active, bool):
         raise UpstreamMalformed(note=note(response, "no introspection"))
-    return Introspection(active, **_load(_INTROSPECTION, body))
+    return Introspection(active, **_INTROSPECTION.load(body))
 
 
 def permitted_url(url: str, host: str) -> str:
@@ -117,7 +115,3 @@ def _object(response: Response) -> dict[str, Any]:
     text = note(response, f"statusCode {status}")
     raise_if_unavailable(response, status, text)
     raise UpstreamRejected(note=text)
-
-
-def _load(schema: Schema, raw: dict[str, Any]) -> dict[str, Any]:
-    return cast("dict[str, Any]", schema.load(raw))

@@ -4,10 +4,8 @@
 """
 
 import re
-from dataclasses import dataclass, field, replace
-from typing import Any, cast
-
-from marshmallow import Schema
+from dataclasses import dataclass, field
+from typing import Any
 
 from bff.errors import TokenInvalid
 from bff.genauth.envelope import UnreadableData, note, opened
@@ -79,7 +77,7 @@ def _personal_headers(app_id: str, token: str) -> dict[str, str]:
 def read_identities(response: Response) -> Identities:
     """The identity records of a success (docs/genauth.md 2); every other response raises the BffError that it is."""
     raw = _rows(response)
-    rows = tuple([_identity(row) for row in _load(_IDENTITIES, raw)])
+    rows = tuple([_identity(row) for row in _IDENTITIES.load(raw)])
     if None in [row.account_id for row in rows]:
         raise UnreadableData(note=note(response, "a row without an id"))
     return Identities(rows, secrets_in(raw))
@@ -87,7 +85,7 @@ def read_identities(response: Response) -> Identities:
 
 def read_ext_idps(response: Response) -> list[ExtIdp]:
     """The identity sources of a success (docs/genauth.md 3)."""
-    return [_known_category(ExtIdp(**row)) for row in _load(_EXT_IDPS, _rows(response))]
+    return [_ext_idp(row) for row in _EXT_IDPS.load(_rows(response))]
 
 
 def _rows(response: Response) -> list[dict[str, Any]]:
@@ -101,13 +99,9 @@ def _rows(response: Response) -> list[dict[str, Any]]:
     return rows
 
 
-def _load(schema: Schema, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return cast("list[dict[str, Any]]", schema.load(rows))
-
-
 def _identity(row: dict[str, Any]) -> Identity:
     return Identity(**row | {"profile": Profile(**row["profile"])})
 
 
-def _known_category(source: ExtIdp) -> ExtIdp:
-    return source if source.category in {None, "social", "enterprise"} else replace(source, category=None)
+def _ext_idp(row: dict[str, Any]) -> ExtIdp:
+    return ExtIdp(**row | {"category": row["category"] if row["category"] in {"social", "enterprise"} else None})

@@ -27,7 +27,6 @@ from bff.genauth.messages import Request, Response
 from bff.resilience import Deadline
 
 BODY_AT_MOST = 1024 * 1024
-_CHUNK = 64 * 1024
 _HOSTS = 4  # GENAUTH_HOST, and what discovery names
 _SENDABLE_URL = re.compile(r"[!-~]+")
 _A_MOMENT = 0.005  # a timer may ring this much before the deadline it was set for
@@ -137,12 +136,10 @@ def _read(response: requests.Response) -> Response | BffError:
     encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding not in {"", "identity"}:
         return UpstreamMalformed(note=f"HTTP {response.status_code}, compressed though we asked for plain")
-    body = bytearray()
-    for chunk in response.iter_content(_CHUNK):
-        body += chunk
-        if len(body) > BODY_AT_MOST:
-            return UnreadableData(note=f"HTTP {response.status_code}, more than {BODY_AT_MOST} bytes")
-    return Response(response.status_code, dict(response.headers.lower_items()), bytes(body))
+    body = response.raw.read(BODY_AT_MOST + 1)
+    if len(body) > BODY_AT_MOST:
+        return UnreadableData(note=f"HTTP {response.status_code}, more than {BODY_AT_MOST} bytes")
+    return Response(response.status_code, dict(response.headers.lower_items()), body)
 
 
 # What an error means before and after a response has begun; the first that fits counts.

@@ -94,7 +94,7 @@ def test_a_process_that_starts_without_genauth_has_the_keys_of_the_one_before(ge
 
     assert house.of(signer.token()).user_id
     assert house.of(fresh(clock, signer)).user_id
-    assert (house.keys.version, house.keys.age) == (1, 120)
+    assert (house.keys.version, house.age) == (1, 120)
 
 
 @pytest.mark.usefixtures("before")
@@ -390,7 +390,7 @@ def test_a_week_and_another_clock_are_believed(process, before, genauth, signer,
     house = process()
 
     assert house.of(signer.token()).user_id
-    assert house.keys.age == max(0, NOW - fetched_at)
+    assert house.age == max(0, NOW - fetched_at)
 
 
 def test_a_set_that_is_too_large_is_not_put_away(snapshot, box):

@@ -146,12 +146,18 @@ class House:
 
     def __init__(self, genauth, clock, *, host=HOST, issuer=None, url=None, brief_wait_seconds=0.5, **refreshing):
         fetcher = JwksFetcher(genauth, host=host, issuer=issuer, url=url, monotonic=clock)
-        self.genauth = genauth
+        self.genauth, self.clock = genauth, clock
         self.accepted = Cache(100)
-        refresher = JwksRefresher(fetcher, clock=clock, monotonic=clock, **refreshing)
-        self.keys = JwksCache(refresher, brief_wait_seconds=brief_wait_seconds, monotonic=clock)
+        self.refresher = JwksRefresher(fetcher, clock=clock, monotonic=clock, **refreshing)
+        self.keys = JwksCache(self.refresher, brief_wait_seconds=brief_wait_seconds, monotonic=clock)
         verifier = AccessTokens(self.keys, audience=APP, clock=clock, monotonic=clock)
         self.sessions = Sessions(verifier, accepted=self.accepted, clock=clock, monotonic=clock)
+
+    @property
+    def age(self):
+        """Seconds since the current key set was fetched, None before there is one."""
+        key_set = self.refresher.current()
+        return key_set and self.clock() - key_set.fetched_at_monotonic
 
     def of(self, token, seconds=5):
         return self.sessions.of(token, Deadline.after(seconds))

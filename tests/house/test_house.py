@@ -44,7 +44,7 @@ HOMES = {
     "prometheus_client": {"bff.observability.metrics"},
     "limits": {"bff.resilience.rate_limit", "bff.setting_types"},
     "environs": {"bff.settings", "bff.setting_types"},
-    "marshmallow": {"schemas", "bff.genauth", "bff.accounts", "bff.web", "bff.settings", "bff.setting_types"},
+    "marshmallow": {"schemas", "bff.accounts", "bff.web", "bff.settings", "bff.setting_types"},
 }
 MOST_LINES = 300
 MOST_FILES = 14
