@@ -88,7 +88,7 @@ def _behind_middleware(flask: "WSGIApplication", services: Services) -> "WSGIApp
     """Flask behind its middleware; a request passes the last one first."""
     settings = services.settings
     application: WSGIApplication = AdmissionControl(flask, PERMITS)
-    if services.responses:
+    if settings.local_cache_seconds:
         application = ResponseCache(
             application,
             services.responses,

@@ -54,7 +54,7 @@ class Services:
     address_limit: RateLimit | None
     readiness: Readiness
     invalidations: InvalidationBus
-    responses: CachedResponses | None
+    responses: CachedResponses
     metrics: Metrics
 
 
@@ -73,14 +73,8 @@ def make_services(app: Flask, settings: Settings, *, clock: Callable[[], float] 
 
     person = memoised("user_names")(partial(codec.opaque_id, settings.genauth_app_id))
 
-    responses = (
-        CachedResponses(settings.local_cache_seconds, person=person, clock=clock) if settings.local_cache_seconds else None
-    )
-    invalidations = InvalidationBus(
-        store,
-        on_invalidate=responses.invalidate if responses else lambda _: None,
-        on_gap=responses.clear if responses else lambda: None,
-    )
+    responses = CachedResponses(settings.local_cache_seconds, person=person, clock=clock)
+    invalidations = InvalidationBus(store, on_invalidate=responses.invalidate, on_gap=responses.clear)
     genauth = GenAuthClient.from_settings(settings, metrics)
     lifetimes = Lifetimes(
         ttl=settings.cache_ttl_seconds,

@@ -11,6 +11,7 @@ import os
 import re
 import sys
 import threading
+import traceback
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,8 +33,6 @@ _CREDENTIAL = re.compile(
     r"|(?<=://)[^\s/@]*@",  # the credentials of a URL
     re.IGNORECASE,
 )
-# Every credential has one of these in it.
-_HINTS = (*_SECRETIVE.split("|"), "eyj", "bearer", "basic", "://")
 _log = structlog.get_logger()
 _ROOT = str(Path(__file__).parents[2]) + os.sep
 _OURS = (f"{_ROOT}bff{os.sep}", f"{_ROOT}schemas{os.sep}", f"{_ROOT}app.py")
@@ -79,17 +78,14 @@ def _redact(_logger: object, method: str, event: EventDict) -> EventDict:
     error = event.pop("exc_info", None)
     for key, value in event.items():
         line[key] = _REDACTED if value is not None and _SECRETIVE_NAME.search(key) else _plain(value)
-    text = "\0".join([value for value in line.values() if isinstance(value, str)]).lower()
-    if any(hint in text for hint in _HINTS):
-        line = {key: _CREDENTIAL.sub(_REDACTED, value) if isinstance(value, str) else value for key, value in line.items()}
     return {**line, "exc_info": error} if error else line
 
 
 def _plain(value: object) -> str | int | float | bool | None:
     if isinstance(value, str):
         # A lone surrogate, as in a path that was no UTF-8, is the one thing that JSON cannot hold.
-        value = value.encode(errors="replace").decode()
-        return f"{value[:_LONGEST]}…" if len(value) > _LONGEST else value
+        text = value.encode(errors="replace").decode()
+        return _CREDENTIAL.sub(_REDACTED, f"{text[:_LONGEST]}…" if len(text) > _LONGEST else text)
     # orjson has no numbers beyond 64 bits.
     if value is None or isinstance(value, float) or (isinstance(value, int) and -(2**63) <= value < 2**63):
         return value
@@ -114,14 +110,9 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _our_lines(error: BaseException) -> list[str]:
-    lines = []
-    traceback = error.__traceback__
-    while traceback:
-        file = traceback.tb_frame.f_code.co_filename
-        if file.startswith(_OURS):
-            lines.append(f"{file.removeprefix(_ROOT)}:{traceback.tb_lineno}")
-        traceback = traceback.tb_next
-    return lines[-16:]
+    frames = traceback.walk_tb(error.__traceback__)
+    passed = [(frame.f_code.co_filename, line) for frame, line in frames if frame.f_code.co_filename.startswith(_OURS)]
+    return [f"{file.removeprefix(_ROOT)}:{line}" for file, line in passed[-16:]]
 
 
 def _name(kind: type) -> str:

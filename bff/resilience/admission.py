@@ -8,7 +8,6 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from bff.errors import UpstreamTimeout, UpstreamUnavailable
 from bff.resilience.deadline import Deadline
@@ -53,16 +52,10 @@ class FairSemaphore:
                 self._permits += 1
 
 
-@dataclass(frozen=True, slots=True)
-class _Admission:
-    semaphore: FairSemaphore
-    deadline: Deadline
-
-
 class _Thread(threading.local):
     """``admission`` is what this thread was admitted with, while it holds the permit."""
 
-    admission: _Admission | None = None
+    admission: tuple[FairSemaphore, Deadline] | None = None
 
 
 _this = _Thread()
@@ -73,7 +66,7 @@ def admitted(semaphore: FairSemaphore, deadline: Deadline) -> Iterator[None]:
     """Hold a permit for the length of the block, or raise UpstreamUnavailable if there is none before the deadline."""
     if not semaphore.acquire(deadline.remaining()):
         raise UpstreamUnavailable(note="not admitted before the deadline", retry_after=_RETRY_SECONDS)
-    _this.admission = _Admission(semaphore, deadline)
+    _this.admission = semaphore, deadline
     try:
         yield
     finally:
@@ -91,14 +84,15 @@ def released() -> Iterator[None]:
         yield
     finally:
         if admission is not None:
-            if not admission.semaphore.acquire(admission.deadline.remaining()):
+            semaphore, deadline = admission
+            if not semaphore.acquire(deadline.remaining()):
                 raise NotAdmittedAgain(note="not admitted again before the deadline")
             _this.admission = admission
 
 
-def _release() -> _Admission | None:
+def _release() -> tuple[FairSemaphore, Deadline] | None:
     """Give this thread's permit back, if it holds one, and return what it was admitted with."""
     admission, _this.admission = _this.admission, None
     if admission is not None:
-        admission.semaphore.release()
+        admission[0].release()
     return admission

@@ -6,7 +6,11 @@ from structlog.stdlib import ProcessorFormatter
 
 _JSON = {
     "()": ProcessorFormatter,
-    "foreign_pre_chain": [structlog.stdlib.add_log_level, TimeStamper(fmt="iso"), lambda *event: event[2] | {"logger": "server"}],
+    "foreign_pre_chain": [
+        structlog.stdlib.add_log_level,
+        TimeStamper(fmt="iso"),
+        lambda _logger, _method, event: event | {"logger": "server"},
+    ],
     "processors": [ProcessorFormatter.remove_processors_meta, format_exc_info, JSONRenderer(ensure_ascii=False)],
 }
 # What granian gives to `logging.config.dictConfig`, over its own.
