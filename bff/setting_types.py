@@ -106,7 +106,7 @@ def rate(value: str) -> str | None:
 @_expects("keyid:base64-of-32-bytes pairs or text of at least 32 characters, comma separated")
 def keys(value: str) -> Keys:
     """Named keys of 32 bytes, the encrypting one first; a passphrase gets a key and a name derived from it."""
-    parsed = tuple(_key(part) for part in _listed(value, distinct=False))
+    parsed = tuple(_key(part) for part in _listed(value))
     if not parsed:
         raise ValidationError("holds no key")
     if len({key_id for key_id, _ in parsed}) < len(parsed):
@@ -148,9 +148,8 @@ def ca_bundle(value: str) -> str:
     return value
 
 
-def _listed(value: str, *, distinct: bool = True) -> list[str]:
-    entries = [entry for part in value.split(",") if (entry := part.strip())]
-    return list(dict.fromkeys(entries)) if distinct else entries
+def _listed(value: str) -> list[str]:
+    return [entry for part in value.split(",") if (entry := part.strip())]
 
 
 def _split(value: str) -> SplitResult:

@@ -13,12 +13,10 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from types import FrameType
 from typing import Any, NoReturn, TypeAlias
 
 from bff.server.child_processes import end_with_parent, tie_forks_to_this_process
@@ -31,29 +29,17 @@ _TOKEN_LASTS_SECONDS = 24 * 60 * 60
 Program: TypeAlias = "subprocess.Popen[bytes]"
 
 
-class Failed(Exception):
-    """The dev server cannot run; the text is the reason and the remedy."""
-
-
-class Stopped(BaseException):
-    """The dev server was asked to stop, with Ctrl-C or SIGTERM."""
-
-
-def main() -> int:
-    """Run until asked to stop. The exit code: 0 when it was asked to stop, 1 when something could not run."""
+def main() -> None:
+    """Run until asked to stop, with Ctrl-C or SIGTERM. The exit code is 1, after a sentence, when something could not run."""
     for signum in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signum, _stop)
+        signal.signal(signum, signal.default_int_handler)
     try:
         if "--with-parent" in sys.argv:
             end_with_parent()
         tie_forks_to_this_process()
         _run(int(os.environ.get("PORT") or 8000))
-    except Stopped:
+    except KeyboardInterrupt:
         print("\nStopped; nothing is left running.")
-        return 0
-    except Failed as failure:
-        print(failure, file=sys.stderr)
-        return 1
 
 
 def _run(port: int) -> NoReturn:
@@ -71,7 +57,7 @@ def _run(port: int) -> NoReturn:
         token = json.loads(_ask(f"{genauth_url}/sandbox/token", wanted))["token"]
         print(_welcome(url, genauth_url, token), flush=True)
         code = service.wait()
-    raise Failed(f"The service ended by itself with exit code {code}; its last lines are above.")
+    raise SystemExit(f"The service ended by itself with exit code {code}; its last lines are above.")
 
 
 def _refuse_taken(port: int) -> None:
@@ -81,14 +67,14 @@ def _refuse_taken(port: int) -> None:
         try:
             probe.bind(("0.0.0.0", port))  # noqa: S104 - where the Procfile listens
         except OSError as error:
-            raise Failed(f"Port {port} is taken ({error.strerror}). Choose another one: make run PORT={port + 1}") from None
+            raise SystemExit(f"Port {port} is taken ({error.strerror}). Choose another one: make run PORT={port + 1}") from None
 
 
 def web_command() -> str:
     """The command of the Procfile's ``web:`` line, without the ``exec`` that replaces the shell by it."""
     web = re.search(r"^web:\s*(?:exec\s+)?(.+)$", (_ROOT / "Procfile").read_text(), re.MULTILINE)
     if web is None:
-        raise Failed("The Procfile has no web: line.")
+        raise SystemExit("The Procfile has no web: line.")
     return web[1]
 
 
@@ -104,14 +90,14 @@ def _wait_until_ready(service: Program, url: str) -> None:
     give_up = time.monotonic() + _READY_WITHIN_SECONDS
     while time.monotonic() < give_up:
         if (code := service.poll()) is not None:
-            raise Failed(f"The service did not start (exit code {code}); its reason is above.")
+            raise SystemExit(f"The service did not start (exit code {code}); its reason is above.")
         try:
             _ask(url)
         except OSError:
             time.sleep(0.05)
         else:
             return
-    raise Failed(f"The service was not ready within {_READY_WITHIN_SECONDS} seconds.")
+    raise SystemExit(f"The service was not ready within {_READY_WITHIN_SECONDS} seconds.")
 
 
 def _ask(url: str, body: Mapping[str, object] | None = None) -> bytes:
@@ -162,7 +148,7 @@ def _first_line(program: Program) -> str:
     line = program.stdout.readline().decode().strip()
     threading.Thread(target=program.stdout.read, daemon=True).start()
     if not line:
-        raise Failed("The GenAuth made up for development did not start; it says why above.")
+        raise SystemExit("The GenAuth made up for development did not start; it says why above.")
     return line
 
 
@@ -179,9 +165,5 @@ def _nothing() -> None:
     """A ``preexec_fn``: only with one does subprocess run the fork hooks that tie the child to us."""
 
 
-def _stop(_: int, __: FrameType | None) -> None:
-    raise Stopped
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
