@@ -17,7 +17,6 @@ from bff.cache import SNAPSHOT_SECONDS, Snapshot
 
 log = structlog.get_logger()
 
-_LARGEST = 256 * 1024  # twice the size of sixty-four keys of 8192 bits with long key ids
 _SKEW_SECONDS = 60.0  # between the clocks of replicas
 
 
@@ -40,13 +39,8 @@ class JwksSnapshot:
     def put(self, jwks: StoredJwks) -> None:
         """Store the key set in place of the one before; a store that is away is no error."""
         # The standard encoder: an issuer may hold half of a surrogate pair, which orjson does not write.
-        value = json.dumps(
-            {"issuer": jwks.issuer, "fetched_at": jwks.fetched_at, "keys": [key.jwk for key in jwks.keys]}
-        ).encode()
-        if len(value) > _LARGEST:
-            log.warning("jwks_snapshot_too_large", bytes=len(value))
-        else:
-            self._store.put(value)
+        document = {"issuer": jwks.issuer, "fetched_at": jwks.fetched_at, "keys": [key.jwk for key in jwks.keys]}
+        self._store.put(json.dumps(document).encode())
 
     def get(self) -> StoredJwks | None:
         """The key set that was stored last; None when there is none, or none that may be used.

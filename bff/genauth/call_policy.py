@@ -27,16 +27,6 @@ class CallBulkheadFull(CallNotMade):
     """As many calls as may are waiting for GenAuth."""
 
 
-class Attempt:
-    """One call that the policy admitted. ``retry_after``: the seconds that GenAuth's response asked us to wait, if it did."""
-
-    __slots__ = ("probe", "retry_after")
-
-    def __init__(self, *, probe: bool) -> None:
-        self.probe = probe
-        self.retry_after: float | None = None
-
-
 class CallPolicy:
     """One kind of call, with a breaker and a bulkhead of its own: one kind that hangs does not hold up the others."""
 
@@ -55,13 +45,12 @@ class CallPolicy:
             raise _bulkhead_full()
 
     @contextmanager
-    def attempt(self, seconds: float) -> Iterator[Attempt]:
+    def attempt(self, seconds: float) -> Iterator[Permit]:
         """Room for one call of up to so many seconds, or CallNotMade. How the block ends is reported to the circuit breaker."""
         permit = self._permit()
-        attempt = Attempt(probe=permit.probe)
         try:
             with self.bulkhead.place():
-                yield attempt
+                yield permit
         except BulkheadFull:
             permit.abandoned()
             raise _bulkhead_full() from None
@@ -69,7 +58,7 @@ class CallPolicy:
             if _is_inconclusive(error, seconds):
                 permit.abandoned()
             elif _is_failure(error):
-                permit.failed(attempt.retry_after)
+                permit.failed(error.retry_after)
             else:
                 permit.succeeded()
             raise

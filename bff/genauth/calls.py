@@ -19,12 +19,12 @@ from bff.errors import (
     UpstreamUnavailable,
     UserBlocked,
 )
-from bff.genauth.call_policy import Attempt, CallBulkheadFull, CallCircuitOpen, CallNotMade, CallPolicy, RetryBudget
+from bff.genauth.call_policy import CallBulkheadFull, CallCircuitOpen, CallNotMade, CallPolicy, RetryBudget
 from bff.genauth.envelope import TransientError, request_id
-from bff.genauth.messages import Request, Response, asked_to_wait
+from bff.genauth.messages import Request, Response
 from bff.genauth.transport import ConnectError, ConnectionClosed, Transport
 from bff.observability import Recorder
-from bff.resilience import Deadline, released
+from bff.resilience import Deadline, Permit, released
 
 T = TypeVar("T")
 
@@ -78,7 +78,9 @@ class Caller:
         started = time.monotonic()
         outcome = "ok"
         try:
-            return self._under_policy(call, policy, deadline.within(self._upstream_seconds))
+            deadline = deadline.within(self._upstream_seconds)
+            with policy.attempt(deadline.remaining()) as permit:
+                return self._with_retry(call, permit, deadline)
         except BffError as error:
             outcome = _outcome(error)
             if not isinstance(error, CallNotMade):  # the breaker's change is logged; a line for each refused call is a flood
@@ -90,16 +92,7 @@ class Caller:
         finally:
             self._recorder.upstream_called(call.operation, outcome, time.monotonic() - started)
 
-    def _under_policy(self, call: Call[T], policy: CallPolicy, deadline: Deadline) -> T:
-        with policy.attempt(deadline.remaining()) as attempt:
-            try:
-                return self._with_retry(call, attempt, deadline)
-            except UpstreamFailure:
-                if call.response is not None:
-                    attempt.retry_after = asked_to_wait(call.response)
-                raise
-
-    def _with_retry(self, call: Call[T], attempt: Attempt, deadline: Deadline) -> T:
+    def _with_retry(self, call: Call[T], permit: Permit, deadline: Deadline) -> T:
         """The first try, or the second if one is worth it: there is as much time left as the first took, and budget."""
         self._budget.deposit()
         started = time.monotonic()
@@ -108,7 +101,7 @@ class Caller:
         except (TransientError, ConnectError, ConnectionClosed) as error:
             pause = random.uniform(0.005, 0.05)  # noqa: S311 - so that those who failed together do not return together
             enough_time = deadline.remaining() - pause > max(0.1, time.monotonic() - started)
-            if attempt.probe or not _may_be_sent_again(call.request, error) or not enough_time or not self._budget.withdraw():
+            if permit.probe or not _may_be_sent_again(call.request, error) or not enough_time or not self._budget.withdraw():
                 raise
         self._recorder.upstream_retried(call.operation)
         with released():

@@ -17,8 +17,6 @@ from bff.errors import (
 from bff.genauth.messages import Response, asked_to_wait, readable_id
 from schemas.genauth import json_value, number, parsed
 
-DEFAULT_RETRY_SECONDS = 5.0  # where GenAuth does not say how long to wait
-
 # docs/genauth.md 1.7: locked; deactivated or not of this tenant; may not log in to this tenant.
 _BLOCKED = frozenset({2005, 2120008, 2130010})
 # Not logged in (current list); login expired, login wrong (older list, still seen in 2025); user not found.
@@ -62,12 +60,11 @@ def raise_for_http_status(response: Response) -> None:
 
 def raise_if_unavailable(response: Response, status: int, text: str) -> None:
     """Raise for a status, of HTTP or of the envelope, that asks us to come back later. ``text`` is the error's note."""
-    wait = asked_to_wait(response)
-    seconds = DEFAULT_RETRY_SECONDS if wait is None else wait
+    seconds = asked_to_wait(response)
     if status == 429:
         raise UpstreamThrottled(note=text, retry_after=seconds)
-    if wait is None and status in {502, 503, 504}:
-        raise TransientError(note=text, retry_after=seconds)
+    if seconds is None and status in {502, 503, 504}:
+        raise TransientError(note=text)
     if status == 408 or 500 <= status < 700:  # 601-603: its pipelines and custom databases
         raise UpstreamUnavailable(note=text, retry_after=seconds)
 

@@ -172,7 +172,7 @@ def _error(cause: BaseException, meaning: type[BffError], deadline: Deadline) ->
     note = str(cause) if isinstance(cause, Unconnected) else type(cause).__name__
     if isinstance(cause, (Unconnected, TimeoutError)) and deadline.remaining() <= _A_MOMENT:
         return UpstreamTimeout(note=note)
-    return meaning(note=note, retry_after=1 if issubclass(meaning, UpstreamUnavailable) else None)
+    return meaning(note=note)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -393,14 +393,6 @@ def test_a_week_and_another_clock_are_believed(process, before, genauth, signer,
     assert house.age == max(0, NOW - fetched_at)
 
 
-def test_a_set_that_is_too_large_is_not_put_away(snapshot, box):
-    with capture_logs() as lines:
-        snapshot.put(StoredJwks("https://x/" + "x" * 256 * 1024, NOW, usable_keys({"keys": [Signer().jwk()]})))
-
-    assert box.value is None
-    assert [line["event"] for line in lines] == ["jwks_snapshot_too_large"]
-
-
 def test_the_largest_set_there_is_fits(snapshot, box):
     modulus = b64((1 << 8191 | 1).to_bytes(1024))  # a real one takes seconds to find
     entries = [{"kty": "RSA", "kid": f"{n:0>256}", "n": modulus, "e": "AQAB"} for n in range(64)]

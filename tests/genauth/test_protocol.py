@@ -286,10 +286,10 @@ def test_an_http_date_is_a_time_to_wait_too():
 
 
 @pytest.mark.parametrize("body", [b"", {"statusCode": 429}])
-def test_throttling_carries_the_wait_and_five_seconds_without_one(body):
+def test_throttling_carries_the_wait_if_it_names_one(body):
     status = 200 if body else 429
     assert refused(body, status, retry_after="33").retry_after == 33
-    assert refused(body, status).retry_after == 5
+    assert refused(body, status).retry_after is None
 
 
 def test_a_busy_server_that_says_when_is_not_worth_a_second_try():
