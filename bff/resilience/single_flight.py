@@ -5,6 +5,7 @@ process; `bff.cache.lock` is the half between processes.
 """
 
 import copy
+import sys
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterator
@@ -73,7 +74,7 @@ class SingleFlight(Generic[T]):
     """At most one call for a key at a time in this process. Without a ``room``, waiting is not bounded but by the deadline."""
 
     def __init__(self, room: WaitingRoom | None = None) -> None:
-        self._room = room
+        self._room = room or WaitingRoom(sys.maxsize)
         self._lock = threading.Lock()
         self._flights: dict[Hashable, _Flight[T]] = {}
 
@@ -88,7 +89,9 @@ class SingleFlight(Generic[T]):
             if flight is None:
                 ours = self._flights[key] = _Flight()
         if flight is not None:
-            self._await(flight.landed, deadline)
+            with self._room.visit() as wait:
+                if not wait(flight.landed, deadline.remaining()):
+                    raise TimeoutError
             return _outcome(flight), True
         try:
             result = ours.result = call()
@@ -102,15 +105,6 @@ class SingleFlight(Generic[T]):
             ours.landed.set()
             del ours  # its error refers to this frame: the two would wait for the garbage collector
         return result, False
-
-    def _await(self, landed: threading.Event, deadline: Deadline) -> None:
-        if self._room is None:
-            arrived = _wait(landed, deadline.at)
-        else:
-            with self._room.visit() as wait:
-                arrived = wait(landed, deadline.remaining())
-        if not arrived:
-            raise TimeoutError
 
 
 def _wait(event: threading.Event, until: float) -> bool:

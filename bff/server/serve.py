@@ -73,15 +73,9 @@ def main() -> int:
         with ExitStack() as running:
             _prepare(settings, running)
             return _Server(settings).exit_code()
-    except ConfigurationError as error:
-        return _refuse(error.mistakes)
-    except embedded.ValkeyNotStarted as error:
-        return _refuse([str(error)])
-
-
-def _refuse(mistakes: list[str]) -> int:
-    print("The service cannot start:", *(f"  - {mistake}" for mistake in mistakes), sep="\n", file=sys.stderr)
-    return 2
+    except (ConfigurationError, embedded.ValkeyNotStarted) as error:
+        print("The service cannot start:", *(f"  - {mistake}" for mistake in str(error).splitlines()), sep="\n", file=sys.stderr)
+        return 2
 
 
 def _prepare(settings: Settings, running: ExitStack) -> None:
