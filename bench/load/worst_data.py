@@ -21,12 +21,14 @@ def shapes() -> dict[str, list[dict[str, Any]]]:
     many[0]["userInfoInIdp"]["oauth"] = {"list": _strings(chance, _STRINGS, _SHORTEST + 10)}
     return {
         "45,000 strings below oauth": many,
+        # The most that is looked for and looked through: a little more of either is refused.
+        "120 records with 8 tokens each": [_record(number, chance, secrets=8, url=1_900, length=300) for number in range(120)],
         "200 records with 100 tokens each": [_record(number, chance, secrets=100, url=1_200) for number in range(_RECORDS)],
     }
 
 
-def _record(number: int, chance: random.Random, *, secrets: int, url: int) -> dict[str, Any]:
-    below = _strings(chance, secrets, _SHORTEST)
+def _record(number: int, chance: random.Random, *, secrets: int, url: int, length: int = _SHORTEST) -> dict[str, Any]:
+    below = _strings(chance, secrets, length)
     source = f"{number:024x}"
     # Escapes: a text is also looked through as what it is underneath.
     picture = "https://pictures.example/" + "".join(chance.choices(["%25", "%2B", "a", "b", "c", "d", "e", "f"], k=url))

@@ -2,7 +2,7 @@
 
 from bff.accounts.leak_guard import LeakGuard, contains
 from bff.accounts.providers import Providers
-from bff.accounts.redaction import report
+from bff.accounts.redaction import redact, report
 from bff.accounts.refusals import Refusals
 from bff.accounts.service import Answer, LinkedAccounts, Source
 
@@ -14,5 +14,6 @@ __all__ = [
     "Refusals",
     "Source",
     "contains",
+    "redact",
     "report",
 ]

@@ -2,28 +2,56 @@
 
 The first line is the allow-list (`schemas.genauth`), where tokens have no field. This one is for a token inside an allowed field,
 as in an avatar URL with ``?access_token=``. It knows nothing of accounts: any JSON-like value will do.
+
+Each secret, in each of its forms, is filed under its last characters. A text is looked through once, in steps; only where it has
+such characters is it compared with the secrets filed under them. So the work grows with the secrets and with the text, and not
+with the one times the other.
 """
 
 import re
 from base64 import b64encode
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
-from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
+
+from bff.errors import UpstreamMalformed
+
+MOST_SECRETS = 1_000
+MOST_TEXT = 256 * 1024  # characters
+_MOST_COMPARISONS = 100_000  # only secrets and texts made for it come near
 
 # Shorter ones are found in innocent text by chance.
 _SHORTEST = 8
+# Windows of five characters at four neighbouring places: whatever place a text has them at, one is met in steps of four.
+_WINDOW, _STEP = 5, 4
 # A URL in a URL in a JSON text: as many layers as something may have wrapped a secret in.
 _LAYERS = 3
 _ESCAPE = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|(.))", re.DOTALL)
 _CONTROLS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 
 
+class _Needle(NamedTuple):
+    """One form of a secret. ``before``: how many of its characters come before the window that it is filed under."""
+
+    text: str
+    before: int
+    base64: bool
+
+
 class LeakGuard:
-    """Looks for ``secrets`` as they are, percent-encoded, JSON-escaped or in base64, in layers too."""
+    """Looks for ``secrets`` as they are, percent-encoded, JSON-escaped or in base64, in layers too.
+
+    More secrets, or more text to look through, than anybody's accounts come with is UpstreamMalformed.
+    """
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        self._secrets = {secret for secret in secrets if len(secret) >= _SHORTEST}
+        kept = {secret for secret in secrets if len(secret) >= _SHORTEST}
+        if len(kept) > MOST_SECRETS:
+            raise UpstreamMalformed(note=f"more than {MOST_SECRETS} secrets to look for")
+        self._needles = _filed(kept)
+        self._text_left = MOST_TEXT
+        self._comparisons_left = _MOST_COMPARISONS
 
     def clean(self, value: Any, *, ours: Collection[str] = ()) -> tuple[Any, tuple[str, ...]]:  # noqa: ANN401 - any JSON-like value
         """The value with every text or number that holds a secret made None, and the paths of those fields.
@@ -32,28 +60,51 @@ class LeakGuard:
         secret is dropped with its value, and its path ends in ``*``. Keys in ``ours`` stay: a provider may send "identityTypes"
         for a token. If nothing is found, the value itself is returned.
         """
-        if not self._secrets:
-            return value, ()
-        # Nearly always nothing is found. One search through all the text at once shows whether to look at each field.
-        text = "\0".join(_texts(value))
-        found = self._needles.found_in(text) if self._endings.found_in(text) else None
-        if not found:
-            return value, ()
-        stopped: dict[str, None] = {}
-        return _without(found, value, "", stopped, ours), tuple(stopped)
+        emptied: dict[str, None] = {}
+        cleaned = self._without_secrets(value, "", emptied, ours)
+        return (cleaned, tuple(emptied)) if emptied else (value, ())
 
-    def clears(self, json: str) -> bool:
-        """True if a JSON text certainly holds no secret. False if it may: then `clean` has to look."""
-        # Without escapes every value stands in it as it is.
-        return "\\" not in json and not self._endings.found_in(json)
+    def _without_secrets(self, value: Any, path: str, emptied: dict[str, None], ours: Collection[str]) -> Any:  # noqa: ANN401
+        match value:
+            case dict():
+                kept = {}
+                for key, item in value.items():
+                    if key not in ours and self._holds_secret(str(key)):
+                        emptied[f"{path}.*".lstrip(".")] = None
+                    else:
+                        kept[key] = self._without_secrets(item, f"{path}.{key}".lstrip("."), emptied, ours)
+                return kept
+            case list() | tuple():
+                return type(value)(self._without_secrets(item, f"{path}[]", emptied, ours) for item in value)
+            case bool() | None:
+                return value
+        if self._holds_secret(str(value)):
+            emptied[path] = None
+            return None
+        return value
 
-    @cached_property
-    def _endings(self) -> "_Needles":
-        return _endings(self._secrets)
+    def _holds_secret(self, text: str) -> bool:
+        self._text_left -= len(text)
+        if self._text_left < 0:
+            raise UpstreamMalformed(note=f"more than {MOST_TEXT} characters to look through")
+        return len(text) >= _SHORTEST and any(map(self._is_in, _readings(text)))
 
-    @cached_property
-    def _needles(self) -> "_Needles":
-        return _Needles(self._secrets, {needle for secret in self._secrets for needle in _base64_of(secret)})
+    def _is_in(self, reading: str) -> bool:
+        standard = _standard(reading)
+        windows = [standard[at : at + _WINDOW] for at in range(0, len(standard), _STEP)]
+        if self._needles.keys().isdisjoint(windows):  # nearly always
+            return False
+        return any(
+            self._stands_at(number * _STEP, needle, reading, standard)
+            for number, window in enumerate(windows)
+            for needle in self._needles.get(window, ())
+        )
+
+    def _stands_at(self, at: int, needle: _Needle, reading: str, standard: str) -> bool:
+        self._comparisons_left -= 1
+        if self._comparisons_left < 0:
+            raise UpstreamMalformed(note="too much that looks like a secret")
+        return at >= needle.before and (standard if needle.base64 else reading).startswith(needle.text, at - needle.before)
 
 
 def contains(answer: bytes, secret: str) -> bool:
@@ -62,67 +113,20 @@ def contains(answer: bytes, secret: str) -> bool:
     return len(secret) >= _SHORTEST and _shows(answer, secret[:_SHORTEST]) and _shows(answer, secret)
 
 
-class _Needles:
-    """Secrets to look for: ``plain`` ones in every reading of a text, ``base64`` ones in the standard alphabet."""
-
-    def __init__(self, plain: Iterable[str], base64: Iterable[str]) -> None:
-        self.plain = tuple(plain)
-        self.base64 = tuple(base64)
-
-    def found_in(self, text: str) -> "_Needles | None":
-        """Those that the text holds, or None."""
-        plain: set[str] = set()
-        base64: set[str] = set()
-        for reading in _readings(text):
-            plain.update([needle for needle in self.plain if needle in reading])
-            standard = reading.replace("-", "+").replace("_", "/")  # of the two alphabets of RFC 4648
-            base64.update([needle for needle in self.base64 if needle in standard])
-        return _Needles(plain, base64) if plain or base64 else None
+def _filed(secrets: Iterable[str]) -> dict[str, list[_Needle]]:
+    """The forms of the secrets by each of their last windows. Their beginnings are often innocent words."""
+    needles: defaultdict[str, list[_Needle]] = defaultdict(list)
+    for secret in secrets:
+        for form, base64 in ((secret, False), *((form, True) for form in _base64_of(secret))):
+            standard = _standard(form)
+            for before in range(len(form) - _WINDOW - _STEP + 1, len(form) - _WINDOW + 1):
+                needles[standard[before : before + _WINDOW]].append(_Needle(form, before, base64))
+    return needles
 
 
-def _endings(secrets: Iterable[str]) -> _Needles:
-    """What every text that holds one of ``secrets`` holds too: their last characters. The first ones are often innocent words."""
-    plain = [secret[-_SHORTEST:] for secret in secrets]
-    last = [text.encode(errors="surrogatepass")[-_SHORTEST:] for text in plain]
-    # Each at each of the three places in a group of bytes, all at once: twelve bytes become sixteen characters, ten its own.
-    encoded = b64encode(b"".join([b"%b\0\0\0\0\0%b\0\0\0\0\0%b\0\0" % (eight, eight, eight) for eight in last])).decode()
-    return _Needles(plain, [encoded[at : at + 10] for each in range(0, len(encoded), 48) for at in (each, each + 18, each + 35)])
-
-
-def _texts(value: object) -> list[str]:
-    """Every text and number in it, keys too, in any order."""
-    texts: list[str] = []
-    stack = [value]
-    while stack:
-        match stack.pop():
-            case str() as text:
-                texts.append(text)
-            case dict() as members:
-                texts.extend(map(str, members))
-                stack.extend(members.values())
-            case list() | tuple() as items:
-                stack.extend(items)
-            case int() | float() as number if not isinstance(number, bool):
-                texts.append(str(number))
-    return texts
-
-
-def _without(needles: _Needles, value: Any, path: str, stopped: dict[str, None], ours: Collection[str]) -> Any:  # noqa: ANN401
-    match value:
-        case dict():
-            kept = {}
-            for key, item in value.items():
-                if key not in ours and needles.found_in(str(key)):
-                    stopped[f"{path}.*".lstrip(".")] = None
-                else:
-                    kept[key] = _without(needles, item, f"{path}.{key}".lstrip("."), stopped, ours)
-            return kept
-        case list() | tuple():
-            return type(value)(_without(needles, item, f"{path}[]", stopped, ours) for item in value)
-    if any(map(needles.found_in, _texts(value))):
-        stopped[path] = None
-        return None
-    return value
+def _standard(text: str) -> str:
+    """The text in the first of base64's two alphabets (RFC 4648)."""
+    return text.replace("-", "+").replace("_", "/")
 
 
 def _readings(text: str) -> set[str]:

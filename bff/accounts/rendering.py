@@ -4,7 +4,6 @@ This is done once, when GenAuth has answered; what comes of it is what is stored
 """
 
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any
 
 import orjson
 
@@ -20,21 +19,22 @@ _ACCOUNTS, _PROVIDER = LinkedAccountSchema(many=True, exclude=("provider",)), Pr
 def render(
     accounts: Sequence[LinkedAccount], catalogue: Catalogue, secrets: Iterable[str]
 ) -> tuple[RenderedAccounts, Collection[str]]:
-    """The accounts as JSON, with every field that holds one of ``secrets`` made null, and the names of those fields."""
+    """The accounts as JSON, with every field that holds one of ``secrets`` made null, and the names of those fields.
+
+    UpstreamMalformed if there is more to look for, or to look through, than the leak guard does.
+    """
     guard = LeakGuard(secrets)
-    dumped: list[dict[str, Any]] = _ACCOUNTS.dump(accounts)
+    shown, fields = redact(_ACCOUNTS.dump(accounts), guard)
+    emptied = dict.fromkeys(fields)
     plain: dict[Language, bytes] = {}
     with_identities: dict[Language, bytes] = {}
-    emptied: dict[str, None] = {}
     for language in LANGUAGES:
-        providers = [_PROVIDER.dump(catalogue.provider_of(account, language)) for account in accounts]
-        named = [
-            {"id": account["id"], "provider": provider} | account for account, provider in zip(dumped, providers, strict=True)
-        ]
-        redacted, fields = redact(named, guard)
+        providers = [{"provider": _PROVIDER.dump(catalogue.provider_of(account, language))} for account in accounts]
+        providers, fields = redact(providers, guard)
         emptied |= dict.fromkeys(fields)
-        with_identities[language] = _json(redacted)
-        plain[language] = _json([{name: account[name] for name in account if name != "identities"} for account in redacted])
+        named = [{"id": account["id"]} | provider | account for account, provider in zip(shown, providers, strict=True)]
+        with_identities[language] = _json(named)
+        plain[language] = _json([{name: account[name] for name in account if name != "identities"} for account in named])
     return RenderedAccounts(len(accounts), plain, with_identities), tuple(emptied)
 
 

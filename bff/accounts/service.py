@@ -196,6 +196,8 @@ class LinkedAccounts:
         asked_at = self._clock()
         try:
             reported = self._genauth.identities(session.token, deadline)
+            catalogue = self._providers.catalogue(deadline)
+            rendered, emptied = render(link(reported.rows), catalogue, [*reported.secrets, session.token])
         except (TokenRefused, UserBlocked) as refusal:
             self._refusals.put(session.digest, refusal)
             self._cache.put_refusal(session, refusal)
@@ -204,8 +206,6 @@ class LinkedAccounts:
         except UpstreamFailure as failure:
             self._cache.put_failure(session, failure)
             raise
-        catalogue = self._providers.catalogue(deadline)
-        rendered, emptied = render(link(reported.rows), catalogue, [*reported.secrets, session.token])
         report(emptied, self._recorder)
         return self._cache.put(session, rendered, asked_at)
 

@@ -10,7 +10,7 @@ import orjson
 from werkzeug.datastructures import LanguageAccept
 from werkzeug.http import parse_accept_header
 
-from bff.accounts import Answer, LeakGuard, Source, contains, report
+from bff.accounts import Answer, LeakGuard, Source, contains, redact, report
 from bff.cache import Freshness
 from bff.models import Language, Session
 from bff.observability import Recorder
@@ -81,9 +81,9 @@ def _without(token: str, accounts: bytes, recorder: Recorder) -> bytes:
     """The accounts without the caller's own token: they may have been stored for another session, with another token."""
     if not contains(accounts, token):
         return accounts
-    cleaned, emptied = LeakGuard([token]).clean(orjson.loads(accounts))
+    redacted, emptied = redact(orjson.loads(accounts), LeakGuard([token]))
     report(emptied, recorder)
-    return orjson.dumps(cleaned)
+    return orjson.dumps(redacted)
 
 
 def _headers(answer: Answer, etag: str) -> list[tuple[str, str]]:

@@ -6,7 +6,7 @@ import unicodedata
 
 import pytest
 
-from tests.security.service import PATH
+from tests.security.service import PATH, Service
 
 ROW = {"identityId": "i1", "extIdpId": "e1", "provider": "github", "type": "primary", "userIdInIdp": "1", "originConnIds": []}
 BIDI = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
@@ -131,6 +131,35 @@ def test_thousands_of_records_are_read_in_time(service, genauth):
 
     assert time.monotonic() - started < 3.5
     assert (answer.status, len(answer.accounts)) == (200, 1000)
+
+
+MANY_SECRETS = [ROW | {"userInfoInIdp": {"oauth": {"list": [f"secret-{number}" for number in range(1_001)]}}}]
+MUCH_TEXT = [
+    ROW | {"identityId": f"i{number}", "extIdpId": f"e{number}", "userInfoInIdp": {"photo": "https://a.example/" + "a" * 2000}}
+    for number in range(140)
+]
+
+
+@pytest.mark.parametrize("rows", [MANY_SECRETS, MUCH_TEXT], ids=["secrets", "text"])
+def test_more_than_can_be_guarded_is_one_persons_trouble(service, genauth, sign_in, rows):
+    genauth.answers("nia", rows)
+
+    answers = [service.accounts_of(genauth.token("nia")) for _ in range(12)]
+
+    assert {(answer.status, answer.json["code"]) for answer in answers} == {(502, "upstream_malformed")}
+    assert service.ask(headers=[*sign_in("mei").items()]).status == 200
+
+
+def test_what_was_good_is_served_while_there_is_more_than_can_be_guarded(app, genauth):
+    service, token = Service(app), genauth.token("nia")
+    genauth.answers("nia", [ROW])
+    good = service.accounts_of(token)
+    genauth.answers("nia", MANY_SECRETS)
+    app.extensions["clock"].by = 90
+
+    answer = service.accounts_of(token)
+
+    assert (answer.status, answer.accounts, answer.json["meta"]["stale"]) == (200, good.accounts, True)
 
 
 @pytest.mark.parametrize("body", ["oversized", "gzip-bomb", "deep", "huge-number"])
