@@ -15,5 +15,5 @@ def is_draining() -> bool:
 
 
 def begin_draining() -> None:
-    """Tell every worker, and keep telling: there is no way back."""
+    """Raise the flag for every worker. It is never lowered."""
     _flag[0] = 1
