@@ -228,22 +228,27 @@ def test_two_people_never_get_each_others_accounts_whatever_redis_does(app_on, g
             person: {each["id"] for each in timed(workers[0].test_client(), headers).response.json["linkedAccounts"]}
             for person, headers in people.items()
         }
-        wrong, answered = [], []
+        mixed_up, failed, answered = [], [], []
         until = time.monotonic() + 4
+
+        def over():
+            return time.monotonic() > until and len(answered) > 100  # on a busy machine these take longer
 
         def ask(n):
             person = list(people)[n % 3]
             client = workers[n % 2].test_client()
-            while time.monotonic() < until:
+            while not over():
                 answer = timed(client, people[person])
                 got = {each["id"] for each in answer.response.json.get("linkedAccounts", [])}
                 answered.append(answer.status)
-                if answer.status != 200 or got != right[person]:
-                    wrong.append((person, answer.status, got))
+                if answer.status != 200:
+                    failed.append((person, answer.response.json))
+                elif got != right[person]:
+                    mixed_up.append((person, got))
 
         def trouble(_):
-            with redis.Redis.from_url(server.url, socket_timeout=2) as connection:
-                while time.monotonic() < until - 0.3:
+            with redis.Redis.from_url(server.url, socket_timeout=10) as connection:
+                while not over():
                     for key in connection.keys("*:accounts"):
                         other = connection.randomkey()
                         if other and connection.type(other) == connection.type(key) == b"string":
@@ -257,5 +262,5 @@ def test_two_people_never_get_each_others_accounts_whatever_redis_does(app_on, g
 
         together(13, lambda n: trouble(n) if n == 12 else ask(n))
 
-    assert not wrong
-    assert len(answered) > 100
+    assert not mixed_up
+    assert not failed
