@@ -7,9 +7,8 @@ it, later ones get what is known.
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Any, Protocol
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import orjson
 import structlog
@@ -17,8 +16,9 @@ import structlog
 from bff.accounts.leak_guard import LeakGuard
 from bff.accounts.linking import safe_avatar
 from bff.accounts.provider_names import PROVIDER_NAMES
+from bff.cache import Snapshot
 from bff.errors import BffError, TokenRefused, UserBlocked
-from bff.genauth import ExtIdp
+from bff.genauth import ExtIdp, GenAuthClient
 from bff.models import Language, LinkedAccount
 from bff.resilience import Deadline, released
 
@@ -45,7 +45,7 @@ class Catalogue:
 
     def __init__(self, sources: Sequence[ExtIdp] = ()) -> None:
         # Several connections may share a source; the first one speaks for it, as GenAuth lists them.
-        self._sources = MappingProxyType({source.ext_idp_id: source for source in reversed(sources) if source.ext_idp_id})
+        self._sources = {source.ext_idp_id: source for source in reversed(sources) if source.ext_idp_id}
 
     def provider_of(self, account: LinkedAccount, language: Language) -> Provider:
         """Names fall back from the application's own to the brand's to the type itself.
@@ -68,24 +68,7 @@ class Catalogue:
 
 
 _NO_SOURCE = ExtIdp(None, "", None, None, None, None)
-_FIELDS = ("ext_idp_id", "type", "category", "name", "name_en", "logo_url")
-
-
-class GenAuth(Protocol):
-    """Who knows: `bff.genauth.client.GenAuthClient`."""
-
-    def ext_idps(self, token: str, deadline: Deadline) -> Sequence[ExtIdp]:
-        """The application's enabled identity sources."""
-
-
-class Snapshot(Protocol):
-    """Where the list outlives this process: `bff.cache.snapshot.Snapshot`."""
-
-    def put(self, value: bytes) -> None:
-        """Store it, if that can be done."""
-
-    def get(self) -> bytes | None:
-        """What was stored last, if it is there."""
+_UNKNOWN = Catalogue()
 
 
 class Providers:
@@ -93,7 +76,7 @@ class Providers:
 
     def __init__(
         self,
-        genauth: GenAuth,
+        genauth: GenAuthClient,
         fetch_seconds: float,
         snapshot: Snapshot | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -140,7 +123,7 @@ class Providers:
             self._catalogue = Catalogue(sources)
             self._due = self._clock() + _FRESH_SECONDS
             if self._snapshot:
-                self._snapshot.put(orjson.dumps([_fields(source) for source in sources]))
+                self._snapshot.put(orjson.dumps([asdict(source) for source in sources]))
         finally:
             self._fetched.set()
 
@@ -160,16 +143,9 @@ def _source(fields: Any) -> ExtIdp:  # noqa: ANN401 - what JSON can say
     return ExtIdp(**fields | {"type": fields.get("type") or "unknown"})
 
 
-def _fields(source: ExtIdp) -> dict[str, str | None]:
-    return {name: getattr(source, name) for name in _FIELDS}
-
-
 def _without(token: str, sources: Iterable[ExtIdp]) -> list[ExtIdp]:
     """What everybody is shown was asked for with one person's token: a field that holds it is emptied."""
-    cleaned, stopped = LeakGuard([token]).clean([_fields(source) for source in sources])
+    cleaned, stopped = LeakGuard([token]).clean([asdict(source) for source in sources])
     for field in stopped:
         log.warning("leak_stopped", field=f"ext_idps{field}")
     return [_source(fields) for fields in cleaned]
-
-
-_UNKNOWN = Catalogue()

@@ -16,7 +16,6 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Protocol
 
 from bff.accounts.linking import link
 from bff.accounts.providers import Providers
@@ -25,7 +24,7 @@ from bff.accounts.refusals import Refusals
 from bff.accounts.rendering import render
 from bff.cache import AccountsCache, Entry, Lookup
 from bff.errors import TokenRefused, UpstreamFailure, UpstreamTimeout, UpstreamUnavailable, UserBlocked
-from bff.genauth import Identities
+from bff.genauth import GenAuthClient
 from bff.models import Session
 from bff.observability import Recorder
 from bff.resilience import BulkheadFull, Deadline, SingleFlight, WaitingRoom
@@ -72,32 +71,12 @@ class Answer:
         return self.source is Source.STALE
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """An entry, where it came from, when GenAuth accepted the token that asks, and why GenAuth was asked if it was."""
-
-    entry: Entry
-    source: Source
-    accepted_at: float
-    forward: Forward | None = None
-
-
-class GenAuth(Protocol):
-    """Who knows: `bff.genauth.GenAuthClient`."""
-
-    def raise_if_open(self) -> None:
-        """Raise the UpstreamFailure with which `identities` would refuse to call right now."""
-
-    def identities(self, token: str, deadline: Deadline) -> Identities:
-        """The user's identities, without tokens, and the tokens that came with them, to guard against."""
-
-
 class LinkedAccounts:
     """Finds the accounts that a person has linked, asking GenAuth as seldom as it can."""
 
     def __init__(
         self,
-        genauth: GenAuth,
+        genauth: GenAuthClient,
         cache: AccountsCache,
         providers: Providers,
         refusals: Refusals,
@@ -120,7 +99,7 @@ class LinkedAccounts:
         self.waiting_room = waiting_room
         self._changed = changed
         self._clock = clock
-        self._flights: SingleFlight[Found] = SingleFlight(waiting_room)
+        self._flights: SingleFlight[Answer] = SingleFlight(waiting_room)
 
     def of(self, session: Session, deadline: Deadline, *, refresh: bool = False) -> Answer:
         """The accounts linked to the session's user. ``refresh`` asks for an answer no older than two seconds.
@@ -130,14 +109,14 @@ class LinkedAccounts:
         younger_than = self._clock() - _REFRESHABLE_SECONDS if refresh else float("-inf")
         seen = self._look_up(session)
         if found := self._fresh(session, seen, younger_than, Source.CACHE):
-            return self._answer(found)
+            return found
         try:
             found = self._shared(session, deadline, younger_than, seen)
         except UpstreamFailure as failure:
             return self._last_good(session, failure)
         if refresh:
             self._changed(session.user_id)
-        return self._answer(found)
+        return found
 
     def _look_up(self, session: Session) -> Lookup:
         """What is known of the session's user and token. One round trip; raises TokenRefused or UserBlocked."""
@@ -146,7 +125,7 @@ class LinkedAccounts:
         seen.raise_if_refused()
         return seen
 
-    def _shared(self, session: Session, deadline: Deadline, younger_than: float, seen: Lookup) -> Found:
+    def _shared(self, session: Session, deadline: Deadline, younger_than: float, seen: Lookup) -> Answer:
         """What one thread of this process finds for all that ask with the same token."""
         while True:
             try:
@@ -166,23 +145,23 @@ class LinkedAccounts:
                 return found if found.source is Source.CACHE else replace(found, source=Source.COLLAPSED)
             # That call was made before this caller asked for a fresh answer: once more.
 
-    def _locked(self, session: Session, deadline: Deadline, younger_than: float, seen: Lookup) -> Found:
+    def _locked(self, session: Session, deadline: Deadline, younger_than: float, seen: Lookup) -> Answer:
         """What one process finds for all that ask with the same token: `_ask` under the lock, or what its holder stored."""
         self._genauth.raise_if_open()  # before a lock is taken that would lead to nothing
         source, forward = Source.CACHE, self._forward(seen, younger_than)
         with ExitStack() as waiting:
             wait = None
             while True:
-                with self._cache.attempt(session) as attempt:
+                with self._cache.attempt(session) as acquired:
                     again = self._look_up(session)
                     if found := self._fresh(session, again, younger_than, source):
                         return replace(found, forward=forward)
                     if again.failure and again.failure != seen.failure:
                         raise again.failure.error()
-                    if attempt.acquired:
+                    if acquired:
                         waiting.close()
                         entry = self._ask(session, deadline)
-                        return Found(entry, Source.GENAUTH, entry.at, forward)
+                        return self._answer(entry, Source.GENAUTH, entry.at, forward)
                 if deadline.passed:
                     raise UpstreamTimeout(note="waited for another process's call")
                 wait = wait or waiting.enter_context(self.waiting_room.visit())
@@ -216,27 +195,27 @@ class LinkedAccounts:
         horizon = self._clock() - self._lifetimes.ttl - self._lifetimes.stale
         if seen.entry is None or seen.entry.at < horizon or self._accepted_at(session, seen) < horizon:
             raise failure
-        return self._answer(Found(seen.entry, Source.STALE, 0.0))
+        return self._answer(seen.entry, Source.STALE)
 
-    def _fresh(self, session: Session, seen: Lookup, younger_than: float, source: Source) -> Found | None:
+    def _fresh(self, session: Session, seen: Lookup, younger_than: float, source: Source) -> Answer | None:
         """What is stored, if it is fresh, young enough for the caller, and GenAuth accepted the token lately."""
         now = self._clock()
         accepted_at = self._accepted_at(session, seen)
         if seen.entry is None or accepted_at <= now - self._lifetimes.accepted:
             return None
         fresh = seen.entry.at > younger_than and now < seen.entry.fresh_until
-        return Found(seen.entry, source, accepted_at) if fresh else None
+        return self._answer(seen.entry, source, accepted_at) if fresh else None
 
     def _accepted_at(self, session: Session, seen: Lookup) -> float:
         """When GenAuth last accepted the token; never, if this process saw it refused since, whatever Redis holds."""
         at = seen.accepted_at
         return at if at is not None and at > self._refusals.refused_at(session.digest) else float("-inf")
 
-    def _answer(self, found: Found) -> Answer:
+    def _answer(self, entry: Entry, source: Source, accepted_at: float = 0.0, forward: Forward | None = None) -> Answer:
+        """``accepted_at``: when GenAuth accepted the token that asks; 0 if the answer is not to be served again."""
         now = self._clock()
-        entry, accepted_until = found.entry, found.accepted_at + self._lifetimes.accepted
-        good_until = min(entry.fresh_until, accepted_until) if found.accepted_at else 0.0
-        return Answer(entry, found.source, entry.fresh_until - now, entry.age(now), good_until, found.forward)
+        good_until = min(entry.fresh_until, accepted_at + self._lifetimes.accepted) if accepted_at else 0.0
+        return Answer(entry, source, entry.fresh_until - now, entry.age(now), good_until, forward)
 
     def _forward(self, seen: Lookup, younger_than: float) -> Forward:
         if seen.entry is None or seen.accepted_at is None:

@@ -5,7 +5,7 @@ from bff.cache.cached_responses import CachedResponse, CachedResponses, Freshnes
 from bff.cache.codec import Codec, EncryptedCodec, PlainCodec
 from bff.cache.entries import Entry, Lifetimes, Lookup
 from bff.cache.invalidation import InvalidationBus
-from bff.cache.lock import Attempt, Locks
+from bff.cache.lock import Locks
 from bff.cache.redis_client import redis_backend
 from bff.cache.redis_store import PREFIX, CacheUnavailable, RedisStore
 from bff.cache.snapshot import SNAPSHOT_SECONDS, Snapshot
@@ -14,7 +14,6 @@ __all__ = [
     "PREFIX",
     "SNAPSHOT_SECONDS",
     "AccountsCache",
-    "Attempt",
     "CacheUnavailable",
     "CachedResponse",
     "CachedResponses",

@@ -11,16 +11,16 @@ written, and what of them is believed, is in `entries`.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from typing import NamedTuple
 
 from bff.cache.codec import Codec
-from bff.cache.entries import Entry, Failure, InvalidationMarker, Lifetimes, Lookup, TokenStatus, Values, Verdict
+from bff.cache.entries import Entry, Failure, InvalidationMarker, Lifetimes, Lookup, TokenStatus, Values
 from bff.cache.fallback import FRESH_SECONDS, FallbackCache
-from bff.cache.lock import Attempt, Locks
+from bff.cache.lock import Locks
 from bff.cache.redis_store import PREFIX, CacheUnavailable, RedisStore
-from bff.errors import BffError, TokenRefused, UpstreamFailure, UserBlocked
+from bff.errors import TokenRefused, UpstreamFailure, UserBlocked
 from bff.models import RenderedAccounts, Session
 from bff.observability import Recorder
 from bff.resilience import Cache, cache
@@ -28,7 +28,6 @@ from bff.resilience import Cache, cache
 _INVALIDATED_SECONDS = 60.0  # longer than a call that was under way when the change came
 _FAILURE_SECONDS = 1.0  # long enough for everybody who waits to look once more
 _LARGEST_COPY = 32 * 1024  # bytes of JSON; larger entries are rare, and not kept in memory
-_REFUSALS: Mapping[type[BffError], Verdict] = {TokenRefused: "token_invalid", UserBlocked: "user_blocked"}
 
 
 class Keys(NamedTuple):
@@ -62,7 +61,7 @@ class AccountsCache:
         self.lifetimes = lifetimes
         self._person_id = person
         self._clock = clock
-        self._copies: FallbackCache[Lookup] = FallbackCache(clock=clock)
+        self._copies = FallbackCache(clock)
         # Those of this process, which Redis may not have stored.
         self._invalidations: Cache[str, float] = cache("invalidations")
 
@@ -87,11 +86,11 @@ class AccountsCache:
         self._put_copy(keys, Lookup(entry, status), stored=stored)
         return entry
 
-    def put_refusal(self, session: Session, error: BffError) -> None:
+    def put_refusal(self, session: Session, error: TokenRefused | UserBlocked) -> None:
         """Replace the token's acceptance by its refusal; a blocked user's accounts go too, whichever token asks for them."""
         keys = self._keys(session)
         self._copies.drop(keys.token)
-        status = TokenStatus(self._clock(), _REFUSALS[type(error)])
+        status = TokenStatus(self._clock(), error.code)
         # Fails open: this process knows of the refusal (`bff.accounts.refusals`), and a token refused once is refused again.
         with suppress(CacheUnavailable):
             if not self._store.set_many(self._values.encode({keys.token: status}), self.lifetimes.refused):
@@ -119,8 +118,8 @@ class AccountsCache:
         if not marked:
             raise CacheUnavailable
 
-    def attempt(self, session: Session) -> AbstractContextManager[Attempt]:
-        """One attempt at the lock under which one process asks GenAuth about the session; it is held for the block."""
+    def attempt(self, session: Session) -> AbstractContextManager[bool]:
+        """Whether this process acquired the lock to ask GenAuth about the session; if so, it is held for the block."""
         return self._locks.attempt(self._keys(session).failure.replace(":failure:", ":lock:"))
 
     def _person(self, user_id: str) -> str:

@@ -11,7 +11,7 @@ import math
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, TypeVar
 
 import orjson
 
@@ -27,14 +27,12 @@ from bff.errors import (
 )
 from bff.models import LANGUAGES, RenderedAccounts
 from bff.observability import Recorder
-from bff.resilience import memoised
 
 _JITTER = 0.1  # so that entries of one moment do not expire at one moment
 _SKEW_SECONDS = 60.0  # between the clocks of replicas
-_USUAL_SIZE = 16 * 1024  # bytes; larger entries are rare, and not kept in memory once they are checked
 
-Verdict = Literal["accepted", "token_invalid", "user_blocked"]
-_REFUSALS: Mapping[str, type[TokenRefused | UserBlocked]] = {"token_invalid": TokenRefused, "user_blocked": UserBlocked}
+_ACCEPTED = "accepted"
+_REFUSALS: Mapping[str, type[TokenRefused | UserBlocked]] = {kind.code: kind for kind in (TokenRefused, UserBlocked)}
 _FAILURES: Mapping[str, type[UpstreamFailure]] = {
     kind.code: kind for kind in (UpstreamMalformed, UpstreamUnavailable, UpstreamTimeout, UpstreamThrottled)
 }
@@ -66,10 +64,10 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class TokenStatus:
-    """Whether GenAuth accepted a token when it was last asked with it, and when that was, in epoch seconds."""
+    """When GenAuth was last asked with a token, in epoch seconds, and whether it was accepted; else the refusal's code."""
 
     at: float
-    verdict: Verdict = "accepted"
+    verdict: str = _ACCEPTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +106,11 @@ class Lookup:
     @property
     def accepted_at(self) -> float | None:
         """When GenAuth last accepted the token, if it has not refused it since."""
-        return self.status.at if self.status and self.status.verdict == "accepted" else None
+        return self.status.at if self.status and self.status.verdict == _ACCEPTED else None
 
     def raise_if_refused(self) -> None:
         """Raise the refusal, if GenAuth refused the token last: it is stored only for as long as it is to be repeated."""
-        if self.status and self.status.verdict != "accepted":
+        if self.status and self.status.verdict != _ACCEPTED:
             raise _REFUSALS[self.status.verdict](note="refused a moment ago")
 
 
@@ -181,13 +179,11 @@ def _written(value: Entry | TokenStatus | InvalidationMarker | Failure) -> bytes
         case Entry():
             # A line for each array: JSON as orjson writes it has no line breaks.
             return b"\n".join((orjson.dumps((value.at, value.fresh_until, value.accounts.total)), *_lines(value.accounts)))
-        case TokenStatus(verdict="accepted"):
-            return orjson.dumps((value.at,))  # by far the most frequent one is the shortest
-        case TokenStatus():
+        case TokenStatus() if value.verdict != _ACCEPTED:
             return orjson.dumps((value.at, value.verdict))
         case Failure():
             return orjson.dumps((value.at, value.code, value.retry_after))
-        case InvalidationMarker():
+        case _:
             return orjson.dumps((value.at,))
 
 
@@ -199,10 +195,6 @@ def _lines(accounts: RenderedAccounts) -> list[bytes]:
 
 
 def _entry(text: bytes) -> Entry:
-    return _usual_entry(text) if len(text) <= _USUAL_SIZE else _checked_entry(text)
-
-
-def _checked_entry(text: bytes) -> Entry:
     header, *lines = text.split(b"\n")
     at, fresh_until, total = orjson.loads(header)
     if type(total) is not int:
@@ -219,14 +211,10 @@ def _checked_entry(text: bytes) -> Entry:
     return Entry(_time(at), _time(fresh_until), accounts)
 
 
-_usual_entry = memoised("checked_entries")(_checked_entry)
-
-
 def _token_status(text: bytes) -> TokenStatus:
     at, *verdicts = orjson.loads(text)
-    verdict: Verdict
-    (verdict,) = verdicts or ("accepted",)
-    if verdict not in get_args(Verdict):
+    (verdict,) = verdicts or (_ACCEPTED,)
+    if verdict != _ACCEPTED and verdict not in _REFUSALS:
         raise ValueError
     return TokenStatus(_time(at), verdict)
 

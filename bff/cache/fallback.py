@@ -4,36 +4,32 @@ Without it every request would ask GenAuth as soon as Redis is away, and GenAuth
 second cache: while Redis answers and stores what it is given, nothing here is read.
 """
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
 
+from bff.cache.entries import Lookup
 from bff.resilience import Cache, cache
-
-T = TypeVar("T")
 
 FRESH_SECONDS = 10.0  # what another process invalidated or saw refused since then is not known here
 
 
 @dataclass(frozen=True, slots=True)
-class Copy(Generic[T]):
+class Copy:
     """A ``value`` that held at ``seen_at``, in epoch seconds. ``stored``: Redis has it, or had it then."""
 
-    value: T
+    value: Lookup
     seen_at: float
     stored: bool
 
 
-class FallbackCache(Generic[T]):
+class FallbackCache:
     """Bounded copies by key."""
 
-    def __init__(self, copies: int | None = None, clock: Callable[[], float] = time.time) -> None:
-        """``copies``: another bound than the declared one."""
-        self._copies: Cache[str, Copy[T]] = cache("fallback_entries", size=copies)
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._copies: Cache[str, Copy] = cache("fallback_entries")
         self._clock = clock
 
-    def put(self, key: str, value: T, *, stored: bool) -> None:
+    def put(self, key: str, value: Lookup, *, stored: bool) -> None:
         """``value`` holds at this moment."""
         self._copies.put(key, Copy(value, self._clock(), stored))
 
@@ -41,11 +37,11 @@ class FallbackCache(Generic[T]):
         """Nothing holds any more."""
         self._copies.drop(key)
 
-    def get(self, key: str) -> Copy[T] | None:
+    def get(self, key: str) -> Copy | None:
         """The last copy."""
         return self._copies.get(key)
 
-    def unstored(self, key: str) -> Copy[T] | None:
+    def unstored(self, key: str) -> Copy | None:
         """The last copy, if Redis would not store it a moment ago (it is full, or became a replica)."""
         copy = self._copies.get(key)
         return copy if copy and not copy.stored and self._clock() - copy.seen_at < FRESH_SECONDS else None

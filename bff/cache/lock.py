@@ -9,16 +9,8 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from bff.cache.redis_store import CacheUnavailable, RedisStore, StoreLock
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """How an attempt at a lock ended."""
-
-    acquired: bool
 
 
 class Locks:
@@ -32,20 +24,20 @@ class Locks:
         self._keeper: threading.Thread | None = None
 
     @contextmanager
-    def attempt(self, name: str) -> Iterator[Attempt]:
-        """One attempt at the lock ``name``, without waiting; a lock that was acquired is held until the block ends."""
+    def attempt(self, name: str) -> Iterator[bool]:
+        """Whether the lock ``name`` was acquired, without waiting for it; if so, it is held until the block ends."""
         lock = self._store.lock(name, self._lifetime)
         try:
             acquired = lock.acquire()
         except CacheUnavailable:
-            yield Attempt(acquired=True)
+            yield True
             return
         if not acquired:
-            yield Attempt(acquired=False)
+            yield False
             return
         self._keep(lock)
         try:
-            yield Attempt(acquired=True)
+            yield True
         finally:
             with self._guard:
                 self._held.discard(lock)

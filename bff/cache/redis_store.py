@@ -42,6 +42,7 @@ if left < 0 or left > tonumber(ARGV[1]) then
 end
 return {count, left}
 """
+_AWAY = (RedisConnectionError, RedisTimeoutError, ClusterError)
 _NO_END = -1  # what PTTL says of a key without one
 
 
@@ -171,17 +172,11 @@ class RedisStore:
         permit = self._permit(operation)
         try:
             done = work(self._connected())
-        except (RedisConnectionError, RedisTimeoutError, ClusterError, OSError) as exc:
-            permit.failed()
-            self._report(operation, exc)
-            raise CacheUnavailable from None
-        except RedisError as exc:
-            # It answers, if only to refuse (full, read-only, another type under our key): no reason to stop calling it.
-            permit.succeeded()
-            self._report(operation, exc)
-            raise CacheUnavailable from None
         except Exception as exc:  # noqa: BLE001 - a cluster's client raises all sorts of things while the cluster changes under it
-            permit.failed()
+            if isinstance(exc, RedisError) and not isinstance(exc, _AWAY):
+                permit.succeeded()  # it answers, if only to refuse (full, read-only, another type under our key)
+            else:
+                permit.failed()
             self._report(operation, exc)
             raise CacheUnavailable from None
         except BaseException:
@@ -191,16 +186,13 @@ class RedisStore:
         return done
 
     def _permit(self, operation: str) -> Permit:
-        try:
+        with suppress(CircuitOpen):
             permit = self._breaker.enter()
-        except CircuitOpen:
-            self._recorder.cache_failed(operation, "breaker_open")
-            raise CacheUnavailable from None
-        if permit.probe:
+            if not permit.probe:
+                return permit
             threading.Thread(target=self._probe, args=(permit,), name="redis-probe", daemon=True).start()
-            self._recorder.cache_failed(operation, "breaker_open")
-            raise CacheUnavailable
-        return permit
+        self._recorder.cache_failed(operation, "breaker_open")
+        raise CacheUnavailable
 
     def _probe(self, permit: Permit) -> None:
         try:

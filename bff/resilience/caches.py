@@ -37,7 +37,6 @@ DECLARED = {
     "invalidations": Declaration("people whose accounts this process invalidated", 10_000, "60 seconds"),
     "fallback_entries": Declaration("accounts to serve while Redis is away", 1_000, "10 seconds fresh, then stale"),
     "responses": Declaration("finished responses", 16 * 2**20, "LOCAL_CACHE_SECONDS, while invalidations arrive", "bytes"),
-    "checked_entries": Declaration("entries that can be read, by their text", 256),
     "metas": Declaration("the meta object of a response, as JSON", 256),
     "user_names": Declaration("the opaque id of a user", 256),
     # Requests
