@@ -12,7 +12,7 @@ import re
 from base64 import b64encode
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import quote, unquote
 
 from bff.errors import UpstreamMalformed
@@ -31,12 +31,8 @@ _ESCAPE = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|(.))", re.DOTALL)
 _CONTROLS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 
 
-class _Needle(NamedTuple):
-    """One form of a secret. ``before``: how many of its characters come before the window that it is filed under."""
-
-    text: str
-    before: int
-    base64: bool
+# One form of a secret, how many of its characters come before the window that it is filed under, and whether it is base64.
+_Needle = tuple[str, int, bool]
 
 
 class LeakGuard:
@@ -62,7 +58,7 @@ class LeakGuard:
         """
         emptied: dict[str, None] = {}
         cleaned = self._without_secrets(value, "", emptied, ours)
-        return (cleaned, tuple(emptied)) if emptied else (value, ())
+        return (cleaned, tuple(path.lstrip(".") for path in emptied)) if emptied else (value, ())
 
     def _without_secrets(self, value: Any, path: str, emptied: dict[str, None], ours: Collection[str]) -> Any:  # noqa: ANN401
         match value:
@@ -70,9 +66,9 @@ class LeakGuard:
                 kept = {}
                 for key, item in value.items():
                     if key not in ours and self._holds_secret(str(key)):
-                        emptied[f"{path}.*".lstrip(".")] = None
+                        emptied[f"{path}.*"] = None
                     else:
-                        kept[key] = self._without_secrets(item, f"{path}.{key}".lstrip("."), emptied, ours)
+                        kept[key] = self._without_secrets(item, f"{path}.{key}", emptied, ours)
                 return kept
             case list() | tuple():
                 return type(value)(self._without_secrets(item, f"{path}[]", emptied, ours) for item in value)
@@ -104,13 +100,16 @@ class LeakGuard:
         self._comparisons_left -= 1
         if self._comparisons_left < 0:
             raise UpstreamMalformed(note="too much that looks like a secret")
-        return at >= needle.before and (standard if needle.base64 else reading).startswith(needle.text, at - needle.before)
+        form, before, base64 = needle
+        return at >= before and (standard if base64 else reading).startswith(form, at - before)
 
 
 def contains(answer: bytes, secret: str) -> bool:
     """Whether the secret appears in a finished answer, as it is or percent-encoded."""
-    # Its beginning first: if that does not appear, neither does the whole.
-    return len(secret) >= _SHORTEST and _shows(answer, secret[:_SHORTEST]) and _shows(answer, secret)
+    if len(secret) < _SHORTEST:
+        return False
+    # What percent-encoding leaves as it is was found already.
+    return _bytes(secret) in answer or (b"%" in answer and _bytes(quote(secret, safe="", errors="surrogatepass")) in answer)
 
 
 def _filed(secrets: Iterable[str]) -> dict[str, list[_Needle]]:
@@ -120,7 +119,7 @@ def _filed(secrets: Iterable[str]) -> dict[str, list[_Needle]]:
         for form, base64 in ((secret, False), *((form, True) for form in _base64_of(secret))):
             standard = _standard(form)
             for before in range(len(form) - _WINDOW - _STEP + 1, len(form) - _WINDOW + 1):
-                needles[standard[before : before + _WINDOW]].append(_Needle(form, before, base64))
+                needles[standard[before : before + _WINDOW]].append((form, before, base64))
     return needles
 
 
@@ -132,7 +131,9 @@ def _standard(text: str) -> str:
 def _readings(text: str) -> set[str]:
     """The text, and what it is underneath up to three layers of percent-encoding and JSON escapes."""
     readings = layer = {text}
-    for _ in range(_LAYERS if "%" in text or "\\" in text else 0):
+    if "%" not in text and "\\" not in text:
+        return readings
+    for _ in range(_LAYERS):
         layer = {reading for outer in layer for reading in (_unquoted(outer), _unescaped(outer))} - readings
         readings = readings | layer
     return readings
@@ -157,13 +158,6 @@ def _base64_of(secret: str) -> Iterator[str]:
         padded = b"\0" * before + _bytes(secret)
         first, last = (before * 8 + 5) // 6, len(padded) * 8 // 6
         yield b64encode(padded).decode()[first:last]
-
-
-def _shows(body: bytes, secret: str) -> bool:
-    if _bytes(secret) in body:
-        return True
-    # Percent-encoding leaves ASCII letters and digits as they are.
-    return not (secret.isascii() and secret.isalnum()) and _bytes(quote(secret, safe="", errors="surrogatepass")) in body
 
 
 def _bytes(text: str) -> bytes:
