@@ -201,7 +201,7 @@ def _entry(text: bytes) -> Entry:
         raise TypeError
     for line in lines:
         array = orjson.loads(line)
-        if not isinstance(array, list) or len(array) != total or not all(isinstance(each, dict) and each for each in array):
+        if type(array) is not list or len(array) != total or not all(array) or not {dict}.issuperset(map(type, array)):
             raise ValueError
     # Strict: neither more nor fewer lines.
     plain, with_identities = lines[: len(LANGUAGES)], lines[len(LANGUAGES) :]

@@ -7,7 +7,8 @@ its reader compares. The caches behind Redis are another matter (`bff.cache`).
 import threading
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Generic, ParamSpec, TypeVar
+from functools import lru_cache
+from typing import Generic, ParamSpec, TypeVar, cast
 
 import cachetools
 
@@ -113,6 +114,6 @@ def memoised(name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Decorate a pure function of hashable arguments: its values are kept in a new cache of the declared kind."""
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        return cachetools.cached(cachetools.LRUCache(DECLARED[name].size), lock=threading.Lock())(function)
+        return cast("Callable[P, R]", lru_cache(DECLARED[name].size)(function))
 
     return decorate

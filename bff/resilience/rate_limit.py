@@ -77,7 +77,7 @@ class RateLimit:
 
     def check(self, member: str) -> None:
         """Raise RateLimited while the member's window is used up, as far as this process knows. Counts nothing."""
-        window = self._window(self._key(member))
+        window = self._window(member)
         if window.count >= self._limit:
             self._refuse(window)
 
@@ -86,28 +86,25 @@ class RateLimit:
 
         Returns the fields of draft-ietf-httpapi-ratelimit-headers-11.
         """
-        key = self._key(member)
         with self._lock:
-            window = self._window(key)
-            self._windows.put(key, window)
+            window = self._window(member)
+            self._windows.put(member, window)
             window.pending += 1
             due = window.pending > window.pending_at_most and window.shared <= self._limit
             batch = window.pending if due else 0
             window.shared, window.pending = window.shared + batch, window.pending - batch
         if batch:
-            self._report(key, window, batch)
+            self._report(member, window, batch)
         if window.count > self._limit:
             self._refuse(window)
         return self._headers(window)
 
-    def _key(self, member: str) -> str:
-        return self._rate.key_for(self._opaque_id(member))
-
-    def _window(self, key: str) -> _Window:
-        window = self._windows.get(key)
+    def _window(self, member: str) -> _Window:
+        window = self._windows.get(member)
         return window if window and self._clock() < window.ends else _Window(self._clock() + self._seconds)
 
-    def _report(self, key: str, window: _Window, batch: int) -> None:
+    def _report(self, member: str, window: _Window, batch: int) -> None:
+        key = self._rate.key_for(self._opaque_id(member))
         reported = self._counter.increment(key, self._seconds, batch)
         with self._lock:
             if reported is not None:

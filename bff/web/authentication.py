@@ -29,13 +29,13 @@ def requires_session() -> None:
     """Let in who shows a valid session token; a preflight shows none and is answered without (Fetch standard, CORS preflight)."""
     if request.method == "OPTIONS":
         return
-    bff = services()
+    bff, request_record = services(), record()
     token = bearer() or _cookie(bff.settings.session_cookie_name, bff.settings.cors_origins)
     if not token:
         raise TokenMissing
-    g.session = _authenticate(bff, token, request.remote_addr, record().deadline)
+    g.session = _authenticate(bff, token, request.remote_addr, request_record.deadline)
     if bff.user_limit:
-        record().rate_limit = bff.user_limit.hit(g.session.user_id)
+        request_record.rate_limit = bff.user_limit.hit(g.session.user_id)
 
 
 def bearer() -> str | None:

@@ -23,17 +23,17 @@ _PROBLEMS = problem_responses(400, 401, 403, 429, 500, 502, 503, 504)
 @me.alt_response(304, headers=HEADERS, description="Nothing has changed since the ETag in If-None-Match.")
 def linked_accounts() -> Response:
     """The outside accounts that this person has linked."""
-    include = _include(tuple(request.args.getlist("include")))
+    request_record, include = record(), _include(tuple(request.args.getlist("include")))
     representation = represent(
         services(),
         session(),
-        record().deadline,
+        request_record.deadline,
         language=language(request.headers.get("Accept-Language", "")),
         include=include,
         refresh=bool(request.cache_control.no_cache),
     )
-    record().source = representation.source
-    record().freshness = representation.freshness
+    request_record.source = representation.source
+    request_record.freshness = representation.freshness
     response = Response(representation.body, headers=representation.headers)
     # Not werkzeug's make_conditional, which would answer conditions that are none of ours: 412 to an If-Match.
     if request.if_none_match.contains_weak(representation.etag):
