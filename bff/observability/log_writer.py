@@ -11,8 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from multiprocessing.util import Finalize
-from queue import Empty, Full, Queue
-from time import monotonic
+from queue import Empty, SimpleQueue
 
 from bff.observability.recorder import Recorder
 
@@ -52,7 +51,7 @@ class LogWriter:
 
     def _begin(self) -> None:
         # What is in the queue at a fork is the parent's to write.
-        self._queue: Queue[bytes | threading.Event] = Queue(self._capacity)
+        self._queue: SimpleQueue[bytes | threading.Event] = SimpleQueue()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._hurry = threading.Event()
@@ -60,11 +59,13 @@ class LogWriter:
 
     def write(self, line: bytes) -> None:
         """Write the line soon, or drop and count it. Never blocks."""
-        try:
-            self._queue.put_nowait(line)
-        except Full:
+        # Not `queue.Queue`, whose lock all requests and the thread that writes would share.
+        if self._queue.qsize() < self._capacity:
+            self._queue.put(line)
+        else:
             self._drop(1)
-        self._start()
+        if self._thread is None:
+            self._start()
 
     debug = info = warning = error = critical = write  # as structlog calls it
 
@@ -72,13 +73,11 @@ class LogWriter:
         """Wait until everything so far is written, at most this long."""
         if self._thread is None and self._queue.empty():
             return
-        ends = monotonic() + seconds
         reached = threading.Event()
-        with suppress(Full):
-            self._queue.put(reached, timeout=seconds)
-            self._start()
-            self._hurry.set()
-            reached.wait(max(0.0, ends - monotonic()))
+        self._queue.put(reached)
+        self._start()
+        self._hurry.set()
+        reached.wait(seconds)
 
     def _start(self) -> None:
         with self._lock:
