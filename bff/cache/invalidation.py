@@ -44,7 +44,11 @@ class InvalidationBus:
         return self._clock() - self._last_message < _CONNECTED_SECONDS
 
     def publish(self, person: str) -> None:
-        """Invalidate the person here at once, and everywhere else. With Redis away nobody is connected, so nobody caches."""
+        """Invalidate the person here at once, and everywhere else.
+
+        With Redis away nobody is connected, so nobody caches. If it is away from this process alone, the others learn nothing:
+        what they keep holds until its own end, at most ``LOCAL_CACHE_SECONDS``.
+        """
         self._on_invalidate(person)
         try:
             self._store.publish(CHANNEL, person)
