@@ -34,7 +34,7 @@ sandbox: $(RUN)  ## Only the sandbox, a GenAuth to develop against (SANDBOX_PORT
 	@$(BIN)/python -m bff.sandbox --with-parent --port $(SANDBOX_PORT)
 
 .PHONY: check
-check: lint types test-quick test-rest  ## What CI runs: lint, types, the quick tests, then the others
+check: lint types test  ## What CI runs: lint, types, test
 
 .PHONY: lint
 lint: $(DEV)  ## ruff: rules and format
@@ -51,8 +51,7 @@ types: $(DEV)  ## mypy, strict
 	$(BIN)/mypy
 
 .PHONY: test
-test: $(DEV) $(CLIENTS)  ## The whole test suite; ARGS="tests/server -x" for a part of it
-	$(BIN)/python -m pytest $(ARGS)
+test: test-quick test-rest  ## The whole test suite, what is quick first, in about seven minutes; ARGS="-x" for options of pytest
 
 # What an edit is most likely to break. Tests that are marked as `server` or `slow` take seconds each.
 QUICK := tests/house tests/unit tests/web
