@@ -15,7 +15,7 @@ import jwt
 from jwt.exceptions import InvalidSubjectError
 from jwt.types import Options
 
-from bff.auth.jwk import ALGORITHMS, Key, acceptable_kid
+from bff.auth.jwk import ALGORITHMS, Key, KeySet, acceptable_kid
 from bff.auth.jwks_cache import JwksCache
 from bff.auth.sessions import Acceptance, is_user_id
 from bff.errors import TokenInvalid
@@ -37,7 +37,7 @@ OPTIONS: Options = {
     "verify_sub": True,
     "verify_jti": False,  # not used here
     "enforce_minimum_key_length": True,
-    # PyJWT reads the system's clock, has one leeway for all three and takes "1" and true for times: see `_check_times`.
+    # PyJWT reads the system's clock, has one leeway for all three and takes "1" and true for times: see `_check_claims`.
     "verify_exp": False,
     "verify_nbf": False,
     "verify_iat": False,
@@ -86,20 +86,11 @@ class AccessTokens:
     def verify(self, token: str, deadline: Deadline) -> Acceptance:
         """Whose token it is; raises TokenInvalid, or UpstreamFailure when the key set is needed and missing.
 
-        What is wrong for certain is found before a key is looked up, so that it never costs a call. An ``exp`` that has passed is
-        accepted here and refused by `Sessions`: only a genuine token may be called expired.
+        An ``exp`` that has passed is accepted here and refused by `Sessions`: only a genuine token may be called expired.
         """
-        kid, unverified = unverified_claims(token, self._audience, self._clock(), issuer=self._keys.issuer)
-        issued_at = unverified["iat"]
-        key, key_set = self._keys.find(kid, issued_at, deadline)
-        try:
-            claims = _verified_claims(token, key, audience=self._audience, issuer=key_set.issuer)
-        except TokenInvalid:
-            if not key_set.from_snapshot:
-                raise
-            # A snapshot may accept a token and never refuse one: it may be too old to know the token's key.
-            key, key_set = self._keys.find(kid, issued_at, deadline, allow_snapshot=False)
-            claims = _verified_claims(token, key, audience=self._audience, issuer=key_set.issuer)
+        kid = _checked_header(token).get("kid")
+        found = self._keys.at_hand(kid)
+        claims, key_set = self._read(token, *found) if found else self._read_with_new_key(token, kid, deadline)
         return Acceptance(
             user_id=claims["sub"],
             expires_at=float(claims["exp"]),
@@ -107,12 +98,44 @@ class AccessTokens:
             version=key_set.version,
         )
 
+    def _read_with_new_key(self, token: str, kid: str | None, deadline: Deadline) -> tuple[Claims, KeySet]:
+        # What is wrong for certain is found before a key is looked for, so that it never costs a call.
+        issued_at = unverified_claims(token, self._audience, self._clock(), issuer=self._keys.issuer)["iat"]
+        key, key_set = self._keys.find(kid, issued_at, deadline)
+        try:
+            return self._read(token, key, key_set)
+        except TokenInvalid:
+            if not key_set.from_snapshot:
+                raise
+        # A snapshot may accept a token and never refuse one: it may be too old to know the token's key.
+        return self._read(token, *self._keys.find(kid, issued_at, deadline, allow_snapshot=False))
 
-def unverified_claims(token: str, audience: str, now: float, *, issuer: str | None = None) -> tuple[str | None, Claims]:
-    """The kid and the claims of an access token for ``audience``, checked in everything but its signature and its end.
+    def _read(self, token: str, key: Key, key_set: KeySet) -> tuple[Claims, KeySet]:
+        try:
+            claims = jwt.decode(
+                token, key.public, algorithms=[key.algorithm], options=OPTIONS, audience=self._audience, issuer=key_set.issuer
+            )
+        except jwt.PyJWTError as error:
+            _refuse(error)
+        _check_claims(claims, self._clock())
+        return claims, key_set
+
+
+def unverified_claims(token: str, audience: str, now: float, *, issuer: str | None = None) -> Claims:
+    """The claims of an access token for ``audience``, checked in everything but its signature and its end.
 
     Raises TokenInvalid. ``issuer``: None while it is not known.
     """
+    _checked_header(token)
+    try:
+        claims = jwt.decode(token, options={**OPTIONS, "verify_signature": False}, audience=audience, issuer=issuer)
+    except jwt.PyJWTError as error:
+        _refuse(error)
+    _check_claims(claims, now)
+    return claims
+
+
+def _checked_header(token: str) -> dict[str, Any]:
     header = _canonical_header(token)
     _require(header.get("alg") in ALGORITHMS, "algorithm")
     # RFC 7515 4.1.11: extensions that must be understood, and we understand none. b64 (RFC 7797) changes what is signed.
@@ -120,22 +143,7 @@ def unverified_claims(token: str, audience: str, now: float, *, issuer: str | No
     _require("kid" not in header or acceptable_kid(header["kid"]), "kid")
     typ = header.get("typ", "JWT")
     _require(isinstance(typ, str) and typ.lower() in _TYPES, "typ")
-    try:
-        claims = jwt.decode(token, options={**OPTIONS, "verify_signature": False}, audience=audience, issuer=issuer)
-    except jwt.PyJWTError as error:
-        _refuse(error)
-    _require(_ID_TOKEN_CLAIMS.isdisjoint(claims) and _is_text(claims.get("scope")), "id_token")
-    _require(_is_text(claims["iss"]), "issuer")
-    _require(is_user_id(claims["sub"]), "sub")
-    _check_times(claims, now)
-    return header.get("kid"), claims
-
-
-def _verified_claims(token: str, key: Key, *, audience: str, issuer: str) -> Claims:
-    try:
-        return jwt.decode(token, key.public, algorithms=[key.algorithm], options=OPTIONS, audience=audience, issuer=issuer)
-    except jwt.PyJWTError as error:
-        _refuse(error)
+    return header
 
 
 def _refuse(error: jwt.PyJWTError) -> NoReturn:
@@ -147,7 +155,10 @@ def _refuse(error: jwt.PyJWTError) -> NoReturn:
     raise TokenInvalid(note=note) from None
 
 
-def _check_times(claims: Claims, now: float) -> None:
+def _check_claims(claims: Claims, now: float) -> None:
+    _require(_ID_TOKEN_CLAIMS.isdisjoint(claims) and _is_text(claims.get("scope")), "id_token")
+    _require(_is_text(claims["iss"]), "issuer")
+    _require(is_user_id(claims["sub"]), "sub")
     _require(_is_time(claims["exp"]), "exp")
     _require(_is_time(claims["iat"]) and claims["iat"] <= now + LEEWAY_SECONDS, "iat")
     if "nbf" in claims:

@@ -56,6 +56,15 @@ class JwksCache:
         key_set = self._refresher.current()
         return key_set.version if key_set else 0
 
+    def at_hand(self, kid: str | None) -> tuple[Key, KeySet] | None:
+        """The key that this very process has fetched, and its key set. Nobody waits for anything."""
+        key_set = self._refresher.current(allow_snapshot=False)
+        if key_set is None:
+            return None
+        self._refresher.refresh_in_background(key_set)
+        key = key_set.get(kid)
+        return (key, key_set) if key else None
+
     def find(self, kid: str | None, issued_at: float, deadline: Deadline, *, allow_snapshot: bool = True) -> tuple[Key, KeySet]:
         """The key for a token of this kid and ``iat``, and the key set that has it.
 
