@@ -20,7 +20,8 @@ The rooms, from the top. A room imports those on its own line and below, by the 
     services                   every dependency, built once and handed in
     accounts auth              what a person has linked · whose token this is
     cache genauth              what is stored, the only Redis · HTTP out, the only requests
-    resilience observability   deadline, circuit breaker, single flight, admission, rate limit · log, metrics, readiness
+    observability              log, metrics, readiness
+    resilience                 deadline, circuit breaker, single flight, admission, rate limit
     models errors settings schemas    values without I/O · the tree of errors · the environment · shapes on the wire
 
 ``sandbox``, a GenAuth to develop against, is the other side of the wire: it imports nothing of ours, and only tests and

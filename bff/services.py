@@ -129,7 +129,12 @@ def _limit(scope: str, settings: Settings, store: RedisStore, codec: Codec, metr
     if settings.rate_limit is None:
         return None
     return RateLimit(
-        scope, settings.rate_limit, store, metrics, namespace=f"{PREFIX}rate:{scope}", opaque_id=partial(codec.opaque_id, scope)
+        scope,
+        settings.rate_limit,
+        store,
+        namespace=f"{PREFIX}rate:{scope}",
+        opaque_id=partial(codec.opaque_id, scope),
+        on_refuse=metrics.rate_limited,
     )
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from math import ceil
+from secrets import token_hex
 from typing import Any, TypeVar
 
 import structlog
@@ -73,13 +74,14 @@ class StoreLock:
 
     def _acquire(self, redis: RedisBackend) -> bool:
         lock = redis.client.lock(self._name, timeout=self._seconds, blocking=False, thread_local=False)
-        acquired: bool = lock.acquire()
+        token = token_hex(16)  # unlike others'; redis-py's own asks the system for its network address each time
+        acquired: bool = lock.acquire(token=token)
         if not acquired:
             left = redis.client.pttl(self._name)
             # One that never ends, or later than any of ours could, was written by somebody else: nobody waits for it.
             if left == _NO_END or left > self._seconds * 1000:
                 redis.client.delete(self._name)
-                acquired = lock.acquire()
+                acquired = lock.acquire(token=token)
         if acquired:
             self._lock = lock
         return acquired

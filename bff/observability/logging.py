@@ -21,11 +21,11 @@ import structlog
 from structlog.typing import EventDict, Processor
 
 from bff.observability.log_writer import LogWriter
+from bff.resilience import memoised
 
 _LONGEST = 512
 _REDACTED = "[redacted]"
 _SECRETIVE = "token|secret|authorization|cookie|password"
-_SECRETIVE_NAME = re.compile(_SECRETIVE, re.IGNORECASE)
 _CREDENTIAL = re.compile(
     r"eyJ[\w-]{8,}(?:(?:\.|%2E)[\w-]*)*"  # a JWT, whole or cut short
     r"|\b(?:bearer|basic)(?:\s|%20|\+)+[^\s\"',;]+"
@@ -33,6 +33,8 @@ _CREDENTIAL = re.compile(
     r"|(?<=://)[^\s/@]*@",  # the credentials of a URL
     re.IGNORECASE,
 )
+# Whatever `_CREDENTIAL` finds has one of these in it, in any case.
+_MARKS = ("eyj", "bearer", "basic", "://", *_SECRETIVE.split("|"))
 _log = structlog.get_logger()
 _ROOT = str(Path(__file__).parents[2]) + os.sep
 _OURS = (f"{_ROOT}bff{os.sep}", f"{_ROOT}schemas{os.sep}", f"{_ROOT}app.py")
@@ -77,15 +79,27 @@ def _redact(_logger: object, method: str, event: EventDict) -> EventDict:
     line: EventDict = {"timestamp": datetime.now(UTC), "level": method, "event": None}
     error = event.pop("exc_info", None)
     for key, value in event.items():
-        line[key] = _REDACTED if value is not None and _SECRETIVE_NAME.search(key) else _plain(value)
+        line[key] = _REDACTED if value is not None and _is_secretive(key) else _plain(value)
+    if _may_hold_credential(line):
+        line = {key: _CREDENTIAL.sub(_REDACTED, value) if isinstance(value, str) else value for key, value in line.items()}
     return {**line, "exc_info": error} if error else line
+
+
+@memoised("log_fields")
+def _is_secretive(name: str) -> bool:
+    return any(word in name.casefold() for word in _SECRETIVE.split("|"))
+
+
+def _may_hold_credential(line: EventDict) -> bool:
+    text = "\n".join([value for value in line.values() if isinstance(value, str)]).casefold()
+    return any(mark in text for mark in _MARKS)
 
 
 def _plain(value: object) -> str | int | float | bool | None:
     if isinstance(value, str):
         # A lone surrogate, as in a path that was no UTF-8, is the one thing that JSON cannot hold.
-        text = value.encode(errors="replace").decode()
-        return _CREDENTIAL.sub(_REDACTED, f"{text[:_LONGEST]}…" if len(text) > _LONGEST else text)
+        text = value if value.isascii() else value.encode(errors="replace").decode()
+        return f"{text[:_LONGEST]}…" if len(text) > _LONGEST else text
     # orjson has no numbers beyond 64 bits.
     if value is None or isinstance(value, float) or (isinstance(value, int) and -(2**63) <= value < 2**63):
         return value

@@ -16,6 +16,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 
 from bff.observability import metric_labels as labels
 from bff.observability.recorder import Recorder
+from bff.resilience import memoised
 
 CONTENT_TYPE = prometheus_client.CONTENT_TYPE_LATEST
 
@@ -45,11 +46,16 @@ class Metrics(Recorder):
         self._leaks = self._counter("leaks_stopped", "Fields emptied because they held a secret.", "field")
         self._rate_limited = self._counter("rate_limited", "Requests over a rate limit.", "scope")
         self._log_lines_dropped = self._counter("log_lines_dropped", "Log lines that could not be written.")
+        self._series = memoised("answer_series")(self._series_of)
 
     def answered(self, route: str, status: int, source: str, seconds: float) -> None:
+        count, timing = self._series(route, status, source)
+        count.inc()
+        timing.observe(seconds)
+
+    def _series_of(self, route: str, status: int, source: str) -> tuple[Counter, Histogram]:
         route, source = self._route(route), labels.SOURCE(source)
-        self._answers.labels(route, str(status), source).inc()
-        self._answer_seconds.labels(route, source).observe(seconds)
+        return self._answers.labels(route, str(status), source), self._answer_seconds.labels(route, source)
 
     def refused(self, code: str) -> None:
         self._refusals.labels(labels.CODE(code)).inc()

@@ -16,7 +16,6 @@ from typing import NoReturn, Protocol
 from limits import parse
 
 from bff.errors import RateLimited
-from bff.observability import Recorder
 from bff.resilience.caches import Cache, cache
 
 _UNREPORTED_SHARE = 16
@@ -56,20 +55,20 @@ class RateLimit:
         scope: str,
         rate: str,
         counter: Counter,
-        recorder: Recorder,
         *,
         namespace: str,
         opaque_id: Callable[[str], str],
+        on_refuse: Callable[[str], None] = lambda _scope: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Members are counted under ``namespace`` by their ``opaque_id``."""
+        """Members are counted under ``namespace`` by their ``opaque_id``. ``on_refuse(scope)`` is called for each refusal."""
         self._rate = parse(rate)
         self._rate.namespace = namespace
         self._limit = self._rate.amount
         self._seconds = self._rate.get_expiry()
         self._scope = scope
         self._counter = counter
-        self._recorder = recorder
+        self._on_refuse = on_refuse
         self._opaque_id = opaque_id
         self._clock = clock
         self._windows: Cache[str, _Window] = cache("rate_limit_windows")
@@ -77,8 +76,8 @@ class RateLimit:
 
     def check(self, member: str) -> None:
         """Raise RateLimited while the member's window is used up, as far as this process knows. Counts nothing."""
-        window = self._window(member)
-        if window.count >= self._limit:
+        window = self._windows.get(member)
+        if window and self._clock() < window.ends and window.count >= self._limit:
             self._refuse(window)
 
     def hit(self, member: str) -> Mapping[str, str]:
@@ -87,8 +86,10 @@ class RateLimit:
         Returns the fields of draft-ietf-httpapi-ratelimit-headers-11.
         """
         with self._lock:
-            window = self._window(member)
-            self._windows.put(member, window)
+            window = self._windows.get(member)
+            if window is None or self._clock() >= window.ends:
+                window = _Window(self._clock() + self._seconds)
+                self._windows.put(member, window)
             window.pending += 1
             due = window.pending > window.pending_at_most and window.shared <= self._limit
             batch = window.pending if due else 0
@@ -98,10 +99,6 @@ class RateLimit:
         if window.count > self._limit:
             self._refuse(window)
         return self._headers(window)
-
-    def _window(self, member: str) -> _Window:
-        window = self._windows.get(member)
-        return window if window and self._clock() < window.ends else _Window(self._clock() + self._seconds)
 
     def _report(self, member: str, window: _Window, batch: int) -> None:
         key = self._rate.key_for(self._opaque_id(member))
@@ -120,7 +117,7 @@ class RateLimit:
         }
 
     def _refuse(self, window: _Window) -> NoReturn:
-        self._recorder.rate_limited(self._scope)
+        self._on_refuse(self._scope)
         seconds = max(0.0, window.ends - self._clock())
         raise RateLimited(
             f"Ask again in {max(1, ceil(seconds))} seconds.",

@@ -93,7 +93,7 @@ class ResponseCache:
 
     def _key(self, environ: Environ) -> bytes:
         """A digest, so that no token stays in memory, of everything that decides the response."""
-        parts = [self._sessions_version(), *(environ.get(name) for name in self._decisive)]
+        parts = [self._sessions_version(), *map(environ.get, self._decisive)]
         # The repr of a list of texts and None is unambiguous: texts are quoted, and quotes within them escaped.
         return sha256(repr(parts).encode()).digest()
 

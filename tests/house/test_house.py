@@ -22,7 +22,8 @@ FLOORS = [
     {"bff.services"},
     {"bff.accounts", "bff.auth"},
     {"bff.cache", "bff.genauth"},
-    {"bff.resilience", "bff.observability"},
+    {"bff.observability"},
+    {"bff.resilience"},
     {"bff.models", "bff.errors", "bff.settings", "bff.setting_types", "schemas"},
 ]
 PACKAGES = {"accounts", "auth", "cache", "genauth", "observability", "resilience", "server", "web"}

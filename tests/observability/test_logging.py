@@ -87,6 +87,9 @@ def test_a_value_under_a_name_that_promises_a_secret_is_masked(log, lines, name)
         ('{"refreshToken": "ya29.abc", "x": 1}', '{"refresh[redacted]", "x": 1}'),
         ("Cookie: session=abc", "[redacted]"),
         ("redis://:p4ss@cache:6379/0", "redis://[redacted]cache:6379/0"),
+        ("to\u212aen=abc", "[redacted]"),  # KELVIN SIGN and LONG S are k and s to whoever ignores case
+        ("\u017fecret=abc", "[redacted]"),
+        ("ba\u017fic YTpi", "[redacted]"),
         ("token_expired at https://id.example.com/oidc", "token_expired at https://id.example.com/oidc"),
     ],
 )

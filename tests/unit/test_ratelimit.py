@@ -42,14 +42,6 @@ class Shared:
         return counted + by, ends - self.clock()
 
 
-class Witness:
-    def __init__(self):
-        self.scopes = []
-
-    def rate_limited(self, scope):
-        self.scopes.append(scope)
-
-
 @pytest.fixture
 def clock():
     return Clock()
@@ -61,14 +53,16 @@ def shared(clock):
 
 
 @pytest.fixture
-def witness():
-    return Witness()
+def refused():
+    """The scopes of what was refused."""
+    return []
 
 
 @pytest.fixture
-def limit(clock, shared, witness):
+def limit(clock, shared, refused):
     """One process's view of a limit; each call makes another process."""
-    return lambda rate: RateLimit("user", rate, shared, witness, namespace="limit", opaque_id=OPAQUE.__getitem__, clock=clock)
+    options = {"namespace": "limit", "opaque_id": OPAQUE.__getitem__, "on_refuse": refused.append, "clock": clock}
+    return lambda rate: RateLimit("user", rate, shared, **options)
 
 
 def passed(limit, member="mei", tries=1000):
@@ -81,9 +75,9 @@ def passed(limit, member="mei", tries=1000):
 
 
 @pytest.mark.parametrize("rate", ["1/minute", "5/minute", "120/minute", "7/30 seconds"])
-def test_as_many_pass_as_the_rate_says(limit, rate, witness):
+def test_as_many_pass_as_the_rate_says(limit, rate, refused):
     assert passed(limit(rate)) == int(rate.partition("/")[0])
-    assert witness.scopes == ["user"]
+    assert refused == ["user"]
 
 
 def test_a_window_ends_as_a_whole(limit, clock):
