@@ -24,7 +24,7 @@ from bff.genauth.connection import CallContext, PlainPool, ResponseTooLarge, Sec
 from bff.genauth.dns import Resolver, Unconnected
 from bff.genauth.envelope import UnreadableData
 from bff.genauth.messages import Request, Response
-from bff.resilience import Deadline
+from bff.resilience import Deadline, memoised
 
 BODY_AT_MOST = 1024 * 1024
 _HOSTS = 4  # GENAUTH_HOST, and what discovery names
@@ -112,7 +112,10 @@ class Transport:
     def _outcome(self, url: str, request: Request, deadline: Deadline) -> Response | BffError:
         response = None
         try:
-            prepared = requests.Request(request.method, url, headers=request.headers, data=request.body).prepare()
+            prepared = _prepared(request.method, url).copy()
+            prepared.headers.update(request.headers)
+            if request.body is not None:
+                prepared.prepare_body(request.body, None)
             seconds = deadline.remaining()
             if seconds <= 0:
                 return UpstreamTimeout(note="no time left to ask")
@@ -121,6 +124,12 @@ class Transport:
                 return _read(response)
         except Exception as error:  # noqa: BLE001 - whatever it is, its text stays here
             return _failure(error, deadline, answered=response is not None)
+
+
+@memoised("prepared_requests")
+def _prepared(method: str, url: str) -> requests.PreparedRequest:
+    """A request to one of GenAuth's few addresses, without anything of a person."""
+    return requests.Request(method, url).prepare()
 
 
 def _check_sendable(url: str, request: Request) -> None:

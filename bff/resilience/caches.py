@@ -45,6 +45,8 @@ DECLARED = {
     "addresses": Declaration("the counted form of a client's address", 1_024),
     "languages": Declaration("the language for an Accept-Language field", 256),
     "includes": Declaration("the meaning of the include parameter", 64),
+    # GenAuth
+    "prepared_requests": Declaration("a request without its headers, for each of GenAuth's addresses", 32),
     # Observability
     "log_fields": Declaration("whether a log field's name promises a secret", 256),
     "answer_series": Declaration("the series of a route, a status and a source", 256),
