@@ -130,4 +130,4 @@ $(PEER): bench/peers/node/package-lock.json
 .PHONY: fuzz
 fuzz: $(DEV)  ## Try more than 100,000 generated inputs on everything that reads any
 	-$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r tests/security/requirements-fuzz.txt
-	FUZZ=long $(BIN)/python -m pytest tests/security --timeout=900 $(ARGS)
+	FUZZ=long $(BIN)/python -m pytest tests/security tests/web/test_cached_equals_uncached.py --timeout=900 $(ARGS)
