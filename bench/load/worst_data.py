@@ -1,4 +1,4 @@
-"""What GenAuth may say of one person that is most work for its size: much to look for, and much to look through.
+"""What GenAuth may say of one person, and a caller in a request, that is most work for its size.
 
 The leak guard looks for every string that came as a token in every field that is shown. An answer may have 1 MiB.
 """
@@ -24,6 +24,18 @@ def shapes() -> dict[str, list[dict[str, Any]]]:
         # The most that is looked for and looked through: a little more of either is refused.
         "120 records with 8 tokens each": [_record(number, chance, secrets=8, url=1_900, length=300) for number in range(120)],
         "200 records with 100 tokens each": [_record(number, chance, secrets=100, url=1_200) for number in range(_RECORDS)],
+        "240,000 records with nothing in them": [{}] * 240_000,
+    }
+
+
+def requests() -> dict[str, dict[str, str]]:
+    """The headers of a request, by the name of what is long in them. A request's head may have 64 KiB."""
+    return {
+        "60 KB of Accept-Language": {"Accept-Language": ",".join(f"x{number};q=0.{number % 9 + 1}" for number in range(5_500))},
+        "60 KB of Cookie": {"Cookie": ";" * 60_000},
+        "60 KB of If-None-Match": {"If-None-Match": ",".join(f'"{number:06}"' for number in range(6_600))},
+        "60 KB of Authorization": {"Authorization": "Bearer " + "eyJ." * 15_000},
+        "60 KB of Origin": {"Origin": "https://" + "a." * 30_000},
     }
 
 
