@@ -32,11 +32,15 @@ from typing import ClassVar
 
 
 class BffError(Exception):
-    """An answer other than success. ``retry_after`` is in seconds, ``headers`` go out with the answer."""
+    """An answer other than success. ``retry_after`` is in seconds, ``headers`` go out with the answer.
+
+    ``counted``: whether it counts against the address that the request came from.
+    """
 
     status: ClassVar[int]
     code: ClassVar[str]
     title: ClassVar[str]
+    counted = False
 
     def __init__(
         self,
@@ -94,6 +98,7 @@ class TokenInvalid(Unauthenticated):
 
     status, code = 401, "token_invalid"
     title = "Your session is not valid."
+    counted = True
     challenge = 'Bearer error="invalid_token", error_description="The access token is invalid"'
 
 

@@ -104,9 +104,9 @@ class Sessions:
         """Changes when sessions have to be verified anew, as when a signing key was withdrawn."""
         return self._verifier.version
 
-    def recognises(self, token: str) -> bool:
-        """Whether the token was genuine when it was last here, however long ago that is; makes no call."""
-        return self._accepted.get(_hash(token).digest()) is not None
+    def would_call(self, token: str) -> bool:
+        """Whether verifying takes a call for a token that was not accepted here before, however long ago."""
+        return self._verifier.calls_genauth and self._accepted.get(_hash(token).digest()) is None
 
     def _verify(self, token: str, digest: bytes, deadline: Deadline) -> Acceptance:
         acceptance = self._verifier.verify(token, deadline)

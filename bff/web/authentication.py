@@ -10,13 +10,24 @@ from ipaddress import IPv6Address, ip_address, ip_network
 
 from flask import Request, g, request
 
-from bff.errors import CsrfHeaderMissing, InvalidTokenRequest, OriginNotAllowed, TokenInvalid, TokenMissing
+from bff.errors import (
+    BffError,
+    CsrfHeaderMissing,
+    InvalidRequest,
+    InvalidTokenRequest,
+    OriginNotAllowed,
+    TokenMissing,
+    Unauthenticated,
+)
 from bff.models import Session
 from bff.resilience import Deadline, memoised
 from bff.services import Services
 from bff.web.context import Environ, record, services
 
 _UNKNOWN_ADDRESS = "unknown"
+# In characters. Longer cookies take time to read, whatever is in them.
+_LONGEST_COOKIES = 8192
+_REFUSALS = (Unauthenticated, InvalidRequest, CsrfHeaderMissing, OriginNotAllowed)
 # Shorter credentials are found in innocent text by chance.
 _SHORTEST_CREDENTIAL = 8
 
@@ -30,10 +41,12 @@ def requires_session() -> None:
     if request.method == "OPTIONS":
         return
     bff, request_record = services(), record()
-    token = bearer() or _cookie(bff.settings.session_cookie_name, bff.settings.cors_origins)
-    if not token:
-        raise TokenMissing
-    g.session = _authenticate(bff, token, request.remote_addr, request_record.deadline)
+    try:
+        g.session = _authenticate(bff, request_record.deadline)
+    except BffError as error:
+        if bff.address_limit and _is_counted(error):
+            bff.address_limit.hit(counted_address(request.remote_addr))
+        raise
     if bff.user_limit:
         request_record.rate_limit = bff.user_limit.hit(g.session.user_id)
 
@@ -96,19 +109,24 @@ def _cookie(name: str | None, origins: tuple[str, ...]) -> str | None:
     return sent[0]
 
 
-def _authenticate(bff: Services, token: str, address: str | None, deadline: Deadline) -> Session:
-    """Whose session it is. An ``address`` from which too many bad tokens came has to wait with tokens that are new here.
+def _authenticate(bff: Services, deadline: Deadline) -> Session:
+    """Whose session it is.
 
-    Tokens that were genuine here before are verified as ever: neighbours behind one address do not lock each other out.
+    A good signature is its own proof: what is verified here is verified first, and an address from which too many bad tokens
+    came gets 429 for the next bad one. Only where verifying takes a call does it have to wait before, with tokens that
+    were not accepted here yet.
     """
-    limit = bff.address_limit
-    if limit is None or bff.sessions.recognises(token):
-        return bff.sessions.of(token, deadline)
-    counted = counted_address(address)
-    limit.check(counted)
-    try:
-        return bff.sessions.of(token, deadline)
-    except TokenInvalid:
-        # An expired token was a good one, and costs nobody a call: no reason to suspect an address.
-        limit.hit(counted)
-        raise
+    token = bearer() or _cookie(bff.settings.session_cookie_name, bff.settings.cors_origins)
+    if not token:
+        raise TokenMissing
+    if bff.address_limit and bff.sessions.would_call(token):
+        bff.address_limit.check(counted_address(request.remote_addr))
+    return bff.sessions.of(token, deadline)
+
+
+def _is_counted(error: BffError) -> bool:
+    """Whether the request counts as a failure of its address: a bad token, or much to read in vain.
+
+    An expired token was a good one, and to send none is no attempt: neither makes an address suspect.
+    """
+    return error.counted or (isinstance(error, _REFUSALS) and len(request.headers.get("Cookie", "")) > _LONGEST_COOKIES)

@@ -6,6 +6,7 @@ the method one of the known ones.
 
 import random
 import re
+import threading
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -38,6 +39,7 @@ class RequestContext:
         self._flask = flask
         self._settings = settings
         self._recorder = recorder
+        self._first_forwarded = threading.Lock()  # taken once, and kept
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         """The response, as a WSGI application."""
@@ -46,6 +48,8 @@ class RequestContext:
         record = environ[RECORD] = RequestRecord(self._request_id(environ), arrived, deadline)
         clear_contextvars()
         bind_contextvars(request_id=record.request_id)
+        if self._settings.trusted_proxies == 0 and "HTTP_X_FORWARDED_FOR" in environ:
+            self._warn_of_a_proxy()
         response = self._respond(environ, record)
         start_response(response.status, _marked(response, environ, record))
         self._log(environ, record, int(response.status[:3]))
@@ -61,6 +65,11 @@ class RequestContext:
                 return finish(self._flask, environ)
         except Exception as exc:  # noqa: BLE001 - whatever it is, the caller sees no traceback
             return finish(problem(defect(exc), environ, self._settings.session_cookie_name), environ)
+
+    def _warn_of_a_proxy(self) -> None:
+        if self._first_forwarded.acquire(blocking=False):
+            hint = "behind a proxy all clients count as one address"
+            log.warning("forwarded_for_ignored", setting="TRUSTED_PROXIES", hint=hint)
 
     def _request_id(self, environ: Environ) -> str:
         """The id that the caller offers, if it has the form of one and nothing of the caller's credentials; else a new one.

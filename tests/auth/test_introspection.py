@@ -211,7 +211,7 @@ def test_what_a_flood_of_refused_tokens_leaves_in_memory_is_bounded(sessions, ge
     assert genauth.calls == calls
     refusal(sessions, TokenInvalid, token="t99")  # the youngest that is not
     assert genauth.calls == calls + 1
-    assert not any(sessions.recognises(f"t{number}") for number in range(bound + 100))
+    assert all(sessions.would_call(f"t{number}") for number in range(bound + 100))
 
 
 def test_many_requests_with_one_token_cost_one_question(sessions, genauth):

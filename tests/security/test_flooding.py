@@ -77,3 +77,43 @@ def test_a_refused_token_in_a_loop_costs_one_question(service, genauth):
 
     assert statuses == {401}
     assert genauth.calls(ASKED) == 1
+
+
+def test_bad_tokens_shut_nobody_out_who_shares_the_address_behind_a_proxy(service_with, genauth):
+    service = service_with(RATE_LIMIT="120/minute")
+    behind_the_proxy = {"headers": [("X-Forwarded-For", "198.51.100.9")], "address": "10.0.0.1"}
+
+    flood = [service.accounts_of("x", **behind_the_proxy).status for _ in range(130)]
+
+    assert flood == [401] * 120 + [429] * 10
+    assert [service.accounts_of(genauth.token(who), **behind_the_proxy).status for who in ("mei", "omar")] == [200, 200]
+    assert service.accounts_of(genauth.token("mei", key="foreign"), **behind_the_proxy).status == 429
+
+
+LONG_COOKIES = ";" * 9000
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        [("Cookie", LONG_COOKIES)],
+        [("Cookie", f"{LONG_COOKIES} session=x.y.z")],
+        [("Cookie", f"{LONG_COOKIES} session=x.y.z"), ("X-Requested-With", "fetch"), ("Origin", "https://evil.example")],
+        [("Cookie", f"{LONG_COOKIES} session=a; session=b"), ("X-Requested-With", "fetch")],
+        [("Cookie", f"{LONG_COOKIES} session={'a' * 8193}"), ("X-Requested-With", "fetch")],
+    ],
+    ids=["no session", "no leave", "from elsewhere", "doubled", "too long"],
+)
+def test_whoever_has_us_read_long_cookies_in_vain_is_sent_away(service_with, sent):
+    service = service_with(RATE_LIMIT="3/minute", SESSION_COOKIE_NAME="session", CORS_ORIGINS="https://app.example")
+
+    statuses = [service.ask(headers=sent).status for _ in range(5)]
+
+    assert statuses[3:] == [429, 429]
+    assert 429 not in statuses[:3]
+
+
+def test_who_sends_no_session_is_no_flooder(service_with):
+    service = service_with(RATE_LIMIT="3/minute", SESSION_COOKIE_NAME="session")
+
+    assert {service.ask(headers=[("Cookie", "theme=dark")]).status for _ in range(8)} == {401}

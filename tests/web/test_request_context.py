@@ -160,3 +160,24 @@ def test_what_was_bound_before_is_not_on_the_next_requests_line(client, written)
 
     (line,) = (line for line in lines(written, "request") if line["route"] == "/livez")
     assert "left_over" not in line
+
+
+def lines_about_proxies(written):
+    return [line for line in map(json.loads, written().out.splitlines()) if line["event"] == "forwarded_for_ignored"]
+
+
+def test_a_proxy_that_no_setting_names_is_reported_once(client_with, written):
+    client = client_with()
+    for number in range(3):
+        client.get("/livez", headers={"X-Forwarded-For": f"203.0.113.{number}"})
+
+    (line,) = lines_about_proxies(written)
+    assert (line["level"], line["setting"]) == ("warning", "TRUSTED_PROXIES")
+    assert "203.0.113" not in json.dumps(line)
+
+
+def test_a_proxy_that_is_expected_is_not_reported(client_with, written):
+    client_with(TRUSTED_PROXIES="1").get("/livez", headers={"X-Forwarded-For": "203.0.113.7"})
+    client_with().get("/livez")
+
+    assert not lines_about_proxies(written)
