@@ -31,6 +31,8 @@ from bff.settings import Settings
 
 REDIS_TIMEOUT_SECONDS = 0.25
 REFUSAL_SECONDS = 8.0
+# A site that has a /48 of IPv6 may fail as often as so many addresses: one client of it can come from 65,536 of them.
+NETWORK_TIMES = 4
 # A caller that is killed keeps the others waiting this long; one that lives renews it.
 LOCK_SECONDS = 1.5
 # A worker has 128 threads, of which GenAuth may hold 64: with these waiting too, some are left to answer from memory.
@@ -51,6 +53,7 @@ class Services:
     accounts_cache: AccountsCache
     user_limit: RateLimit | None
     address_limit: RateLimit | None
+    network_limit: RateLimit | None
     readiness: Readiness
     invalidations: InvalidationBus
     responses: CachedResponses
@@ -103,6 +106,7 @@ def make_services(app: Flask, settings: Settings, *, clock: Callable[[], float] 
         accounts_cache=cache,
         user_limit=_limit("user", settings, store, codec, metrics),
         address_limit=_limit("address", settings, store, codec, metrics),
+        network_limit=_limit("network", settings, store, codec, metrics, times=NETWORK_TIMES),
         readiness=Readiness({"redis": store.ping, "genauth": lambda: _answers(genauth)}),
         invalidations=invalidations,
         responses=responses,
@@ -125,7 +129,9 @@ def _verifier(settings: Settings, genauth: GenAuthClient, snapshot: JwksSnapshot
     return AccessTokens(JwksCache(refresher), audience=settings.genauth_app_id)
 
 
-def _limit(scope: str, settings: Settings, store: RedisStore, codec: Codec, metrics: Metrics) -> RateLimit | None:
+def _limit(
+    scope: str, settings: Settings, store: RedisStore, codec: Codec, metrics: Metrics, *, times: int = 1
+) -> RateLimit | None:
     if settings.rate_limit is None:
         return None
     return RateLimit(
@@ -134,6 +140,7 @@ def _limit(scope: str, settings: Settings, store: RedisStore, codec: Codec, metr
         store,
         namespace=f"{PREFIX}rate:{scope}",
         opaque_id=partial(codec.opaque_id, scope),
+        times=times,
         on_refuse=metrics.rate_limited,
     )
 

@@ -83,7 +83,7 @@ class AccessTokens:
         """The version of the key set: an acceptance ends when a key is withdrawn."""
         return self._keys.version
 
-    def verify(self, token: str, deadline: Deadline) -> Acceptance:
+    def verify(self, token: str, deadline: Deadline, *, known_as: str | None = None) -> Acceptance:  # noqa: ARG002 - a `Verifier`'s
         """Whose token it is; raises TokenInvalid, or UpstreamFailure when the key set is needed and missing.
 
         An ``exp`` that has passed is accepted here and refused by `Sessions`: only a genuine token may be called expired.

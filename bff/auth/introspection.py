@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable
 
 from bff.auth.sessions import Acceptance, is_user_id
-from bff.errors import TokenInvalid, TokenRefused, UpstreamMalformed
-from bff.genauth import GenAuthClient, Introspection
+from bff.errors import TokenInvalid, TokenRefused, UpstreamFailure, UpstreamMalformed
+from bff.genauth import CallCircuitOpen, GenAuthClient, Introspection
 from bff.resilience import Cache, Deadline, cache
 
 # A client that retries without end does not reach GenAuth, and a mistake that was corrected there is seen soon.
@@ -37,7 +37,7 @@ class Introspector:
         self._monotonic = monotonic
         self._refused_until: Cache[bytes, float] = cache("refused_tokens")
 
-    def verify(self, token: str, deadline: Deadline) -> Acceptance:
+    def verify(self, token: str, deadline: Deadline, *, known_as: str | None = None) -> Acceptance:
         """Whose token it is; raises TokenRefused, TokenInvalid, and UpstreamFailure without a response of GenAuth."""
         digest = hashlib.sha256(token.encode("ascii")).digest()
         refused_until = self._refused_until.get(digest)
@@ -45,9 +45,13 @@ class Introspector:
             raise TokenRefused(note="inactive, a moment ago")
         asked_at = self._monotonic()
         try:
-            return self._accept(self._genauth.introspect(token, deadline), asked_at)
+            return self._accept(self._genauth.introspect(token, deadline, known=known_as is not None), asked_at)
         except TokenInvalid:
             self._refused_until.put(digest, self._monotonic() + REFUSED_SECONDS)
+            raise
+        except UpstreamFailure as failure:
+            # It took a call, or waited for a place. An open circuit takes neither: while GenAuth is away nobody is to blame.
+            failure.counted = known_as is None and not isinstance(failure, CallCircuitOpen)
             raise
 
     def _accept(self, response: Introspection, asked_at: float) -> Acceptance:

@@ -51,8 +51,11 @@ class Verifier(Protocol):
     def calls_genauth(self) -> bool:
         """Whether each verification is a call, so that simultaneous ones of one token are better shared."""
 
-    def verify(self, token: str, deadline: Deadline) -> Acceptance:
-        """Whose token it is, even if it has expired; raises TokenInvalid or UpstreamFailure."""
+    def verify(self, token: str, deadline: Deadline, *, known_as: str | None = None) -> Acceptance:
+        """Whose token it is, even if it has expired; raises TokenInvalid or UpstreamFailure.
+
+        ``known_as``: the user whose token it was when it was accepted here before.
+        """
 
 
 class Sessions:
@@ -109,7 +112,12 @@ class Sessions:
         return self._verifier.calls_genauth and self._accepted.get(_hash(token).digest()) is None
 
     def _verify(self, token: str, digest: bytes, deadline: Deadline) -> Acceptance:
-        acceptance = self._verifier.verify(token, deadline)
+        before = self._accepted.get(digest)
+        try:
+            acceptance = self._verifier.verify(token, deadline, known_as=before.user_id if before else None)
+        except TokenInvalid:
+            self._accepted.drop(digest)  # from here on it is a token like any that is made up
+            raise
         self._accepted.put(digest, acceptance)
         return acceptance
 

@@ -47,6 +47,8 @@ class GenAuthClient:
         self.sources_policy = CallPolicy("ext-idps", 2, recorder)
         # Of its own, so that tokens can be verified while get-identities hangs.
         self.oidc_policy = CallPolicy("oidc", 8, recorder)
+        # For tokens that were not accepted here before. Made-up ones may take all of its places: the others have theirs.
+        self.introspection_policy = CallPolicy("introspection", 8, recorder)
         # Also of its own: a probe is impatient, and its failures must not keep tokens from being verified.
         self.health_policy = CallPolicy("health", 1, recorder)
         self._endpoint = (f"{self._host}{oidc.INTROSPECTION_PATH}", False)
@@ -87,15 +89,16 @@ class GenAuthClient:
         """The JSON Web Key Set at that absolute address. Raises UpstreamFailure, or UpstreamRejected if there is none."""
         return self._caller.make(Call("key_set", oidc.key_set_request(url), oidc.read_key_set), self.oidc_policy, deadline)
 
-    def introspect(self, token: str, deadline: Deadline) -> Introspection:
-        """Whether GenAuth accepts a token, and whose it is.
+    def introspect(self, token: str, deadline: Deadline, *, known: bool = False) -> Introspection:
+        """Whether GenAuth accepts a token, and whose it is. ``known``: it was accepted before.
 
         Raises UpstreamFailure, or UpstreamRejected if GenAuth does not accept our secret: that says nothing about the token.
         """
         deadline = deadline.within(self._upstream_seconds)
         url, basic = self._introspection_endpoint(deadline)
         request = oidc.introspection_request(url, self._app_id, self._app_secret, token, basic=basic)
-        return self._caller.make(Call("introspection", request, oidc.read_introspection), self.oidc_policy, deadline)
+        policy = self.oidc_policy if known else self.introspection_policy
+        return self._caller.make(Call("introspection", request, oidc.read_introspection), policy, deadline)
 
     def close(self) -> None:
         """Close the idle connections."""

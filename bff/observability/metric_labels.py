@@ -38,8 +38,10 @@ CACHE_REASON = _words(
     "MaxConnectionsError ClusterDownError RedisClusterException MasterNotFoundError SlaveNotFoundError"
 )
 REJECTION = _words("foreign unreadable forged oversized")
-BREAKER = _words("redis genauth genauth-identities genauth-ext-idps genauth-oidc genauth-health genauth-linking")
-SCOPE = _words("user address")
+BREAKER = _words(
+    "redis genauth genauth-identities genauth-ext-idps genauth-oidc genauth-introspection genauth-health genauth-linking"
+)
+SCOPE = _words("user address network")
 CODE = _one_of(*(kind.code for kind in vars(errors).values() if hasattr(kind, "code")))
 _FIELD = _words(
     "id provider display_name email avatar_url identity_types identities type subject connection_ids name logo_url * "

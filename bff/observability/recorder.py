@@ -38,7 +38,7 @@ class Recorder:
         """The leak guard emptied a field. ``field`` is its path as `bff.accounts.leak_guard` gives it."""
 
     def rate_limited(self, scope: str) -> None:
-        """A request was over its ``user`` or ``address`` limit."""
+        """A request was over its ``user``, ``address`` or ``network`` limit."""
 
     def log_lines_dropped(self, lines: int) -> None:
         """Log lines were dropped: stdout takes none, or too few."""

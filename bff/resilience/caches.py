@@ -41,8 +41,8 @@ DECLARED = {
     "metas": Declaration("the meta object of a response, as JSON", 256),
     "user_names": Declaration("the opaque id of a user", 256),
     # Requests
-    "rate_limit_windows": Declaration("requests counted for a user or an address", 10_000, "one window of the rate"),
-    "addresses": Declaration("the counted form of a client's address", 1_024),
+    "rate_limit_windows": Declaration("requests counted for a user, an address or a network", 10_000, "one window of the rate"),
+    "addresses": Declaration("the counted form of a client's address and network", 1_024),
     "languages": Declaration("the language for an Accept-Language field", 256),
     "includes": Declaration("the meaning of the include parameter", 64),
     # GenAuth

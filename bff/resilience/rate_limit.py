@@ -1,4 +1,4 @@
-"""Rate limits: so many requests in a window for each user, and so many bad tokens from each address.
+"""Rate limits: so many requests in a window for each user, and so many bad tokens from each address and network.
 
 limits reads the rate and names the key. The counting is ours: its storages open connections beside the store's and ask Redis each
 time. Workers and replicas count together in Redis; a worker counts alone while Redis is away. A window starts with its first
@@ -58,13 +58,17 @@ class RateLimit:
         *,
         namespace: str,
         opaque_id: Callable[[str], str],
+        times: int = 1,
         on_refuse: Callable[[str], None] = lambda _scope: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Members are counted under ``namespace`` by their ``opaque_id``. ``on_refuse(scope)`` is called for each refusal."""
+        """Members are counted under ``namespace`` by their ``opaque_id``, and may have ``times`` the rate.
+
+        ``on_refuse(scope)`` is called for each refusal.
+        """
         self._rate = parse(rate)
         self._rate.namespace = namespace
-        self._limit = self._rate.amount
+        self._limit = self._rate.amount * times
         self._seconds = self._rate.get_expiry()
         self._scope = scope
         self._counter = counter

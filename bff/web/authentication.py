@@ -5,7 +5,7 @@ sends a cookie by itself, so a request that relies on one must show that a page 
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from ipaddress import IPv6Address, ip_address, ip_network
 
 from flask import Request, g, request
@@ -20,7 +20,7 @@ from bff.errors import (
     Unauthenticated,
 )
 from bff.models import Session
-from bff.resilience import Deadline, memoised
+from bff.resilience import Deadline, RateLimit, memoised
 from bff.services import Services
 from bff.web.context import Environ, record, services
 
@@ -44,8 +44,9 @@ def requires_session() -> None:
     try:
         g.session = _authenticate(bff, request_record.deadline)
     except BffError as error:
-        if bff.address_limit and _is_counted(error):
-            bff.address_limit.hit(counted_address(request.remote_addr))
+        if _is_counted(error):
+            for limit, member in _limits(bff):
+                limit.hit(member)
         raise
     if bff.user_limit:
         request_record.rate_limit = bff.user_limit.hit(g.session.user_id)
@@ -75,8 +76,10 @@ def echoes_credential(text: str, credentials: Iterable[str]) -> bool:
 
 
 @memoised("addresses")
-def counted_address(address: str | None) -> str:
-    """What the rate limit counts by: the address, or for IPv6 its /64 network, which is what one customer gets.
+def counted_address(address: str | None) -> tuple[str, str | None]:
+    """What the rate limits count by: the address, and the network that it is in.
+
+    Of IPv6 a customer gets at least a /64, which counts as one address, and may get a /48. An IPv4 address is counted alone.
 
     Some proxies write the port along (``192.0.2.7:4711``, ``[2001:db8::1]:4711``); it would make each connection another client.
     """
@@ -87,10 +90,12 @@ def counted_address(address: str | None) -> str:
     try:
         found = ip_address(bare.partition("%")[0])
     except ValueError:
-        return _UNKNOWN_ADDRESS
+        return _UNKNOWN_ADDRESS, None
     if not isinstance(found, IPv6Address):
-        return str(found)
-    return str(found.ipv4_mapped or ip_network((found, 64), strict=False))
+        return str(found), None
+    if found.ipv4_mapped:
+        return str(found.ipv4_mapped), None
+    return str(ip_network((found, 64), strict=False)), str(ip_network((found, 48), strict=False))
 
 
 def _cookie(name: str | None, origins: tuple[str, ...]) -> str | None:
@@ -119,13 +124,23 @@ def _authenticate(bff: Services, deadline: Deadline) -> Session:
     token = bearer() or _cookie(bff.settings.session_cookie_name, bff.settings.cors_origins)
     if not token:
         raise TokenMissing
-    if bff.address_limit and bff.sessions.would_call(token):
-        bff.address_limit.check(counted_address(request.remote_addr))
+    if bff.sessions.would_call(token):
+        for limit, member in _limits(bff):
+            limit.check(member)
     return bff.sessions.of(token, deadline)
 
 
+def _limits(bff: Services) -> Iterator[tuple[RateLimit, str]]:
+    """The limits that the request's failure counts for, each with the member that it counts by."""
+    address, network = counted_address(request.remote_addr)
+    if bff.address_limit:
+        yield bff.address_limit, address
+    if bff.network_limit and network:
+        yield bff.network_limit, network
+
+
 def _is_counted(error: BffError) -> bool:
-    """Whether the request counts as a failure of its address: a bad token, or much to read in vain.
+    """Whether the request counts as a failure of its address: a bad token, a call or a wait for one in vain, or much to read.
 
     An expired token was a good one, and to send none is no attempt: neither makes an address suspect.
     """

@@ -17,6 +17,8 @@ from bff.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
+from bff.genauth import CallCircuitOpen
+from bff.genauth.call_policy import CallBulkheadFull
 from bff.resilience import Deadline
 from bff.resilience.caches import DECLARED
 from tests.auth.world import APP, NOW
@@ -33,13 +35,15 @@ class Answer:
 class GenAuth:
     def __init__(self):
         self.calls = 0
+        self.known = []
         self.answer = Answer()
         self.trouble = None
         self.hangs = None
         self.arrived = threading.Event()
 
-    def introspect(self, _token, _deadline):
+    def introspect(self, _token, _deadline, *, known=False):
         self.calls += 1
+        self.known.append(known)
         self.arrived.set()
         if self.hangs is not None:
             assert self.hangs.wait(10)
@@ -101,6 +105,31 @@ def test_the_minute_begins_with_the_question(sessions, genauth, clock):
     of(sessions)
 
     assert genauth.calls == 2
+
+
+def test_a_token_that_was_accepted_before_is_asked_about_as_one_that_is_known(sessions, genauth, clock):
+    for _ in range(3):
+        of(sessions)
+        clock.advance(60)
+    genauth.answer = Answer(active=False)
+    refusal(sessions, TokenRefused)
+    clock.advance(60)
+    refusal(sessions, TokenRefused)
+
+    assert genauth.known == [False, True, True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("trouble", "counted"),
+    [(UpstreamUnavailable, True), (UpstreamTimeout, True), (CallBulkheadFull, True), (CallCircuitOpen, False)],
+)
+def test_what_took_a_call_or_a_place_in_vain_counts_against_a_stranger(sessions, genauth, clock, trouble, counted):
+    of(sessions, "known")
+    clock.advance(60)
+    genauth.trouble = trouble(note="away")
+
+    assert refusal(sessions, trouble).counted is counted
+    assert refusal(sessions, trouble, token="known").counted is False
 
 
 def test_an_answer_is_not_believed_past_exp(sessions, genauth, clock):

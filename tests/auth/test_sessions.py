@@ -1,6 +1,7 @@
 """What is remembered of a token, and for how long."""
 
 import gc
+from unittest.mock import Mock
 
 import pytest
 
@@ -17,11 +18,13 @@ class Counting:
 
     def __init__(self, clock, *, expires_in=3600.0, accepted_for=60.0):
         self.verified = 0
+        self.known_as = []
         self.accepted_for = accepted_for
         self._clock, self._expires_in = clock, expires_in
 
-    def verify(self, _token, _deadline):
+    def verify(self, _token, _deadline, *, known_as=None):
         self.verified += 1
+        self.known_as.append(known_as)
         ends = None if self._expires_in is None else self._clock() + self._expires_in
         return Acceptance("mei", ends, self._clock() + self.accepted_for, self.version)
 
@@ -71,6 +74,22 @@ def test_a_remembered_token_is_verified_again_after_its_time(sessions, verifier,
     clock.advance(0.1)
     of(sessions)
     assert verifier.verified == 2
+
+
+def test_the_verifier_learns_whose_token_it_was_until_it_is_refused(sessions, verifier, clock, monkeypatch):
+    of(sessions)
+    clock.advance(60)
+    of(sessions)
+    assert verifier.known_as == [None, "mei"]
+
+    clock.advance(60)
+    with monkeypatch.context() as patched:
+        patched.setattr(verifier, "verify", Mock(side_effect=TokenInvalid(note="revoked")))
+        with pytest.raises(TokenInvalid):
+            of(sessions)
+    of(sessions)
+
+    assert verifier.known_as[2:] == [None]
 
 
 def test_a_remembered_token_expires_at_exp_to_the_second(sessions, clock, verifier):
@@ -136,11 +155,11 @@ def test_the_memory_holds_no_token(house, signer):
 
 def test_a_failure_is_never_remembered(clock):
     class Moody(Counting):
-        def verify(self, token, deadline):
+        def verify(self, token, deadline, **how):
             if self.verified == 0:
                 self.verified = 1
                 raise TokenInvalid(note="unknown kid")
-            return super().verify(token, deadline)
+            return super().verify(token, deadline, **how)
 
     sessions = Sessions(Moody(clock), clock=clock, monotonic=clock)
     with pytest.raises(TokenInvalid):

@@ -99,8 +99,8 @@ class Asked:
     def __init__(self, body, status):
         self.answer = Response(status, {}, body)
 
-    def introspect(self, _token, _deadline, *, strict=True):
-        assert strict
+    def introspect(self, _token, _deadline, *, known=False):
+        assert not known
         return oidc.read_introspection(self.answer)
 
 

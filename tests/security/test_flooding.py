@@ -1,12 +1,15 @@
 """Somebody who would have us ask GenAuth for every request of theirs."""
 
 import json
+import threading
+import time
 
 import pytest
 
 from tests.valkey import legible
 
 ASKED = "/api/v3/get-identities"
+INTROSPECTION = "/oidc/token/introspection"
 
 
 @pytest.fixture
@@ -117,3 +120,58 @@ def test_who_sends_no_session_is_no_flooder(service_with):
     service = service_with(RATE_LIMIT="3/minute", SESSION_COOKIE_NAME="session")
 
     assert {service.ask(headers=[("Cookie", "theme=dark")]).status for _ in range(8)} == {401}
+
+
+# Tokens that take a call to verify ----------------------------------------------------------------
+
+
+def made_up(service, number, **request):
+    return service.accounts_of(f"made-up-{number}", **request).status
+
+
+def test_made_up_tokens_take_no_place_of_those_who_were_here_before(service_with, genauth):
+    service = service_with(TOKEN_VERIFICATION="introspection", TOKEN_ACCEPTED_SECONDS="1")
+    known = [genauth.token(who, kind="opaque") for who in ("mei", "omar", "nia")]
+    assert [service.accounts_of(token).status for token in known] == [200] * 3
+    time.sleep(1.05)
+    genauth.trouble(path=INTROSPECTION, latency=1.0)
+    flood = [threading.Thread(target=made_up, args=(service, number)) for number in range(24)]
+    for thread in flood:
+        thread.start()
+    patience = time.monotonic() + 5
+    while genauth.calls(INTROSPECTION) < 3 + 8 and time.monotonic() < patience:
+        time.sleep(0.01)
+    genauth.healthy()
+
+    assert [service.accounts_of(token).status for token in known] == [200] * 3
+    assert genauth.calls(INTROSPECTION) == 3 + 8 + 3, "the made-up ones still hold all of their places"
+
+    for thread in flood:
+        thread.join()
+
+
+def test_what_took_a_call_and_failed_counts_against_whoever_caused_it(service_with, genauth):
+    service = service_with(TOKEN_VERIFICATION="introspection", RATE_LIMIT="3/minute")
+    genauth.trouble(path=INTROSPECTION, status=503)
+
+    assert [made_up(service, number) for number in range(6)] == [503] * 3 + [429] * 3
+    assert genauth.calls(INTROSPECTION) == 3
+    assert made_up(service, 9, address="198.51.100.9") == 503
+
+
+def test_an_outage_makes_no_address_suspect(service_with, genauth):
+    service = service_with(TOKEN_VERIFICATION="introspection", RATE_LIMIT="20/minute")
+    genauth.trouble(path=INTROSPECTION, status=503)
+
+    assert {made_up(service, number) for number in range(40)} == {503}
+    assert genauth.calls(INTROSPECTION) < 20, "the circuit is open, or this shows nothing"
+
+
+def test_whoever_comes_from_one_ipv6_network_after_the_other_is_sent_away(service_with, genauth):
+    service = service_with(TOKEN_VERIFICATION="introspection", RATE_LIMIT="3/minute")
+
+    statuses = [made_up(service, number, address=f"2001:db8:1:{number:x}::1") for number in range(30)]
+
+    assert statuses == [401] * 12 + [429] * 18
+    assert genauth.calls(INTROSPECTION) == 12
+    assert made_up(service, 99, address="2001:db8:2::1") == 401
