@@ -8,15 +8,15 @@ from bff.resilience import Cache, cache
 
 
 class Refusals:
-    """A refusal is repeated for ``seconds`` without asking GenAuth, and kept longer to outvote an older acceptance.
+    """A refusal is repeated for ``seconds`` without asking GenAuth, and kept for ``kept_seconds`` to outvote an older acceptance.
 
     Bounded, keyed by token digest; the tokens themselves are not held.
     """
 
-    def __init__(self, seconds: float, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.time, *, kept_seconds: float = 3660.0) -> None:
         self._seconds = seconds
         self._clock = clock
-        self._refused: Cache[str, tuple[float, type[BffError]]] = cache("refusals")
+        self._refused: Cache[str, tuple[float, type[BffError]]] = cache("refusals", seconds=kept_seconds)
 
     def put(self, digest: str, refusal: BffError) -> None:
         """GenAuth refused the token, just now."""

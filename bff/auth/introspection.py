@@ -35,7 +35,7 @@ class Introspector:
         self._app_id = app_id
         self._accepted_seconds = accepted_seconds
         self._monotonic = monotonic
-        self._refused_until: Cache[bytes, float] = cache("refused_tokens")
+        self._refused_until: Cache[bytes, float] = cache("refused_tokens", seconds=REFUSED_SECONDS)
 
     def verify(self, token: str, deadline: Deadline, *, known_as: str | None = None) -> Acceptance:
         """Whose token it is; raises TokenRefused, TokenInvalid, and UpstreamFailure without a response of GenAuth."""

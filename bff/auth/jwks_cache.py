@@ -43,7 +43,7 @@ class JwksCache:
         self._monotonic = monotonic
         self._long_waits = threading.Semaphore(MOST_WAITING)
         # In which key set a kid was missing. Tokens with it are refused without a call until another set could have it.
-        self._missing_from: Cache[str, KeySet] = cache("unknown_key_ids")
+        self._missing_from: Cache[str, KeySet] = cache("unknown_key_ids", seconds=UNKNOWN_SECONDS)
 
     @property
     def issuer(self) -> str | None:

@@ -17,6 +17,8 @@ from bff.resilience import Cache, Deadline, SingleFlight, cache
 
 LONGEST_TOKEN = 8192
 LONGEST_USER_ID = 256
+# For how long a token that nobody sends counts as one that was genuine here.
+_RECOGNISED_SECONDS = 3600.0
 
 _B64TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*", re.ASCII)  # RFC 6750 2.1
 
@@ -75,7 +77,9 @@ class Sessions:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._verifier = verifier
-        self._accepted: Cache[bytes, Acceptance] = cache("accepted_tokens") if accepted is None else accepted
+        self._accepted: Cache[bytes, Acceptance] = (
+            cache("accepted_tokens", seconds=_RECOGNISED_SECONDS) if accepted is None else accepted
+        )
         self._flights: SingleFlight[Acceptance] = SingleFlight() if flights is None else flights
         self._clock = clock
         self._monotonic = monotonic
@@ -108,7 +112,7 @@ class Sessions:
         return self._verifier.version
 
     def would_call(self, token: str) -> bool:
-        """Whether verifying takes a call for a token that was not accepted here before, however long ago."""
+        """Whether verifying takes a call for a token that was not accepted here within the last hour."""
         return self._verifier.calls_genauth and self._accepted.get(_hash(token).digest()) is None
 
     def _verify(self, token: str, digest: bytes, deadline: Deadline) -> Acceptance:

@@ -27,7 +27,6 @@ from bff.resilience import Cache, cache
 
 _INVALIDATED_SECONDS = 60.0  # longer than a call that was under way when the change came
 _FAILURE_SECONDS = 1.0  # long enough for everybody who waits to look once more
-_LARGEST_COPY = 32 * 1024  # bytes of JSON; larger entries are rare, and not kept in memory
 
 
 class Keys(NamedTuple):
@@ -61,9 +60,9 @@ class AccountsCache:
         self.lifetimes = lifetimes
         self._person_id = person
         self._clock = clock
-        self._copies = FallbackCache(clock)
+        self._copies = FallbackCache(lifetimes.accepted, clock)
         # Those of this process, which Redis may not have stored.
-        self._invalidations: Cache[str, float] = cache("invalidations")
+        self._invalidations: Cache[str, float] = cache("invalidations", seconds=_INVALIDATED_SECONDS)
 
     def get(self, session: Session) -> Lookup:
         """Everything known of the session's user and token. One round trip."""
@@ -163,7 +162,7 @@ class AccountsCache:
         return Lookup(Entry(entry.at, fresh_until, entry.accounts), known.status)
 
     def _put_copy(self, keys: Keys, known: Lookup, *, stored: bool) -> None:
-        if known.entry and known.entry.size <= _LARGEST_COPY:
+        if known.entry:
             self._copies.put(keys.token, known, stored=stored)
 
     def _valid(self, keys: Keys, entry: Entry | None, marker: InvalidationMarker | None) -> Entry | None:

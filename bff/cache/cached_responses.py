@@ -15,9 +15,9 @@ from bff.resilience import Cache, cache
 
 Headers = tuple[tuple[str, str], ...]
 
-LARGEST_RESPONSE = 16 * 1024
-_OBJECTS = 1536  # the most bytes of a response's Python objects beside the texts in them, measured
-_TEXT = 50  # of one text
+# The most bytes of Python objects beside the texts in them, measured: of a response, and of each of its headers.
+_OBJECTS = 512
+_HEADER = 168
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class CachedResponses:
         self._person = person
         self._clock = clock
         self._lock = threading.Lock()
-        self._responses: Cache[bytes, CachedResponse] = cache("responses", weigh=_bytes)
+        self._responses: Cache[bytes, CachedResponse] = cache("responses", seconds=seconds, weigh=_bytes)
         self._keys_of: defaultdict[str, set[bytes]] = defaultdict(set)
         self._invalidations = 0
 
@@ -76,14 +76,12 @@ class CachedResponses:
         until = min(self._clock() + self._seconds, freshness.good_until, freshness.session.expires_at)
         user_id = freshness.session.user_id
         cached = CachedResponse(user_id, self._person(user_id), freshness.at, freshness.fresh_until, until, status, headers, body)
-        if _bytes(cached) > LARGEST_RESPONSE:
-            return
         with self._lock:
             if invalidations != self._invalidations:
                 return
             self._keys_of[cached.person].add(key)
-            for evicted, response in self._responses.put(key, cached):
-                self._unlist(evicted, response.person)
+            for gone, response in self._responses.put(key, cached):
+                self._unlist(gone, response.person)
 
     def invalidate(self, person: str) -> None:
         """Drop everything about a person, and whatever is being answered right now."""
@@ -107,5 +105,5 @@ class CachedResponses:
 
 
 def _bytes(cached: CachedResponse) -> int:
-    texts = [*(text for header in cached.headers for text in header), cached.user_id, cached.person]
-    return _OBJECTS + len(cached.body) + sum(_TEXT + len(text) for text in texts)
+    headers = sum([_HEADER + len(name) + len(value) for name, value in cached.headers])
+    return _OBJECTS + len(cached.body) + len(cached.user_id) + len(cached.person) + headers

@@ -11,6 +11,7 @@ from bff.cache.entries import Lookup
 from bff.resilience import Cache, cache
 
 FRESH_SECONDS = 10.0  # what another process invalidated or saw refused since then is not known here
+_OBJECTS = 832  # the most bytes of a copy's Python objects beside its JSON, measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +26,9 @@ class Copy:
 class FallbackCache:
     """Bounded copies by key."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._copies: Cache[str, Copy] = cache("fallback_entries")
+    def __init__(self, seconds: float, clock: Callable[[], float]) -> None:
+        """A copy is kept for ``seconds``; one that is larger than others is not kept (`bff.resilience.caches`)."""
+        self._copies: Cache[str, Copy] = cache("fallback_entries", seconds=seconds, weigh=_bytes)
         self._clock = clock
 
     def put(self, key: str, value: Lookup, *, stored: bool) -> None:
@@ -45,3 +47,7 @@ class FallbackCache:
         """The last copy, if Redis would not store it a moment ago (it is full, or became a replica)."""
         copy = self._copies.get(key)
         return copy if copy and not copy.stored and self._clock() - copy.seen_at < FRESH_SECONDS else None
+
+
+def _bytes(copy: Copy) -> int:
+    return _OBJECTS + (copy.value.entry.size if copy.value.entry else 0)

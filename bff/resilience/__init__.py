@@ -2,7 +2,7 @@
 
 from bff.resilience.admission import FairSemaphore, NotAdmittedAgain, admitted, released
 from bff.resilience.bulkhead import Bulkhead, BulkheadFull
-from bff.resilience.caches import Cache, cache, memoised
+from bff.resilience.caches import LARGEST_ENTRY, Cache, cache, memoised
 from bff.resilience.circuit_breaker import CircuitBreaker, CircuitOpen, Permit, Rules
 from bff.resilience.deadline import Deadline
 from bff.resilience.draining import begin_draining, is_draining
@@ -10,6 +10,7 @@ from bff.resilience.rate_limit import RateLimit
 from bff.resilience.single_flight import SingleFlight, WaitingRoom
 
 __all__ = [
+    "LARGEST_ENTRY",
     "Bulkhead",
     "BulkheadFull",
     "Cache",

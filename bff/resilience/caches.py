@@ -1,13 +1,16 @@
-"""Every bounded cache of this process: what it is for, how large it may grow and how long a value holds.
+"""Every bounded cache of this process: what it is for, how many bytes it may take and how long a value is kept.
 
-The least recently used value leaves first. No cache here knows a clock: a value that holds until some time carries that time, and
-its reader compares. The caches behind Redis are another matter (`bff.cache`).
+What was kept for its time leaves at the next `put`; beyond the budget the least recently used value leaves first. A value larger
+than `LARGEST_ENTRY` is not kept at all, so that nobody's data takes everybody's place. A value that holds until some time carries
+that time, and its reader compares. The caches behind Redis are another matter (`bff.cache`).
 """
 
+import sys
 import threading
+import time
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, fields, is_dataclass
+from functools import lru_cache, wraps
 from typing import Generic, ParamSpec, TypeVar, cast
 
 import cachetools
@@ -17,63 +20,109 @@ V = TypeVar("V")
 P = ParamSpec("P")
 R = TypeVar("R")
 
+LARGEST_ENTRY = 16 * 1024
+_PLACE = 640  # the most bytes that a cache takes for an entry beside its key and its value, measured while entries come and go
+_MIB = 2**20
+
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """One kind of cache. ``size`` is in ``unit``: entries, or bytes as whoever makes the cache weighs a value."""
+    """One kind of cache: each takes at most ``budget`` bytes, however many entries that is."""
 
     purpose: str
-    size: int
-    lifetime: str = "for ever, as it is a function's value"
-    unit: str = "entries"
+    budget: int
+    lifetime: str
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionDeclaration:
+    """One memoised function: its values for the ``entries`` arguments that were used last, for ever.
+
+    ``longest``: texts of more characters than this are not kept; None where all arguments are our own, few and short.
+    """
+
+    purpose: str
+    entries: int
+    longest: int | None = None
 
 
 DECLARED = {
     # Verification of tokens
-    "accepted_tokens": Declaration("whose token it is, by its digest", 10_000, "until its exp, or until it is verified again"),
-    "refused_tokens": Declaration("tokens that introspection refused, by digest", 10_000, "5 seconds"),
-    "unknown_key_ids": Declaration("key ids that are in no key set of GenAuth", 256, "60 seconds"),
+    "accepted_tokens": Declaration("whose token it is, by its digest", 8 * _MIB, "an hour since it was verified"),
+    "refused_tokens": Declaration("tokens that introspection refused, by digest", 2 * _MIB, "5 seconds"),
+    "unknown_key_ids": Declaration("key ids that are in no key set of GenAuth", _MIB // 4, "60 seconds"),
     # Linked accounts
-    "refusals": Declaration("tokens that GenAuth refused for linked accounts, by digest", 10_000, "8 seconds"),
-    "invalidations": Declaration("people whose accounts this process invalidated", 10_000, "60 seconds"),
-    "fallback_entries": Declaration("accounts to serve while Redis is away", 1_000, "10 seconds fresh, then stale"),
-    "responses": Declaration("finished responses", 16 * 2**20, "LOCAL_CACHE_SECONDS, while invalidations arrive", "bytes"),
-    "metas": Declaration("the meta object of a response, as JSON", 256),
-    "user_names": Declaration("the opaque id of a user", 256),
+    "refusals": Declaration("tokens that GenAuth refused for linked accounts, by digest", 2 * _MIB, "as long as an acceptance"),
+    "invalidations": Declaration("people whose accounts this process invalidated", 2 * _MIB, "60 seconds"),
+    "fallback_entries": Declaration("accounts to serve while Redis is away", 16 * _MIB, "TOKEN_ACCEPTED_SECONDS"),
+    "responses": Declaration("finished responses", 16 * _MIB, "LOCAL_CACHE_SECONDS, while invalidations arrive"),
     # Requests
-    "rate_limit_windows": Declaration("requests counted for a user, an address or a network", 10_000, "one window of the rate"),
-    "addresses": Declaration("the counted form of a client's address and network", 1_024),
-    "languages": Declaration("the language for an Accept-Language field", 256),
-    "includes": Declaration("the meaning of the include parameter", 64),
+    "rate_limit_windows": Declaration("requests counted for a user, an address or a network", 4 * _MIB, "one window of the rate"),
+}
+
+MEMOISED = {
+    # Linked accounts
+    "metas": FunctionDeclaration("the meta object of a response, as JSON", 256),
+    "user_names": FunctionDeclaration("the opaque id of a user", 256, longest=256),
+    # Requests
+    "addresses": FunctionDeclaration("the counted form of a client's address and network", 1_024, longest=64),
+    "languages": FunctionDeclaration("the language for an Accept-Language field", 256, longest=256),
+    "includes": FunctionDeclaration("the meaning of the include parameter", 64, longest=256),
     # GenAuth
-    "prepared_requests": Declaration("a request without its headers, for each of GenAuth's addresses", 32),
+    "prepared_requests": FunctionDeclaration("a request without its headers, for each of GenAuth's addresses", 32),
     # Observability
-    "log_fields": Declaration("whether a log field's name promises a secret", 256),
-    "answer_series": Declaration("the series of a route, a status and a source", 256),
+    "log_fields": FunctionDeclaration("whether a log field's name promises a secret", 256),
+    "answer_series": FunctionDeclaration("the series of a route, a status and a source", 256),
 }
 
 
-class Cache(Generic[K, V]):
-    """A bounded mapping for many threads, made by `cache`."""
+def size_of(value: object) -> int:
+    """Bytes of a value with the texts, numbers, tuples and dataclasses in it, as if it shared nothing with another but types."""
+    if isinstance(value, type):
+        return 0
+    parts: Sequence[object] = ()
+    if isinstance(value, tuple):
+        parts = value
+    elif is_dataclass(value):
+        parts = [getattr(value, each.name) for each in fields(value)]
+    return sys.getsizeof(value) + sum(map(size_of, parts))
 
-    def __init__(self, size: int, weigh: Callable[[V], int] | None = None) -> None:
-        """``size`` is a number of entries, or with ``weigh`` the sum of what it says of each value."""
-        self._values: _Evicting[K, V] = _Evicting(size, weigh)
+
+class Cache(Generic[K, V]):
+    """A mapping for many threads, bounded in bytes, made by `cache`."""
+
+    def __init__(
+        self,
+        budget: int,
+        seconds: float,
+        *,
+        weigh: Callable[[V], int] = size_of,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """At most ``budget`` bytes of values, each kept for ``seconds``. ``weigh`` gives the bytes of one."""
+        self._weigh = weigh
+        self._largest = min(LARGEST_ENTRY, budget)
+        self._values: _Evicting[K, V] = _Evicting(budget, seconds, clock)
         self._lock = threading.Lock()
 
     def get(self, key: K) -> V | None:
         """The value, which thereby becomes the most recently used; None when there is none."""
         with self._lock:
-            return self._values.get(key)
+            kept = self._values.get(key)
+        return kept[0] if kept else None
 
     def put(self, key: K, value: V) -> Sequence[tuple[K, V]]:
-        """Store the value and return what was evicted for it. A value larger than the whole cache is not stored."""
+        """Keep the value, and return what is kept no longer: what was kept for its time, and what was evicted for this value.
+
+        A value that is too large is not kept and returned as well, and what it was to replace is removed.
+        """
+        weight = _PLACE + size_of(key) + self._weigh(value)
         with self._lock:
-            try:
-                self._values[key] = value
-            except ValueError:
+            if weight > self._largest:
                 self._values.pop(key, None)
-            return self._values.take_evicted()
+                return [(key, value)]
+            self._values[key] = (value, weight)
+            return [left for left in self._values.take_left() if left[0] != key]
 
     def drop(self, key: K) -> None:
         """Remove the value, if there is one."""
@@ -86,39 +135,66 @@ class Cache(Generic[K, V]):
             self._values.clear()
 
     def __len__(self) -> int:
-        """How many values are stored."""
-        return len(self._values)
+        """How many values are kept."""
+        with self._lock:
+            return len(self._values)
+
+    @property
+    def weight(self) -> int:
+        """How many bytes the values take, as they are weighed."""
+        with self._lock:
+            return int(self._values.currsize)
 
 
-class _Evicting(cachetools.LRUCache[K, V]):
-    """Gathers what is evicted: cachetools calls `popitem` for each."""
+class _Evicting(cachetools.TTLCache[K, tuple[V, int]]):
+    """Values with their bytes. Gathers what leaves: cachetools calls `popitem` to evict, `expire` for what has ended."""
 
-    def __init__(self, maxsize: int, getsizeof: Callable[[V], float] | None) -> None:
-        super().__init__(maxsize, getsizeof)
-        self._evicted: list[tuple[K, V]] = []
+    def __init__(self, budget: int, seconds: float, clock: Callable[[], float]) -> None:
+        super().__init__(budget, seconds, clock, lambda kept: kept[1])
+        self._left: list[tuple[K, V]] = []
 
-    def popitem(self) -> tuple[K, V]:
-        item = super().popitem()
-        self._evicted.append(item)
-        return item
+    def popitem(self) -> tuple[K, tuple[V, int]]:
+        key, kept = super().popitem()
+        self._left.append((key, kept[0]))
+        return key, kept
 
-    def take_evicted(self) -> Sequence[tuple[K, V]]:
-        evicted, self._evicted = self._evicted, []
-        return evicted
+    def expire(self, time: float | None = None) -> list[tuple[K, tuple[V, int]]]:
+        ended = super().expire(time)
+        self._left += [(key, kept[0]) for key, kept in ended]
+        return ended
+
+    def take_left(self) -> Sequence[tuple[K, V]]:
+        left, self._left = self._left, []
+        return left
 
 
-def cache(name: str, *, weigh: Callable[[V], int] | None = None, size: int | None = None) -> Cache[K, V]:
-    """A new cache of the declared kind. ``weigh`` gives a value's bytes where the size is in bytes; ``size`` is another one."""
-    declared = DECLARED[name]
-    if (declared.unit == "bytes") != (weigh is not None):
-        raise TypeError(f"{name} is measured in {declared.unit}")
-    return Cache(declared.size if size is None else size, weigh)
+def cache(
+    name: str,
+    *,
+    seconds: float,
+    weigh: Callable[[V], int] = size_of,
+    budget: int | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Cache[K, V]:
+    """A new cache of the declared kind, which keeps a value for ``seconds``. ``budget``: another one than declared, in bytes."""
+    return Cache(DECLARED[name].budget if budget is None else budget, seconds, weigh=weigh, clock=clock)
 
 
 def memoised(name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Decorate a pure function of hashable arguments: its values are kept in a new cache of the declared kind."""
+    declared = MEMOISED[name]
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        return cast("Callable[P, R]", lru_cache(DECLARED[name].size)(function))
+        kept = cast("Callable[P, R]", lru_cache(declared.entries)(function))
+        longest = declared.longest
+        if longest is None:
+            return kept
+
+        @wraps(function)
+        def bounded(*args: P.args, **kwargs: P.kwargs) -> R:
+            characters = sum([len(each) for each in args if isinstance(each, str)])
+            return (kept if characters <= longest else function)(*args, **kwargs)
+
+        return bounded
 
     return decorate

@@ -75,7 +75,7 @@ class RateLimit:
         self._on_refuse = on_refuse
         self._opaque_id = opaque_id
         self._clock = clock
-        self._windows: Cache[str, _Window] = cache("rate_limit_windows")
+        self._windows: Cache[str, _Window] = cache("rate_limit_windows", seconds=self._seconds, clock=clock)
         self._lock = threading.Lock()
 
     def check(self, member: str) -> None:

@@ -23,7 +23,7 @@ _PROBLEMS = problem_responses(400, 401, 403, 429, 500, 502, 503, 504)
 @me.alt_response(304, headers=HEADERS, description="Nothing has changed since the ETag in If-None-Match.")
 def linked_accounts() -> Response:
     """The outside accounts that this person has linked."""
-    request_record, include = record(), _include(tuple(request.args.getlist("include")))
+    request_record, include = record(), _include(",".join(request.args.getlist("include")))
     representation = represent(
         services(),
         session(),
@@ -42,8 +42,8 @@ def linked_accounts() -> Response:
 
 
 @memoised("includes")
-def _include(values: tuple[str, ...]) -> frozenset[str]:
+def _include(names: str) -> frozenset[str]:
     try:
-        return frozenset(map(str.strip, _QUERY.load({"include": ",".join(values)})["include"].split(",")))
+        return frozenset(map(str.strip, _QUERY.load({"include": names})["include"].split(",")))
     except ValidationError as exc:
         raise InvalidRequest(" ".join(exc.messages_dict["include"]), note="include") from None

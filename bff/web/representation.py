@@ -19,6 +19,7 @@ from bff.services import Services
 from schemas.linked_accounts import MetaSchema
 
 _META = MetaSchema()
+_LONGEST_LANGUAGES = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,12 @@ def represent(
 
 @memoised("languages")
 def language(accepted: str) -> Language:
-    """The language of the answer for an ``Accept-Language`` field: zh where that is preferred, else en."""
+    """The language of the answer for an ``Accept-Language`` field: zh where that is preferred, else en.
+
+    A field that no browser sends counts as none (RFC 9110 12.5.4), for reading it takes time.
+    """
+    if len(accepted) > _LONGEST_LANGUAGES:
+        return "en"
     best = parse_accept_header(accepted, LanguageAccept).best_match(("en", "zh"), default="en")
     return "zh" if best == "zh" else "en"
 

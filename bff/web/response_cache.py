@@ -12,6 +12,7 @@ from typing import Any
 from bff.cache import CachedResponse, CachedResponses
 from bff.resilience import RateLimit
 from bff.web.context import Application, Environ, Headers, finish, record_of
+from bff.web.representation import language
 
 PATH = "/me/linked-accounts"
 _METHODS = frozenset({"GET", "HEAD"})
@@ -24,7 +25,6 @@ _DECISIVE = (
     "HTTP_AUTHORIZATION",
     "HTTP_X_REQUESTED_WITH",
     "HTTP_ORIGIN",
-    "HTTP_ACCEPT_LANGUAGE",
     "HTTP_IF_NONE_MATCH",
     "HTTP_ACCESS_CONTROL_REQUEST_PRIVATE_NETWORK",  # Flask-CORS answers it on every method
 )
@@ -93,7 +93,9 @@ class ResponseCache:
 
     def _key(self, environ: Environ) -> bytes:
         """A digest, so that no token stays in memory, of everything that decides the response."""
-        parts = [self._sessions_version(), *map(environ.get, self._decisive)]
+        # The language and not the field, which can be spelt in any number of ways.
+        spoken = language(environ.get("HTTP_ACCEPT_LANGUAGE", ""))
+        parts = [self._sessions_version(), spoken, *map(environ.get, self._decisive)]
         # The repr of a list of texts and None is unambiguous: texts are quoted, and quotes within them escaped.
         return sha256(repr(parts).encode()).digest()
 

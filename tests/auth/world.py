@@ -147,7 +147,7 @@ class House:
     def __init__(self, genauth, clock, *, host=HOST, issuer=None, url=None, brief_wait_seconds=0.5, **refreshing):
         fetcher = JwksFetcher(genauth, host=host, issuer=issuer, url=url, monotonic=clock)
         self.genauth, self.clock = genauth, clock
-        self.accepted = Cache(100)
+        self.accepted = Cache(2**20, 3600.0)
         self.refresher = JwksRefresher(fetcher, clock=clock, monotonic=clock, **refreshing)
         self.keys = JwksCache(self.refresher, brief_wait_seconds=brief_wait_seconds, monotonic=clock)
         verifier = AccessTokens(self.keys, audience=APP, clock=clock, monotonic=clock)

@@ -7,10 +7,11 @@ import pytest
 import redis
 
 from bff.cache.codec import PlainCodec
-from bff.cache.entries import Lookup
+from bff.cache.entries import Entry, Lookup
 from bff.cache.fallback import FallbackCache
 from bff.cache.redis_store import CacheUnavailable
 from bff.errors import TokenRefused, UpstreamUnavailable, UserBlocked
+from bff.resilience.caches import DECLARED
 from tests.cache.conftest import LIFETIMES, accounts, ids, session
 from tests.valkey import ValkeyServer
 
@@ -318,12 +319,16 @@ def test_a_refusal_in_redis_outvotes_a_copy_that_redis_would_not_store(cache_on,
         seen.raise_if_refused()
 
 
-def test_the_copies_are_bounded(clock):
-    copies = FallbackCache(clock)
-    for n in range(1_010):
-        copies.put(str(n), Lookup(), stored=True)
+def test_the_copies_are_bounded_in_bytes(clock):
+    copies = FallbackCache(60.0, clock)
+    large = Lookup(Entry.reported(accounts("x" * 2_000), clock(), 60.0))
+    assert large.entry.size > 4_000
+    for n in range(5_000):
+        copies.put(str(n), large, stored=True)
 
-    assert [n for n in range(1_010) if copies.get(str(n))] == list(range(10, 1_010))
+    left = [n for n in range(5_000) if copies.get(str(n))]
+    assert left == list(range(5_000 - len(left), 5_000))
+    assert len(left) * large.entry.size < DECLARED["fallback_entries"].budget
 
 
 def test_a_list_of_accounts_that_is_large_is_served_and_not_copied(own, clock):

@@ -1,15 +1,42 @@
 """Bounded caches for many threads: `bff.resilience.caches`."""
 
 import threading
+from dataclasses import dataclass
 
 import pytest
 
-from bff.resilience import cache, memoised
-from bff.resilience.caches import DECLARED
+from bff.resilience import LARGEST_ENTRY, Cache, cache, memoised
+from bff.resilience.caches import DECLARED, MEMOISED, size_of
+
+SECONDS = 60.0
 
 
-def test_the_least_recently_used_value_leaves_first():
-    values = cache("accepted_tokens", size=2)
+class Clock:
+    now = 1_000.0
+
+    def __call__(self):
+        return self.now
+
+
+def room_for(entries, value=1):
+    """A budget in which so many of these values fit, under keys of one letter."""
+    one = Cache(2**20, SECONDS)
+    one.put("a", value)
+    return one.weight * entries
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def values(clock):
+    """A cache with room for two small values, which it keeps for a minute."""
+    return Cache(room_for(2), SECONDS, clock=clock)
+
+
+def test_the_least_recently_used_value_leaves_first(values):
     values.put("a", 1)
     values.put("b", 2)
     values.get("a")
@@ -18,8 +45,7 @@ def test_the_least_recently_used_value_leaves_first():
     assert [values.get(key) for key in "abc"] == [1, None, 3]
 
 
-def test_a_value_put_twice_takes_one_place():
-    values = cache("accepted_tokens", size=2)
+def test_a_value_put_twice_takes_one_place(values):
     for value in (1, 2, 3):
         values.put("a", value)
     values.put("b", 4)
@@ -28,7 +54,7 @@ def test_a_value_put_twice_takes_one_place():
 
 
 def test_what_is_evicted_is_reported():
-    values = cache("accepted_tokens", size=1)
+    values = Cache(room_for(1), SECONDS)
 
     assert list(values.put("a", 1)) == []
     assert list(values.put("a", 2)) == []
@@ -37,8 +63,35 @@ def test_what_is_evicted_is_reported():
     assert list(values.put("c", 4)) == []
 
 
-def test_a_dropped_value_is_gone_and_dropping_nothing_is_no_error():
-    values = cache("accepted_tokens")
+def test_a_value_is_kept_for_its_time_and_no_longer(values, clock):
+    values.put("a", 1)
+
+    clock.now += SECONDS - 0.01
+    assert values.get("a") == 1
+    clock.now += 0.01
+    assert values.get("a") is None
+
+
+def test_what_has_ended_leaves_with_the_next_value_and_is_reported(clock):
+    values = Cache(2**20, SECONDS, clock=clock)
+    for key in range(100):
+        values.put(key, key)
+    before = values.weight
+    clock.now += SECONDS
+
+    assert len(values.put("new", 1)) == 100
+    assert values.weight < before / 50
+
+
+def test_a_value_that_has_ended_and_is_put_again_is_not_reported(values, clock):
+    values.put("a", 1)
+    clock.now += SECONDS
+
+    assert list(values.put("a", 2)) == []
+    assert values.get("a") == 2
+
+
+def test_a_dropped_value_is_gone_and_dropping_nothing_is_no_error(values):
     values.put("a", 1)
     values.drop("a")
     values.drop("a")
@@ -46,49 +99,64 @@ def test_a_dropped_value_is_gone_and_dropping_nothing_is_no_error():
     assert values.get("a") is None
 
 
-def test_clear_removes_everything_and_evicts_nothing():
-    values = cache("accepted_tokens", size=2)
+def test_clear_removes_everything_and_evicts_nothing(values):
     for key in "ab":
         values.put(key, key)
     values.clear()
 
-    assert (len(values), list(values.put("c", 1))) == (0, [])
+    assert (len(values), values.weight, list(values.put("c", 1))) == (0, 0, [])
 
 
-def test_a_cache_in_bytes_holds_as_many_as_fit():
-    values = cache("responses", weigh=len, size=10)
+def test_as_many_values_are_kept_as_fit_by_their_bytes():
+    values = Cache(room_for(1, b"x" * 8_000) + 3_000, SECONDS)
     for key in "abc":
-        values.put(key, b"xxxx")
+        values.put(key, b"x" * 4_000)
 
-    assert [values.get(key) for key in "abc"] == [None, b"xxxx", b"xxxx"]
-    assert [key for key, _ in values.put("d", b"x" * 8)] == ["b", "c"]
+    assert [len(values.get(key) or b"") for key in "abc"] == [0, 4_000, 4_000]
+    assert [key for key, _ in values.put("d", b"x" * 8_000)] == ["b", "c"]
 
 
-def test_a_value_larger_than_the_cache_is_not_stored_nor_what_it_was_to_replace():
-    values = cache("responses", weigh=len, size=10)
+@pytest.mark.parametrize("weigh", [size_of, lambda _value: LARGEST_ENTRY])
+def test_a_value_that_is_too_large_is_not_kept_nor_what_it_was_to_replace(weigh):
+    values = Cache(2**20, SECONDS, weigh=lambda value: weigh(value) if len(value) > 5 else 5)
     values.put("a", b"old")
     values.put("b", b"other")
-    values.put("a", b"x" * 11)
+    large = b"x" * LARGEST_ENTRY
 
+    assert list(values.put("a", large)) == [("a", large)]
     assert [values.get(key) for key in "ab"] == [None, b"other"]
 
 
+def test_a_large_key_is_as_good_as_a_large_value():
+    values = Cache(2**20, SECONDS)
+    key = "x" * LARGEST_ENTRY
+    values.put(key, 1)
+
+    assert values.get(key) is None
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    name: str
+    parts: tuple
+
+
+def test_the_size_of_a_value_counts_the_texts_in_it():
+    small, large = Named("x", ("x", 1.5)), Named("x" * 1_000, ("x" * 1_000, Named("x" * 1_000, ())))
+
+    assert size_of(large) > 3_000
+    assert size_of("x") < size_of(small) < 400
+
+
 def test_each_cache_is_one_of_its_own():
-    cache("accepted_tokens").put("a", 1)
+    cache("accepted_tokens", seconds=SECONDS).put("a", 1)
 
-    assert cache("accepted_tokens").get("a") is None
-
-
-def test_a_cache_in_bytes_needs_to_know_how_to_weigh():
-    with pytest.raises(TypeError):
-        cache("responses")
-    with pytest.raises(TypeError):
-        cache("accepted_tokens", weigh=len)
+    assert cache("accepted_tokens", seconds=SECONDS).get("a") is None
 
 
 def test_a_cache_that_nobody_declared_is_none():
     with pytest.raises(KeyError):
-        cache("anything")
+        cache("anything", seconds=SECONDS)
     with pytest.raises(KeyError):
         memoised("anything")(len)
 
@@ -99,7 +167,15 @@ def test_every_declared_cache_is_bounded_and_explained(name):
 
     assert declared.purpose
     assert declared.lifetime
-    assert 0 < declared.size <= {"entries": 20_000, "bytes": 32 * 2**20}[declared.unit]
+    assert LARGEST_ENTRY < declared.budget <= 16 * 2**20
+
+
+@pytest.mark.parametrize("name", MEMOISED)
+def test_every_memoised_function_is_bounded_and_explained(name):
+    declared = MEMOISED[name]
+
+    assert declared.purpose
+    assert 0 < declared.entries * (declared.longest or 1) <= 2**16
 
 
 def test_a_memoised_function_computes_each_value_once_and_keeps_no_error():
@@ -122,10 +198,20 @@ def test_a_memoised_function_computes_each_value_once_and_keeps_no_error():
 def test_a_memoised_function_forgets_beyond_its_size():
     calls = []
     known = memoised("includes")(lambda number: calls.append(number) or number)
-    for number in [*range(DECLARED["includes"].size + 1), 0]:
+    for number in [*range(MEMOISED["includes"].entries + 1), 0]:
         known(number)
 
     assert calls.count(0) == 2
+
+
+def test_a_memoised_function_keeps_no_long_text():
+    calls = []
+    known = memoised("includes")(lambda text: calls.append(len(text)) or text)
+    longest = MEMOISED["includes"].longest
+    for length in (longest, longest, longest + 1, longest + 1):
+        known("x" * length)
+
+    assert calls == [longest, longest + 1, longest + 1]
 
 
 def test_a_method_is_memoised_for_its_own_object():
@@ -141,7 +227,7 @@ def test_a_method_is_memoised_for_its_own_object():
 
 
 def test_many_threads_use_one_cache():
-    values = cache("responses", weigh=len, size=64)
+    values = Cache(room_for(20), SECONDS)
     failures = []
 
     def use(thread):

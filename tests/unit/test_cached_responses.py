@@ -7,10 +7,10 @@ import pytest
 
 from bff.cache import CachedResponses, Freshness
 from bff.models import Session
+from bff.resilience import LARGEST_ENTRY
 
 NOW = 1_000.0
 MOST = 16 * 2**20
-LARGEST = 16 * 1024
 HEADERS = tuple((f"header-{number}", f"value of header {number}") for number in range(5))
 
 
@@ -91,8 +91,8 @@ def test_the_least_recently_used_response_leaves_first(responses):
 
 
 def test_a_response_that_is_larger_than_the_rest_is_not_kept(responses):
-    put(responses, "largest", body=b"x" * (LARGEST - 2048))
-    put(responses, "larger", body=b"x" * LARGEST)
+    put(responses, "largest", body=b"x" * (LARGEST_ENTRY - 3072))
+    put(responses, "larger", body=b"x" * LARGEST_ENTRY)
 
     assert kept(responses, ["largest", "larger"]) == ["largest"]
 

@@ -10,6 +10,7 @@ from bff.models import Session
 from bff.resilience import Deadline
 from bff.web import ResponseCache, services_of
 from bff.web.context import RECORD, RequestRecord
+from bff.web.representation import language
 
 PATH = "/me/linked-accounts"
 IDENTITIES = "/api/v3/get-identities"
@@ -265,7 +266,6 @@ DECISIVE = {
     "HTTP_COOKIE": ("session=a", "session=b"),
     "HTTP_X_REQUESTED_WITH": (None, "fetch"),
     "HTTP_ORIGIN": (None, "https://app.example.com"),
-    "HTTP_ACCEPT_LANGUAGE": ("en", "zh"),
     "HTTP_IF_NONE_MATCH": (None, '"etag"'),
     "HTTP_HOST": ("a.example", "b.example"),
     "HTTP_ACCESS_CONTROL_REQUEST_PRIVATE_NETWORK": (None, "true"),
@@ -284,7 +284,8 @@ class Echo:
         now = time.time()
         environ[RECORD].freshness = Freshness(Session("mei", now + 60, "token", "digest"), now, now + 60, now + 60)
         start_response("200 OK", [])
-        return [repr([environ.get(name) for name in DECISIVE]).encode()]
+        decided_by = [language(environ.get("HTTP_ACCEPT_LANGUAGE", "")), *map(environ.get, DECISIVE)]
+        return [repr(decided_by).encode()]
 
 
 @pytest.fixture
@@ -319,6 +320,17 @@ def test_what_decides_a_response_tells_requests_apart(cached_echo, echo, name):
     assert answers[:2] == answers[2:]
     assert answers[0] != answers[1]
     assert echo.reached == 2
+
+
+def test_the_language_tells_requests_apart_and_not_how_it_is_asked_for(cached_echo, echo):
+    def ask(*fields):
+        return {cached_echo(HTTP_ACCEPT_LANGUAGE=field) for field in fields}
+
+    english = ask(None, "", "en", "de", "EN-gb,en;q=0.9", "x" * 60_000)
+    chinese = ask("zh", "zh-CN,zh;q=0.9,en;q=0.8", "ZH-tw")
+
+    assert (len(english), len(chinese), echo.reached) == (1, 1, 2)
+    assert english != chinese
 
 
 @pytest.mark.parametrize("name", HEADERS)
