@@ -73,10 +73,15 @@ def make_services(app: Flask, settings: Settings, *, clock: Callable[[], float] 
         metrics,
     )
 
-    person = memoised("user_names")(partial(codec.opaque_id, settings.genauth_app_id))
+    # Every name in Redis is made of this: two applications may share one.
+    application = codec.opaque_id("application", settings.genauth_host, settings.genauth_app_id)
+    names = partial(codec.opaque_id, application)
+    person = memoised("user_names")(names)
 
     responses = CachedResponses(settings.local_cache_seconds, person=person, clock=clock)
-    invalidations = InvalidationBus(store, on_invalidate=responses.invalidate, on_gap=responses.clear)
+    invalidations = InvalidationBus(
+        store, f"{PREFIX}changed:{application}", on_invalidate=responses.invalidate, on_gap=responses.clear
+    )
     genauth = GenAuthClient.from_settings(settings, metrics)
     lifetimes = Lifetimes(
         ttl=settings.cache_ttl_seconds,
@@ -88,7 +93,7 @@ def make_services(app: Flask, settings: Settings, *, clock: Callable[[], float] 
     providers = Providers(
         genauth,
         settings.upstream_deadline_seconds,
-        Snapshot(store, codec, f"{PREFIX}providers:{codec.opaque_id('providers', settings.genauth_app_id)}", metrics),
+        Snapshot(store, codec, f"{PREFIX}providers:{application}", metrics),
     )
     return Services(
         settings=settings,
@@ -104,9 +109,9 @@ def make_services(app: Flask, settings: Settings, *, clock: Callable[[], float] 
             clock=clock,
         ),
         accounts_cache=cache,
-        user_limit=_limit("user", settings, store, codec, metrics),
-        address_limit=_limit("address", settings, store, codec, metrics),
-        network_limit=_limit("network", settings, store, codec, metrics, times=NETWORK_TIMES),
+        user_limit=_limit("user", settings, store, names, metrics),
+        address_limit=_limit("address", settings, store, names, metrics),
+        network_limit=_limit("network", settings, store, names, metrics, times=NETWORK_TIMES),
         readiness=Readiness({"redis": store.ping, "genauth": lambda: _answers(genauth)}),
         invalidations=invalidations,
         responses=responses,
@@ -130,7 +135,7 @@ def _verifier(settings: Settings, genauth: GenAuthClient, snapshot: JwksSnapshot
 
 
 def _limit(
-    scope: str, settings: Settings, store: RedisStore, codec: Codec, metrics: Metrics, *, times: int = 1
+    scope: str, settings: Settings, store: RedisStore, names: Callable[..., str], metrics: Metrics, *, times: int = 1
 ) -> RateLimit | None:
     if settings.rate_limit is None:
         return None
@@ -139,7 +144,7 @@ def _limit(
         settings.rate_limit,
         store,
         namespace=f"{PREFIX}rate:{scope}",
-        opaque_id=partial(codec.opaque_id, scope),
+        opaque_id=partial(names, scope),
         times=times,
         on_refuse=metrics.rate_limited,
     )

@@ -31,6 +31,8 @@ from bff.observability import Recorder
 _JITTER = 0.1  # so that entries of one moment do not expire at one moment
 _SKEW_SECONDS = 60.0  # between the clocks of replicas
 
+_RETRY_AFTER_AT_MOST = 3600.0  # GenAuth is not believed to ask for more either
+
 _ACCEPTED = "accepted"
 _REFUSALS: Mapping[str, type[TokenRefused | UserBlocked]] = {kind.code: kind for kind in (TokenRefused, UserBlocked)}
 _FAILURES: Mapping[str, type[UpstreamFailure]] = {
@@ -228,7 +230,8 @@ def _failure(text: bytes) -> Failure:
     at, code, retry_after = orjson.loads(text)
     if code not in _FAILURES:
         raise ValueError
-    return Failure(_time(at), code, None if retry_after is None else _time(retry_after))
+    seconds = None if retry_after is None else min(max(0.0, _time(retry_after)), _RETRY_AFTER_AT_MOST)
+    return Failure(_time(at), code, seconds)
 
 
 _READERS: Mapping[type, Callable[[bytes], Any]] = {

@@ -8,9 +8,8 @@ import threading
 import time
 from collections.abc import Callable
 
-from bff.cache.redis_store import PREFIX, CacheUnavailable, RedisStore
+from bff.cache.redis_store import CacheUnavailable, RedisStore
 
-CHANNEL = f"{PREFIX}changed"
 _PING_SECONDS = 0.5
 _CONNECTED_SECONDS = 1.2  # after the last message or answered ping
 _RETRY_SECONDS = 1.0
@@ -22,12 +21,17 @@ class InvalidationBus:
     def __init__(
         self,
         store: RedisStore,
+        channel: str,
         on_invalidate: Callable[[str], None],
         on_gap: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``on_invalidate(person)`` is called for each invalidation, ``on_gap()`` when some may have been missed."""
+        """``on_invalidate(person)`` is called for each invalidation, ``on_gap()`` when some may have been missed.
+
+        ``channel`` is Redis's, the same in all workers and replicas of one application.
+        """
         self._store = store
+        self._channel = channel
         self._on_invalidate = on_invalidate
         self._on_gap = on_gap
         self._clock = clock
@@ -51,7 +55,7 @@ class InvalidationBus:
         """
         self._on_invalidate(person)
         try:
-            self._store.publish(CHANNEL, person)
+            self._store.publish(self._channel, person)
         except CacheUnavailable:
             return
 
@@ -71,7 +75,7 @@ class InvalidationBus:
     def _receive(self) -> None:
         while not self._stopped.is_set():
             try:
-                with self._store.subscribed(CHANNEL) as subscription:
+                with self._store.subscribed(self._channel) as subscription:
                     while not self._stopped.is_set():
                         message = subscription.get_message(timeout=_PING_SECONDS)
                         if message is None:

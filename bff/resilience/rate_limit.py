@@ -109,8 +109,9 @@ class RateLimit:
         reported = self._counter.increment(key, self._seconds, batch)
         with self._lock:
             if reported is not None:
-                # No longer than our own window, whatever the counter says.
-                window.shared, window.ends = reported[0], self._clock() + min(reported[1], self._seconds)
+                # No less than was just counted and no longer than our own window, whatever the counter says.
+                window.shared = max(reported[0], batch)
+                window.ends = self._clock() + min(max(0.0, reported[1]), self._seconds)
             window.pending_at_most = max(0, self._limit - window.shared) // _UNREPORTED_SHARE
 
     def _headers(self, window: _Window) -> Mapping[str, str]:

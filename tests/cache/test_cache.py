@@ -1,5 +1,6 @@
 """What is remembered of a person, and for how long."""
 
+import json
 import statistics
 import threading
 
@@ -178,6 +179,15 @@ def test_how_the_holder_failed_is_known_for_a_second(cache_on, store_at, valkey,
     assert there.get(PHONE).failure is None
     (key,) = stored.keys("*:failure:*")
     assert 0 < stored.pttl(key) <= 1000
+
+
+@pytest.mark.parametrize(("said", "believed"), [(1e12, 3600), (-5, 0), (7, 7)])
+def test_how_long_to_wait_is_believed_up_to_an_hour(cache, clock, stored, said, believed):
+    cache.put_failure(MEI, UpstreamUnavailable())
+    (key,) = stored.keys("*:failure:*")
+    stored.set(key, PlainCodec().encode(key.decode(), json.dumps([clock(), "upstream_unavailable", said]).encode()))
+
+    assert cache.get(MEI).failure.error().retry_after == believed
 
 
 def test_two_failures_can_be_told_apart(cache, clock):

@@ -33,7 +33,7 @@ def bus_on(store_at):
 
     def make(url, **rules):
         received = Received()
-        bus = InvalidationBus(store_at(url, **rules), received.people.append, received.gap)
+        bus = InvalidationBus(store_at(url, **rules), "changed", received.people.append, received.gap)
         made.append(bus)
         assert eventually(lambda: bus.connected)
         return bus, received
@@ -64,7 +64,7 @@ def test_an_invalidation_reaches_everybody_and_its_sender_at_once(bus_on, valkey
 def test_nothing_is_connected_before_it_subscribed(store_at, own):
     own.kill()
     received = Received()
-    bus = InvalidationBus(store_at(own.url), received.people.append, received.gap)
+    bus = InvalidationBus(store_at(own.url), "changed", received.people.append, received.gap)
 
     assert not bus.connected
     assert eventually(lambda: received.gaps)

@@ -7,6 +7,7 @@ Not defended: they may delete everything (that costs questions to GenAuth), and 
 import json
 import pickle
 import random
+import re
 import time
 
 import pytest
@@ -146,6 +147,49 @@ def test_a_counter_that_never_ends_shuts_nobody_out_for_longer_than_a_window(ser
     time.sleep(1.1)
 
     assert service.accounts_of(token).status == 200
+
+
+def test_a_counter_with_a_year_to_go_ends_with_its_window_also_when_it_is_deleted(service_with, stored, genauth):
+    service, token = service_with(RATE_LIMIT="2/second"), genauth.token("mei")
+    service.accounts_of(token)
+    (counter,) = [key for key in stored.keys("la:*:rate:*") if b":user/" in key]
+    stored.set(counter, 1_000_000, ex=365 * 86_400)
+    sent_away = service.accounts_of(token)
+    stored.delete(counter)
+
+    assert (sent_away.status, sent_away.headers["Retry-After"]) == (429, "1")
+    time.sleep(1.1)
+    assert service.accounts_of(token).status == 200
+
+
+@pytest.mark.parametrize("other", ["GENAUTH_APP_ID", "GENAUTH_HOST"])
+def test_two_applications_on_one_redis_share_no_key_and_no_channel(service_with, stored, genauth, other):
+    ours = {"GENAUTH_APP_ID": genauth.app_id, "GENAUTH_HOST": genauth.url}
+    theirs = ours | {other: {"GENAUTH_APP_ID": "60193c610f9117e7cb0491ff", "GENAUTH_HOST": f"{genauth.url}/tenant"}[other]}
+    names, buses = [], []
+    for settings in (ours, theirs):
+        service = service_with(RATE_LIMIT="100/minute", LOCAL_CACHE_SECONDS="30", **settings)
+        buses.append(services_of(service.app).invalidations)
+        before = {*stored.pubsub_channels("la:*")}
+        eventually(lambda: buses[-1].connected)
+        service.accounts_of(genauth.token("mei", claims={"aud": settings["GENAUTH_APP_ID"]}))
+        service.accounts_of(genauth.token("mei", key="foreign"))
+        services_of(service.app).user_limit.hit("mei")
+        names.append({*stored.keys("la:*"), *stored.pubsub_channels("la:*")} - before)
+        stored.flushall()
+    for bus in buses:
+        bus.stop(wait_seconds=5)
+
+    kinds = [{re.split(rb"[:/]", name)[2] for name in each if b"{" not in name} for each in names]
+    assert {b"rate", b"changed"} <= kinds[0] & kinds[1]
+    assert not names[0] & names[1]
+
+
+def eventually(truth):
+    patience = time.monotonic() + 5
+    while not truth():
+        assert time.monotonic() < patience
+        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("value", ["x", "9223372036854775807", "-9223372036854775808", "", "1e9"])

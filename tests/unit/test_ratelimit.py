@@ -211,6 +211,19 @@ def test_names_and_not_members_reach_redis(limit, shared):
     assert list(shared.windows) == ["limit/1f/2/1/minute", "limit/1f/2/1/hour"], "another rate is another count"
 
 
+def test_a_count_below_what_was_just_counted_lets_nobody_count_on_in_secret(limit, shared, clock):
+    """A counter that holds a negative number would make the limit endless."""
+    shared.windows["limit/1f/10/1/minute"] = -(10**18), clock() + 60
+    here = limit("10/minute")
+    here.hit("mei")
+    asked = shared.asked
+
+    for _ in range(10):
+        here.hit("mei")
+
+    assert shared.asked == asked + 10, "so near its limit, as far as it knows, that every request is reported"
+
+
 def test_a_count_that_ends_long_after_its_window_sends_nobody_away_for_longer(limit, shared, clock):
     shared.windows["limit/1f/2/1/minute"] = 1000, clock() + 365 * 86_400
     here = limit("2/minute")
