@@ -34,7 +34,7 @@ Where do I change …
     … which fields are looked through for tokens?  accounts/redaction.py, accounts/leak_guard.py
     … when GenAuth is asked, and what may stand in?    accounts/service.py
     … how long something is stored?                settings.py; in Redis: cache/entries.py; in memory: resilience/caches.py
-    … which tokens are accepted?                   auth/access_tokens.py, auth/introspection.py
+    … which tokens are accepted?                   auth/access_tokens.py, auth/introspection.py, schemas/oidc.py
     … where a token may be sent, and CSRF?         web/authentication.py
     … what GenAuth's answers mean?                 genauth/envelope.py, schemas/genauth.py; its facts: docs/genauth.md
     … timeouts, retries, circuit breakers?         genauth/calls.py, genauth/call_policy.py

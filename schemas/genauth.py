@@ -110,13 +110,6 @@ class TextList(fields.Field[tuple[str, ...]]):
         return tuple([text for each in value[:MOST_CONNECTIONS] if (text := clean(each, LONGEST_ID))])
 
 
-class EpochSeconds(fields.Field[int | None]):
-    """Seconds since 1970, as a number or its digits; fractions are cut off."""
-
-    def _deserialize(self, value: object, attr: str | None, data: Mapping[str, Any] | None, **_: object) -> int | None:  # noqa: ARG002
-        return number(int(value) if isinstance(value, float) and abs(value) < 1e15 else value)
-
-
 class AllowList(Schema):
     """Loads the fields that it names. Secrets have none, so there is nothing to remember to remove."""
 
@@ -195,20 +188,3 @@ class ExtIdpSchema(AllowList):
     name = Text(LONGEST_NAME, cut=True)
     name_en = Text(LONGEST_NAME, cut=True)
     logo_url = Text(LONGEST_URL, data_key="logo")
-
-
-class IntrospectionSchema(AllowList):
-    """Whose token GenAuth introspected (RFC 7662 2.2, docs/genauth.md 4.2)."""
-
-    sub = Text(LONGEST_ID)
-    exp = EpochSeconds(load_default=None)
-    client_id = Text(LONGEST_ID)
-
-
-class DiscoverySchema(AllowList):
-    """What we keep of the OpenID Connect discovery document."""
-
-    issuer = Text(LONGEST_URL)
-    jwks_uri = Text(LONGEST_URL)
-    introspection_endpoint = Text(LONGEST_URL)
-    introspection_auth_methods = TextList(data_key="introspection_endpoint_auth_methods_supported")

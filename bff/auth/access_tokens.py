@@ -5,7 +5,6 @@ token, extensions are refused, times follow the clock that was handed in. Which 
 """
 
 import base64
-import json
 import re
 import time
 from collections.abc import Callable
@@ -17,9 +16,10 @@ from jwt.types import Options
 
 from bff.auth.jwk import ALGORITHMS, Key, KeySet, acceptable_kid
 from bff.auth.jwks_cache import JwksCache
-from bff.auth.sessions import Acceptance, is_user_id
+from bff.auth.sessions import Acceptance
 from bff.errors import TokenInvalid
 from bff.resilience import Deadline
+from schemas.oidc import is_identifier, is_numeric_date, strict_json
 
 # How far GenAuth's clock may be ahead of ours. The end of a token gets no leeway.
 LEEWAY_SECONDS = 10
@@ -43,7 +43,6 @@ OPTIONS: Options = {
     "verify_iat": False,
 }
 
-_END_OF_TIME = 253_402_300_799  # 9999-12-31, the last second that has a date
 _COMPACT = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)", re.ASCII)  # RFC 7515 7.1
 _TYPES = frozenset({"jwt", "at+jwt", "application/jwt", "application/at+jwt"})
 _ID_TOKEN_CLAIMS = frozenset({"nonce", "at_hash", "c_hash"})
@@ -158,11 +157,11 @@ def _refuse(error: jwt.PyJWTError) -> NoReturn:
 def _check_claims(claims: Claims, now: float) -> None:
     _require(_ID_TOKEN_CLAIMS.isdisjoint(claims) and _is_text(claims.get("scope")), "id_token")
     _require(_is_text(claims["iss"]), "issuer")
-    _require(is_user_id(claims["sub"]), "sub")
-    _require(_is_time(claims["exp"]), "exp")
-    _require(_is_time(claims["iat"]) and claims["iat"] <= now + LEEWAY_SECONDS, "iat")
+    _require(is_identifier(claims["sub"]), "sub")
+    _require(is_numeric_date(claims["exp"]), "exp")
+    _require(is_numeric_date(claims["iat"]) and claims["iat"] <= now + LEEWAY_SECONDS, "iat")
     if "nbf" in claims:
-        _require(_is_time(claims["nbf"]) and claims["nbf"] <= now + LEEWAY_SECONDS, "nbf")
+        _require(is_numeric_date(claims["nbf"]) and claims["nbf"] <= now + LEEWAY_SECONDS, "nbf")
 
 
 def _canonical_header(token: str) -> dict[str, Any]:
@@ -175,7 +174,7 @@ def _canonical_header(token: str) -> dict[str, Any]:
     if parts is None:
         raise TokenInvalid(note="form")
     try:
-        header, _payload = (_STRICT.decode(_decoded(part).decode("utf-8")) for part in parts.group(1, 2))
+        header, _payload = (strict_json(_decoded(part).decode("utf-8")) for part in parts.group(1, 2))
     except (ValueError, RecursionError):
         # Without its cause: the text of a decoder's exception holds a piece of the token.
         raise TokenInvalid(note="form") from None
@@ -188,20 +187,6 @@ def _decoded(part: str) -> bytes:
     return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
 
 
-def _once_each(members: list[tuple[str, Any]]) -> dict[str, Any]:
-    as_dict = dict(members)
-    if len(as_dict) != len(members):
-        raise ValueError
-    return as_dict
-
-
-def _no_constant(_nan_or_infinity: str) -> None:
-    raise ValueError
-
-
-_STRICT = json.JSONDecoder(object_pairs_hook=_once_each, parse_constant=_no_constant)
-
-
 def _require(condition: object, note: str) -> None:
     if not condition:
         raise TokenInvalid(note=note)
@@ -209,8 +194,3 @@ def _require(condition: object, note: str) -> None:
 
 def _is_text(value: object) -> bool:
     return isinstance(value, str) and bool(value.strip())
-
-
-def _is_time(value: object) -> bool:
-    # bool is an int to Python, and 1e400 an infinity to its JSON.
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _END_OF_TIME

@@ -8,10 +8,12 @@ import hashlib
 import time
 from collections.abc import Callable
 
-from bff.auth.sessions import Acceptance, is_user_id
+from bff.auth.access_tokens import LEEWAY_SECONDS
+from bff.auth.sessions import Acceptance
 from bff.errors import TokenInvalid, TokenRefused, UpstreamFailure, UpstreamMalformed
 from bff.genauth import CallCircuitOpen, GenAuthClient, Introspection
 from bff.resilience import Cache, Deadline, cache
+from schemas.oidc import is_identifier
 
 # A client that retries without end does not reach GenAuth, and a mistake that was corrected there is seen soon.
 REFUSED_SECONDS = 5.0
@@ -29,11 +31,13 @@ class Introspector:
         *,
         app_id: str,
         accepted_seconds: float = 60.0,
+        clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._genauth = genauth
         self._app_id = app_id
         self._accepted_seconds = accepted_seconds
+        self._clock = clock
         self._monotonic = monotonic
         self._refused_until: Cache[bytes, float] = cache("refused_tokens", seconds=REFUSED_SECONDS)
 
@@ -57,9 +61,17 @@ class Introspector:
     def _accept(self, response: Introspection, asked_at: float) -> Acceptance:
         if response.active is not True:
             raise TokenRefused(note="inactive")
-        if response.client_id not in (None, self._app_id):
-            raise TokenInvalid(note="client_id")
-        if not is_user_id(response.sub):
+        _require(response.client_id in (None, self._app_id), "client_id")
+        _require(response.audience is None or self._app_id in response.audience, "audience")
+        # RFC 6749 7.1: a type in any case. A refresh token, or one that is bound to a key, is no bearer token.
+        _require(response.token_type is None or response.token_type.lower() == "bearer", "token_type")
+        _require(response.not_before is None or response.not_before <= self._clock() + LEEWAY_SECONDS, "nbf")
+        if not is_identifier(response.sub):
             raise UpstreamMalformed(note="introspection names no user")
         # From the request on, not the response: the token may have been revoked while the response was on its way.
         return Acceptance(response.sub, response.exp, asked_at + self._accepted_seconds, self.version)
+
+
+def _require(condition: object, note: str) -> None:
+    if not condition:
+        raise TokenInvalid(note=note)

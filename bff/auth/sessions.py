@@ -9,14 +9,13 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, TypeGuard
+from typing import Protocol
 
 from bff.errors import InvalidTokenRequest, SessionExpired, TokenInvalid, UpstreamTimeout
 from bff.models import Session
 from bff.resilience import Cache, Deadline, SingleFlight, cache
 
 LONGEST_TOKEN = 8192
-LONGEST_USER_ID = 256
 # For how long a token that nobody sends counts as one that was genuine here.
 _RECOGNISED_SECONDS = 3600.0
 
@@ -35,11 +34,6 @@ class Acceptance:
     expires_at: float | None
     reverify_at: float
     version: int
-
-
-def is_user_id(value: object) -> TypeGuard[str]:
-    """Whether this can be a user's id: up to 256 printable characters that are not all blank."""
-    return isinstance(value, str) and len(value) <= LONGEST_USER_ID and value.isprintable() and value.strip() != ""
 
 
 class Verifier(Protocol):

@@ -1,6 +1,7 @@
 """GenAuth's OpenID Connect endpoints as data: discovery, key set, introspection (docs/genauth.md 4.2).
 
-Ordinary OAuth with real HTTP statuses. A refusal here concerns our settings and our secret, never a person's token.
+Ordinary OAuth with real HTTP statuses. A refusal here concerns our settings and our secret, never a person's token. What is said
+is read to the letter (`schemas.oidc`).
 """
 
 from base64 import b64encode
@@ -9,11 +10,12 @@ from typing import Any
 from urllib.parse import quote_plus, urlencode
 
 from bff.errors import UpstreamMalformed, UpstreamRejected
-from bff.genauth.envelope import json_object, note, raise_for_http_status, raise_if_unavailable
+from bff.genauth.envelope import UnreadableData, note, raise_for_http_status, raise_if_unavailable
 from bff.genauth.messages import Request, Response
 from bff.genauth.protocol import COMMON_HEADERS
 from bff.setting_types import is_permitted_url
-from schemas.genauth import DiscoverySchema, IntrospectionSchema, number
+from schemas.genauth import number
+from schemas.oidc import DiscoverySchema, IntrospectionSchema, UnexpectedShape, strict_json
 
 DISCOVERY_PATH = "/oidc/.well-known/openid-configuration"
 INTROSPECTION_PATH = "/oidc/token/introspection"
@@ -33,12 +35,18 @@ class Discovery:
 
 @dataclass(frozen=True, slots=True)
 class Introspection:
-    """Whether GenAuth accepts a token, and whose it is (RFC 7662). ``exp`` in seconds since 1970."""
+    """Whether GenAuth accepts a token, whose it is and for whom (RFC 7662). ``exp`` and ``not_before`` in seconds since 1970.
+
+    None is what was not sent; of a token that is not active nothing is read.
+    """
 
     active: bool
     sub: str | None = None
-    exp: int | None = None
+    exp: float | None = None
     client_id: str | None = None
+    audience: tuple[str, ...] | None = None
+    not_before: float | None = None
+    token_type: str | None = None
 
 
 def discovery_request() -> Request:
@@ -70,10 +78,10 @@ def introspection_request(url: str, app_id: str, app_secret: str | None, token: 
 
 def read_discovery(response: Response) -> Discovery:
     """The discovery document, which must name an issuer and a key set. UpstreamRejected for a 4xx."""
-    found = _DISCOVERY.load(_object(response))
-    if not found["issuer"] or not found["jwks_uri"]:
-        raise UpstreamMalformed(note=note(response, "no issuer or no key set"))
-    return Discovery(**found)
+    try:
+        return Discovery(**_DISCOVERY.load(_object(response)))
+    except UnexpectedShape as error:
+        raise UpstreamMalformed(note=note(response, f"discovery with another {error}")) from None
 
 
 def read_key_set(response: Response) -> dict[str, Any]:
@@ -86,12 +94,20 @@ def read_key_set(response: Response) -> dict[str, Any]:
 
 
 def read_introspection(response: Response) -> Introspection:
-    """The result of an introspection. UpstreamRejected if GenAuth refuses *us*, which says nothing about the token."""
+    """The result of an introspection. UpstreamRejected if GenAuth refuses *us*, which says nothing about the token.
+
+    UnreadableData for an active token of which something has another shape: that is no ground to accept or to refuse it.
+    """
     body = _object(response)
     active = body.get("active")
     if not isinstance(active, bool):
         raise UpstreamMalformed(note=note(response, "no introspection"))
-    return Introspection(active, **_INTROSPECTION.load(body))
+    if not active:
+        return Introspection(active=False)
+    try:
+        return Introspection(active=True, **_INTROSPECTION.load(body))
+    except UnexpectedShape as error:
+        raise UnreadableData(note=note(response, f"introspection with another {error}")) from None
 
 
 def permitted_url(url: str, host: str) -> str:
@@ -106,8 +122,13 @@ def _object(response: Response) -> dict[str, Any]:
     raise_for_http_status(response)
     if response.status >= 400:
         raise UpstreamRejected(note=note(response))
-    body = json_object(response)
-    if body is None:
+    try:
+        body = strict_json(response.body.decode("utf-8-sig"))
+    except ValueError:
+        body = None
+    except RecursionError:
+        raise UnreadableData(note=note(response, "nested too deeply")) from None
+    if not isinstance(body, dict):
         raise UpstreamMalformed(note=note(response, "no object"))
     status = number(body.get("statusCode"))
     if status is None or status == 200:

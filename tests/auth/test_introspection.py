@@ -30,6 +30,9 @@ class Answer:
     sub: object = "60194296801dc7bc2a1b2735"
     exp: float | None = NOW + 3600
     client_id: str | None = APP
+    audience: tuple[str, ...] | None = None
+    not_before: float | None = None
+    token_type: str | None = "Bearer"
 
 
 class GenAuth:
@@ -59,7 +62,7 @@ def genauth():
 
 @pytest.fixture
 def sessions(genauth, clock):
-    introspector = Introspector(genauth, app_id=APP, accepted_seconds=60, monotonic=clock)
+    introspector = Introspector(genauth, app_id=APP, accepted_seconds=60, clock=clock, monotonic=clock)
     return Sessions(introspector, clock=clock, monotonic=clock)
 
 
@@ -179,7 +182,45 @@ def test_an_answer_that_does_not_name_the_application_is_for_us(sessions, genaut
     assert of(sessions).user_id
 
 
-@pytest.mark.parametrize("sub", [None, "", " ", 7, "x" * 257, "a\nb", ["mei"]])
+@pytest.mark.parametrize("audience", [(), ("another-app",), (APP.upper(),), (f" {APP}",), (f"{APP}x", APP[:-1])])
+def test_a_token_for_another_audience_is_invalid(sessions, genauth, audience):
+    genauth.answer = Answer(audience=audience)
+
+    assert refusal(sessions, TokenInvalid).note == "audience"
+
+
+@pytest.mark.parametrize("audience", [(APP,), ("another-app", APP)])
+def test_a_token_for_us_among_others_is_for_us(sessions, genauth, audience):
+    genauth.answer = Answer(audience=audience)
+
+    assert of(sessions).user_id
+
+
+@pytest.mark.parametrize("token_type", ["refresh_token", "DPoP", "N_A", "mac", "bearer_token"])
+def test_what_is_no_bearer_token_is_invalid(sessions, genauth, token_type):
+    genauth.answer = Answer(token_type=token_type)
+
+    assert refusal(sessions, TokenInvalid).note == "token_type"
+
+
+@pytest.mark.parametrize("token_type", [None, "Bearer", "bearer", "BEARER"])
+def test_a_bearer_token_is_one_in_any_case(sessions, genauth, token_type):
+    genauth.answer = Answer(token_type=token_type)
+
+    assert of(sessions).user_id
+
+
+def test_a_token_is_not_accepted_before_its_time(sessions, genauth, clock):
+    genauth.answer = Answer(not_before=NOW + 60)
+    assert refusal(sessions, TokenInvalid).note == "nbf"
+
+    clock.advance(50)  # GenAuth's clock may be ten seconds ahead of ours
+    assert of(sessions).user_id
+
+
+@pytest.mark.parametrize(
+    "sub", [None, "", " ", 7, "x" * 257, "a\nb", ["mei"], " mei", "mei ", "mei\u202e", "mei\u200b", "mei\u00a0", "mei\ud800"]
+)
 def test_an_active_token_of_nobody_is_an_unreadable_answer(sessions, genauth, sub):
     genauth.answer = Answer(sub=sub)
 

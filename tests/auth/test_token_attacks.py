@@ -199,7 +199,9 @@ def test_a_token_for_us_among_others_is_for_us(house, signer, audience):
     assert house.of(signer.token(aud=audience)).user_id
 
 
-@pytest.mark.parametrize("sub", ["", " ", "\t", "x" * 257, "a\nb", "a\x00", "a\u200eb", "\ud800", 7, ["mei"], {"mei": 1}, True])
+@pytest.mark.parametrize(
+    "sub", ["", " ", "\t", " a", "a ", "x" * 257, "a\nb", "a\x00", "a\u200eb", "\ud800", 7, ["mei"], {"mei": 1}, True]
+)
 def test_a_user_id_that_cannot_be_one(refuses, signer, sub):
     refuses(signer.token(sub=sub), "sub")
 

@@ -14,7 +14,8 @@ from bff.genauth.envelope import UnreadableData
 from bff.genauth.messages import Request, Response
 from bff.genauth.protocol import Identities, identities_request, read_ext_idps, read_identities
 from bff.models import Identity
-from schemas.genauth import DiscoverySchema, ExtIdpSchema, IdentitySchema, IntrospectionSchema, ProfileSchema, clean, parsed
+from schemas.genauth import ExtIdpSchema, IdentitySchema, ProfileSchema, clean, parsed
+from schemas.oidc import DiscoverySchema, IntrospectionSchema, UnexpectedShape
 
 KEYS = st.sampled_from(
     [
@@ -97,7 +98,7 @@ def test_a_number_is_text_of_25_digits_at_most(digits, sign):
     assert clean(parsed(text)) == (text if digits <= 25 else None)
 
 
-LOADING = [IdentitySchema(), ExtIdpSchema(), ProfileSchema(), IntrospectionSchema(), DiscoverySchema()]
+LOADING = [IdentitySchema(), ExtIdpSchema(), ProfileSchema()]
 LOADED = st.sampled_from(sorted({field.data_key or name for schema in LOADING for name, field in schema.fields.items()}))
 
 
@@ -105,6 +106,30 @@ LOADED = st.sampled_from(sorted({field.data_key or name for schema in LOADING fo
 def test_loading_raises_nothing_and_gives_every_field(row):
     for schema in LOADING:
         assert set(schema.load(row)) == set(schema.fields)
+
+
+DECIDING = IntrospectionSchema()
+IDS = st.text(max_size=6) | st.sampled_from(["mei", " mei", "mei\u202e"])
+
+
+@given(IDS | JSON, st.dictionaries(st.sampled_from(["exp", "client_id", "aud", "nbf", "token_type"]), IDS | JSON))
+def test_what_decides_is_loaded_to_the_letter_or_not_at_all(sub, others):
+    row = {"sub": sub, **others}
+
+    with contextlib.suppress(UnexpectedShape):
+        loaded = DECIDING.load(row)
+        sent = {name: row.get(field.data_key or name) for name, field in DECIDING.fields.items()}
+        if isinstance(sent["audience"], str | list):
+            sent["audience"] = tuple([sent["audience"]] if isinstance(sent["audience"], str) else sent["audience"])
+        assert loaded == sent
+        assert loaded["sub"].isprintable()
+
+
+@given(st.dictionaries(st.sampled_from(sorted(field.data_key or name for name, field in DiscoverySchema().fields.items())), JSON))
+def test_a_discovery_document_names_an_issuer_and_keys_to_the_letter_or_nothing(row):
+    with contextlib.suppress(UnexpectedShape):
+        loaded = DiscoverySchema().load(row)
+        assert (loaded["issuer"], loaded["jwks_uri"]) == (row["issuer"], row["jwks_uri"])
 
 
 @given(st.lists(st.dictionaries(KEYS, JSON, max_size=5), max_size=3), TOKEN_KEYS, JSON)

@@ -4,7 +4,7 @@ import pytest
 
 from bff.errors import UpstreamMalformed, UpstreamRejected, UpstreamThrottled, UpstreamUnavailable
 from bff.genauth import oidc
-from bff.genauth.envelope import TransientError
+from bff.genauth.envelope import TransientError, UnreadableData
 from tests.genauth.conftest import answer, refused
 
 ACTIVE = {
@@ -32,7 +32,20 @@ def test_discovery():
 
 
 @pytest.mark.parametrize(
-    "sent", [{}, {"issuer": "https://a/oidc"}, {"jwks_uri": "https://a/jwks"}, {"issuer": " ", "jwks_uri": "x"}]
+    "sent",
+    [
+        {},
+        {"issuer": "https://a/oidc"},
+        {"jwks_uri": "https://a/jwks"},
+        {"issuer": " ", "jwks_uri": "x"},
+        {"issuer": None, "jwks_uri": "x"},
+        {"issuer": ["https://a/oidc"], "jwks_uri": "x"},
+        {"issuer": "https://a/oidc\u202e", "jwks_uri": "x"},
+        {"issuer": "https://a/oidc", "jwks_uri": " https://a/jwks"},
+        {"issuer": "https://a/oidc", "jwks_uri": "https://a/jwks", "introspection_endpoint": ["https://a/i"]},
+        b'{"issuer":"https://a/oidc","issuer":"https://b/oidc","jwks_uri":"https://a/jwks"}',
+        b'{"issuer":"https://a/oidc\xff","jwks_uri":"https://a/jwks"}',
+    ],
 )
 def test_discovery_without_an_issuer_or_a_key_set_is_none(sent):
     assert type(refused(sent, read=oidc.read_discovery)) is UpstreamMalformed
@@ -42,7 +55,9 @@ def test_key_set():
     assert oidc.read_key_set(answer({"keys": [{"kid": "1"}]})) == {"keys": [{"kid": "1"}]}
 
 
-@pytest.mark.parametrize("sent", [{}, {"keys": {}}, {"keys": ["x"]}, [], b"<html>"])
+@pytest.mark.parametrize(
+    "sent", [{}, {"keys": {}}, {"keys": ["x"]}, [], b"<html>", b'{"keys":[],"keys":[{}]}', b'{"keys":[{"x":NaN}]}']
+)
 def test_no_key_set(sent):
     assert type(refused(sent, read=oidc.read_key_set)) is UpstreamMalformed
 
@@ -55,6 +70,79 @@ def test_an_active_token():
 
 def test_an_inactive_token():
     assert oidc.read_introspection(answer({"active": False})) == oidc.Introspection(active=False)
+
+
+def test_nothing_is_read_of_an_inactive_token():
+    assert oidc.read_introspection(answer({"active": False, "sub": 7, "exp": "soon"})) == oidc.Introspection(active=False)
+
+
+def test_for_whom_and_from_when_an_active_token_is():
+    sent = ACTIVE | {"aud": "app", "nbf": 1600274405.5, "token_type": "Bearer"}
+
+    found = oidc.read_introspection(answer(sent))
+
+    assert (found.audience, found.not_before, found.token_type) == (("app",), 1600274405.5, "Bearer")
+    assert oidc.read_introspection(answer(sent | {"aud": ["a", "b "]})).audience == ("a", "b ")
+
+
+def test_what_was_not_sent_is_not_known():
+    assert oidc.read_introspection(answer({"active": True, "sub": "u"})) == oidc.Introspection(active=True, sub="u")
+
+
+NO_ID = [
+    "",
+    " ",
+    " mei",
+    "mei\t",
+    "mei\u202e",
+    "\ufeffmei",
+    "mei\u2066",
+    "mei\ud800",
+    "m" * 257,
+    7,
+    True,
+    None,
+    ["mei"],
+    {"mei": 1},
+]
+NO_TIME = ["1600634105", " 1 ", "soon", "", True, None, [1], {}, -1, 1e12, 10**400]
+
+
+@pytest.mark.parametrize(
+    ("member", "value"),
+    [
+        *(("sub", value) for value in NO_ID),
+        *(("client_id", value) for value in NO_ID),
+        *(("token_type", value) for value in NO_ID),
+        *((member, value) for member in ("exp", "nbf") for value in NO_TIME),
+        *(("aud", value) for value in (7, None, True, {}, ["app", 7], [["app"]], [None])),
+    ],
+)
+def test_what_decides_whose_a_token_is_and_whether_it_counts_is_never_made_to_fit(member, value):
+    error = refused({**ACTIVE, member: value}, read=oidc.read_introspection)
+
+    assert type(error) is UnreadableData
+    assert error.note == f"HTTP 200, introspection with another {member}"
+
+
+def test_an_active_token_of_nobody_is_unreadable():
+    assert type(refused({"active": True}, read=oidc.read_introspection)) is UnreadableData
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"active":true,"sub":"mei\xff"}',
+        b'{"active":true,"sub":"omar","sub":"mei"}',
+        b'{"active":false,"sub":"mei","active":true}',
+        b'{"active":true,"sub":"mei","exp":NaN}',
+        b'{"active":true,"sub":"mei","exp":Infinity}',
+        b'{"active":true,"sub":"mei","exp":%s}' % (b"9" * 5000),
+        '{"active":true,"sub":"mei"}'.encode("utf-16"),
+    ],
+)
+def test_what_parsers_differ_about_says_nothing_of_a_token(body):
+    assert isinstance(refused(body, read=oidc.read_introspection), UpstreamMalformed)
 
 
 @pytest.mark.parametrize("active", [1, "true", None, "false", [True]])

@@ -8,18 +8,19 @@ from hypothesis import strategies as st
 from bff.auth.introspection import Introspector
 from bff.auth.jwk import Key, usable_keys
 from bff.auth.jwks_fetcher import JwksFetcher
-from bff.auth.sessions import LONGEST_USER_ID, Sessions
+from bff.auth.sessions import Sessions
 from bff.errors import BffError, TokenInvalid
 from bff.genauth import oidc
 from bff.genauth.messages import Response
 from bff.resilience.deadline import Deadline
+from schemas.genauth import LONGEST_ID
 from tests.auth.world import HOST, Clock, GenAuth, House, Signer
 from tests.security.effort import examples, tried
 
 SIGNER = Signer("k1")
 NAMES = """
     keys kty kid use alg n e x y crv key_ops d p q x5c issuer jwks_uri introspection_endpoint
-    introspection_endpoint_auth_methods_supported active sub exp client_id scope iss aud statusCode
+    introspection_endpoint_auth_methods_supported active sub exp client_id scope iss aud nbf token_type statusCode
 """
 names = st.sampled_from(NAMES.split())
 leaves = (
@@ -106,7 +107,10 @@ class Asked:
 
 @examples(40, 2000)
 @given(
-    document=st.dictionaries(names, anything, max_size=6).map(lambda said: {"active": True, "sub": "u"} | said) | anything,
+    document=st.dictionaries(
+        names, anything | st.sampled_from(["app", ["app"], "Bearer", "refresh_token", " u"]), max_size=6
+    ).map(lambda said: {"active": True, "sub": "u"} | said)
+    | anything,
     status=st.sampled_from([200, 200, 200, 400, 401, 500]),
 )
 def test_any_introspection_admits_nobody_who_is_not_named(document, status):
@@ -122,6 +126,10 @@ def test_any_introspection_admits_nobody_who_is_not_named(document, status):
         return
     assert status == 200
     assert document["active"] is True
-    assert 0 < len(session.user_id) <= LONGEST_USER_ID
+    assert session.user_id == document["sub"]
+    assert 0 < len(session.user_id) <= LONGEST_ID
     assert session.user_id.isprintable()
-    assert document.get("client_id") in (None, "app") or not isinstance(document["client_id"], str)
+    assert document.get("client_id", "app") == "app"
+    assert document.get("token_type", "Bearer").lower() == "bearer"
+    audience = document.get("aud", "app")
+    assert audience == "app" or (isinstance(audience, list) and "app" in audience)

@@ -1,5 +1,6 @@
 """Somebody with a token that is not good, or no longer. (Forged and malformed ones: tests/auth/test_token_attacks.py.)"""
 
+import json
 import time
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from tests.security.service import PATH
 
 IDENTITIES = "/api/v3/get-identities"
+INTROSPECTION = "/oidc/token/introspection"
 
 
 @pytest.fixture
@@ -128,6 +130,38 @@ def test_an_opaque_token_that_was_revoked_ends_within_token_accepted_seconds(ser
     time.sleep(1.05)
 
     assert service.accounts_of(stolen).json["code"] == "token_invalid"
+
+
+@pytest.mark.parametrize(
+    ("said", "status", "code"),
+    [
+        ({"aud": "60193c610f9117e7cb000000"}, 401, "token_invalid"),
+        ({"aud": ["60193c610f9117e7cb000000"]}, 401, "token_invalid"),
+        ({"aud": []}, 401, "token_invalid"),
+        ({"client_id": "60193c610f9117e7cb000000"}, 401, "token_invalid"),
+        ({"token_type": "refresh_token"}, 401, "token_invalid"),
+        ({"nbf": 4_000_000_000}, 401, "token_invalid"),
+        ({"exp": 1_600_000_000}, 401, "token_expired"),
+        ({"exp": "4000000000"}, 502, "upstream_malformed"),
+        ({"exp": "junk"}, 502, "upstream_malformed"),
+        ({"exp": None}, 502, "upstream_malformed"),
+        ({"nbf": "now"}, 502, "upstream_malformed"),
+        ({"client_id": ["60193c610f9117e7cb000000"]}, 502, "upstream_malformed"),
+        ({"client_id": "  "}, 502, "upstream_malformed"),
+        ({"aud": {"0": "app"}}, 502, "upstream_malformed"),
+        ({"token_type": 7}, 502, "upstream_malformed"),
+    ],
+)
+def test_an_opaque_token_that_is_not_for_this_or_not_now(service_with, genauth, said, status, code):
+    """Active it is; what else introspection says of it counts as what a signed token says does."""
+    service = service_with(TOKEN_VERIFICATION="introspection")
+    said = {"active": True, "sub": genauth.id_of("mei"), "client_id": genauth.app_id, "token_type": "Bearer"} | said
+    genauth.answers_raw(INTROSPECTION, body=json.dumps(said).encode())
+
+    answer = service.accounts_of(genauth.token("mei", kind="opaque"))
+
+    assert (answer.status, answer.json["code"]) == (status, code)
+    assert genauth.calls(IDENTITIES) == 0
 
 
 def test_introspection_that_is_away_is_never_taken_for_a_yes(service_with, genauth):

@@ -10,6 +10,7 @@ from tests.security.service import PATH
 
 IDENTITIES = "/api/v3/get-identities"
 SOURCES = "/api/v3/get-application-enabled-extidps"
+INTROSPECTION = "/oidc/token/introspection"
 
 
 def subjects(answer):
@@ -95,6 +96,44 @@ def test_the_list_of_identity_sources_tells_nothing_of_whose_token_it_was_asked_
 
     assert {account["provider"]["type"] for account in answer.accounts} == {"wechat", "lark"}
     assert token not in answer.everything
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b'"sub":"MEI\\u202e"',
+        b'"sub":" MEI"',
+        b'"sub":"MEI\\u0000"',
+        b'"sub":"\\ufeffMEI"',
+        b'"sub":"MEI\xff"',
+        b'"sub":["MEI"]',
+        b'"sub":"omar","sub":"MEI"',
+        b'"username":"MEI"',
+    ],
+)
+def test_a_user_id_that_cleaning_would_turn_into_anothers_is_nobodys(service_with, genauth, said):
+    """Two texts that differ are two people, so the text that introspection names is taken to the letter or not at all."""
+    service = service_with(TOKEN_VERIFICATION="introspection")
+    assert service.accounts_of(genauth.token("mei", kind="opaque")).status == 200  # hers are in the cache
+    said = said.replace(b"MEI", genauth.id_of("mei").encode())
+    genauth.answers_raw(INTROSPECTION, body=b'{"active":true,"token_type":"Bearer",%b}' % said)
+
+    answer = service.accounts_of(genauth.token("omar", kind="opaque"))
+
+    assert (answer.status, answer.json["code"]) == (502, "upstream_malformed")
+
+
+def test_a_user_id_in_other_letters_is_somebody_else(service_with, genauth):
+    """One that is no other spelling of mei's: it is served what GenAuth says of its own token."""
+    service = service_with(TOKEN_VERIFICATION="introspection")
+    meis = service.accounts_of(genauth.token("mei", kind="opaque")).accounts
+    sub = genauth.id_of("mei").upper()
+    genauth.answers_raw(INTROSPECTION, body=json.dumps({"active": True, "sub": sub}).encode())
+
+    answer = service.accounts_of(genauth.token("omar", kind="opaque"))
+
+    assert answer.status == 200
+    assert answer.accounts != meis
 
 
 def test_a_user_id_that_reads_like_another_key_is_nobody_else(service, genauth, stored):
