@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from bff.auth.sessions import LONGEST_USER_ID, Acceptance
+from bff.auth.sessions import Acceptance
 from bff.cache import CachedResponses, Entry, Freshness, Lookup
 from bff.cache.fallback import FallbackCache
 from bff.models import LANGUAGES, RenderedAccounts, Session
@@ -17,6 +17,7 @@ from bff.resilience.caches import DECLARED, MEMOISED
 from bff.web import services_of
 from bff.web.authentication import counted_address
 from bff.web.representation import language
+from schemas.genauth import LONGEST_ID
 
 MIB = 2**20
 ROOM = 2 * MIB  # in place of what is declared, so that it is full soon
@@ -45,7 +46,7 @@ def digest(number):
 
 
 def user_id(number):
-    return f"{number}".rjust(LONGEST_USER_ID, WIDE)
+    return f"{number}".rjust(LONGEST_ID, WIDE)
 
 
 ENTRIES = {
