@@ -1,12 +1,13 @@
 """The use case: which outside accounts has this person linked? Fresh from the cache, else from GenAuth, else the last ones.
 
 look up ── fresh, and GenAuth accepted this token lately ──▶ hit
+   ├─ GenAuth failed for this token a moment ago ──▶ as if it failed now
    └─ single flight: one thread of this process for each token, the others wait for its outcome
         └─ lock: one process for each token, the others look again until there is an outcome
              └─ look again ─▶ ask GenAuth
                   ├─ answered ─▶ link, render, guard, put ──▶ miss
                   ├─ refused the token, or the user is blocked ─▶ put the refusal, and raise it: never from the cache
-                  └─ failed ─▶ the last good answer, if GenAuth accepted this very token since ──▶ stale
+                  └─ failed ─▶ put the failure; the last good answer, if GenAuth accepted this very token since ──▶ stale
 """
 
 import random
@@ -23,8 +24,8 @@ from bff.accounts.redaction import report
 from bff.accounts.refusals import Refusals
 from bff.accounts.rendering import render
 from bff.cache import AccountsCache, Entry, Lookup
-from bff.errors import TokenRefused, UpstreamFailure, UpstreamTimeout, UpstreamUnavailable, UserBlocked
-from bff.genauth import GenAuthClient
+from bff.errors import TokenRefused, UpstreamFailure, UpstreamRejected, UpstreamTimeout, UpstreamUnavailable, UserBlocked
+from bff.genauth import CallNotMade, GenAuthClient
 from bff.models import Session
 from bff.observability import Recorder
 from bff.resilience import BulkheadFull, Deadline, SingleFlight, WaitingRoom
@@ -147,7 +148,9 @@ class LinkedAccounts:
 
     def _locked(self, session: Session, deadline: Deadline, younger_than: float, seen: Lookup) -> Answer:
         """What one process finds for all that ask with the same token: `_ask` under the lock, or what its holder stored."""
-        self._genauth.raise_if_open()  # before a lock is taken that would lead to nothing
+        # Before a lock is taken that would lead to nothing. One person's failures are not to keep GenAuth busy.
+        seen.raise_if_failed()
+        self._genauth.raise_if_open(session.digest)
         source, forward = Source.CACHE, self._forward(seen, younger_than)
         with ExitStack() as waiting:
             wait = None
@@ -156,8 +159,7 @@ class LinkedAccounts:
                     again = self._look_up(session)
                     if found := self._fresh(session, again, younger_than, source):
                         return replace(found, forward=forward)
-                    if again.failure and again.failure != seen.failure:
-                        raise again.failure.error()
+                    again.raise_if_failed()
                     if acquired:
                         waiting.close()
                         entry = self._ask(session, deadline)
@@ -174,7 +176,7 @@ class LinkedAccounts:
         self._providers.freshen(session.token)
         asked_at = self._clock()
         try:
-            reported = self._genauth.identities(session.token, deadline)
+            reported = self._genauth.identities(session.token, deadline, whose=session.digest)
             catalogue = self._providers.catalogue(deadline)
             rendered, emptied = render(link(reported.rows), catalogue, [*reported.secrets, session.token])
         except (TokenRefused, UserBlocked) as refusal:
@@ -182,7 +184,9 @@ class LinkedAccounts:
             self._cache.put_refusal(session, refusal)
             self._changed(session.user_id)
             raise
-        except UpstreamFailure as failure:
+        except CallNotMade:
+            raise  # that is about this process, not about the token
+        except (UpstreamFailure, UpstreamRejected) as failure:
             self._cache.put_failure(session, failure)
             raise
         report(emptied, self._recorder)

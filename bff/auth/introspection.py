@@ -1,22 +1,33 @@
 """Token introspection (RFC 7662): GenAuth is asked whether an opaque token is active, and whose it is.
 
 While GenAuth is away no token is called active or inactive. Active tokens are kept by `sessions`, for as long as this module
-decides; inactive ones, which take a call too, are kept here.
+decides; inactive ones, which take a call too, are kept here, and so are those that GenAuth fails to answer for.
 """
 
 import hashlib
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from bff.auth.access_tokens import LEEWAY_SECONDS
 from bff.auth.sessions import Acceptance
-from bff.errors import TokenInvalid, TokenRefused, UpstreamFailure, UpstreamMalformed
-from bff.genauth import CallCircuitOpen, GenAuthClient, Introspection
+from bff.errors import TokenInvalid, TokenRefused, UpstreamFailure, UpstreamMalformed, UpstreamRejected
+from bff.genauth import CallCircuitOpen, CallNotMade, GenAuthClient, Introspection
 from bff.resilience import Cache, Deadline, cache
 from schemas.oidc import is_identifier
 
 # A client that retries without end does not reach GenAuth, and a mistake that was corrected there is seen soon.
 REFUSED_SECONDS = 5.0
+FAILED_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Error:
+    """What is repeated for a token, without asking, until that monotonic second."""
+
+    until: float
+    kind: type[TokenInvalid | UpstreamFailure | UpstreamRejected]
+    retry_after: float | None
 
 
 class Introspector:
@@ -39,23 +50,26 @@ class Introspector:
         self._accepted_seconds = accepted_seconds
         self._clock = clock
         self._monotonic = monotonic
-        self._refused_until: Cache[bytes, float] = cache("refused_tokens", seconds=REFUSED_SECONDS)
+        self._errors: Cache[bytes, _Error] = cache("refused_tokens", seconds=REFUSED_SECONDS)
 
     def verify(self, token: str, deadline: Deadline, *, known_as: str | None = None) -> Acceptance:
         """Whose token it is; raises TokenRefused, TokenInvalid, and UpstreamFailure without a response of GenAuth."""
         digest = hashlib.sha256(token.encode("ascii")).digest()
-        refused_until = self._refused_until.get(digest)
-        if refused_until is not None and self._monotonic() < refused_until:
-            raise TokenRefused(note="inactive, a moment ago")
+        error = self._errors.get(digest)
+        if error and self._monotonic() < error.until:
+            raise error.kind(note="a moment ago", retry_after=error.retry_after)
         asked_at = self._monotonic()
         try:
-            return self._accept(self._genauth.introspect(token, deadline, known=known_as is not None), asked_at)
-        except TokenInvalid:
-            self._refused_until.put(digest, self._monotonic() + REFUSED_SECONDS)
-            raise
-        except UpstreamFailure as failure:
-            # It took a call, or waited for a place. An open circuit takes neither: while GenAuth is away nobody is to blame.
-            failure.counted = known_as is None and not isinstance(failure, CallCircuitOpen)
+            return self._accept(
+                self._genauth.introspect(token, deadline, known=known_as is not None, whose=digest.hex()), asked_at
+            )
+        except (TokenInvalid, UpstreamFailure, UpstreamRejected) as raised:
+            if not isinstance(raised, CallNotMade):  # which is about this process, not about the token
+                seconds = REFUSED_SECONDS if isinstance(raised, TokenInvalid) else FAILED_SECONDS
+                self._errors.put(digest, _Error(self._monotonic() + seconds, type(raised), raised.retry_after))
+            if isinstance(raised, UpstreamFailure):
+                # It took a call, or waited for a place. An open circuit takes neither: while GenAuth is away nobody is to blame.
+                raised.counted = known_as is None and not isinstance(raised, CallCircuitOpen)
             raise
 
     def _accept(self, response: Introspection, asked_at: float) -> Acceptance:

@@ -3,7 +3,7 @@
     la:3:{person}:accounts       one for each user
     la:3:{person}:token:<id>     one for each session token: whether GenAuth accepted it when it was last asked, and when that was
     la:3:{person}:invalidated    for a minute after a change: accounts asked for before it are void
-    la:3:{person}:failure:<id>   for a second: GenAuth failed to answer, for those who waited for that answer
+    la:3:{person}:failure:<id>   for two seconds: GenAuth failed to answer for the token, and is not asked with it again so soon
     la:3:{person}:lock:<id>      held by the process that is asking GenAuth right now
 
 ``{person}`` is an opaque id in a Redis Cluster hash tag, so that a user's keys share a slot and one round trip. How values are
@@ -13,20 +13,20 @@ written, and what of them is believed, is in `entries`.
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
+from dataclasses import replace
 from typing import NamedTuple
 
 from bff.cache.codec import Codec
-from bff.cache.entries import Entry, Failure, InvalidationMarker, Lifetimes, Lookup, TokenStatus, Values
+from bff.cache.entries import FAILURE_SECONDS, Entry, Failure, InvalidationMarker, Lifetimes, Lookup, TokenStatus, Values
 from bff.cache.fallback import FRESH_SECONDS, FallbackCache
 from bff.cache.lock import Locks
 from bff.cache.redis_store import PREFIX, CacheUnavailable, RedisStore
-from bff.errors import TokenRefused, UpstreamFailure, UserBlocked
+from bff.errors import TokenRefused, UpstreamFailure, UpstreamRejected, UserBlocked
 from bff.models import RenderedAccounts, Session
 from bff.observability import Recorder
 from bff.resilience import Cache, cache
 
 _INVALIDATED_SECONDS = 60.0  # longer than a call that was under way when the change came
-_FAILURE_SECONDS = 1.0  # long enough for everybody who waits to look once more
 
 
 class Keys(NamedTuple):
@@ -63,14 +63,18 @@ class AccountsCache:
         self._copies = FallbackCache(lifetimes.accepted, clock)
         # Those of this process, which Redis may not have stored.
         self._invalidations: Cache[str, float] = cache("invalidations", seconds=_INVALIDATED_SECONDS)
+        self._failures: Cache[str, Failure] = cache("failures", seconds=FAILURE_SECONDS)
 
     def get(self, session: Session) -> Lookup:
         """Everything known of the session's user and token. One round trip."""
         keys = self._keys(session)
         try:
-            return self._lookup(keys, self._store.get_many(*keys))
+            known = self._lookup(keys, self._store.get_many(*keys))
         except CacheUnavailable:
-            return self._from_copy(keys)
+            known = self._from_copy(keys)
+        now = self._clock()
+        failures = [each for each in (known.failure, self._failures.get(keys.failure)) if each and each.is_repeated(now)]
+        return replace(known, failure=failures[0] if failures else None)
 
     def put(self, session: Session, accounts: RenderedAccounts, asked_at: float) -> Entry:
         """Store what GenAuth reported when it was asked at ``asked_at``, which accepted the token too. One round trip.
@@ -98,10 +102,12 @@ class AccountsCache:
             with suppress(CacheUnavailable):
                 self.invalidate(session.user_id)
 
-    def put_failure(self, session: Session, error: UpstreamFailure) -> None:
-        """Tell those who wait for this process how GenAuth failed, so that they do not fail one after the other."""
+    def put_failure(self, session: Session, error: UpstreamFailure | UpstreamRejected) -> None:
+        """GenAuth failed to answer for the token, just now: who waits for that answer, or asks again soon, fails likewise."""
         failure = Failure.of(error, self._clock())
-        self._store.set_many(self._values.encode({self._keys(session).failure: failure}), _FAILURE_SECONDS)
+        key = self._keys(session).failure
+        self._failures.put(key, failure)
+        self._store.set_many(self._values.encode({key: failure}), FAILURE_SECONDS)
 
     def invalidate(self, user_id: str) -> None:
         """Drop a user's accounts, those that GenAuth is being asked for right now included.

@@ -20,6 +20,7 @@ from bff.errors import (
     TokenRefused,
     UpstreamFailure,
     UpstreamMalformed,
+    UpstreamRejected,
     UpstreamThrottled,
     UpstreamTimeout,
     UpstreamUnavailable,
@@ -35,9 +36,11 @@ _RETRY_AFTER_AT_MOST = 3600.0  # GenAuth is not believed to ask for more either
 
 _ACCEPTED = "accepted"
 _REFUSALS: Mapping[str, type[TokenRefused | UserBlocked]] = {kind.code: kind for kind in (TokenRefused, UserBlocked)}
-_FAILURES: Mapping[str, type[UpstreamFailure]] = {
-    kind.code: kind for kind in (UpstreamMalformed, UpstreamUnavailable, UpstreamTimeout, UpstreamThrottled)
+_FAILURES: Mapping[str, type[UpstreamFailure | UpstreamRejected]] = {
+    **{kind.code: kind for kind in (UpstreamMalformed, UpstreamUnavailable, UpstreamTimeout, UpstreamThrottled)},
+    "upstream_rejected": UpstreamRejected,  # shares its code with one that a stale answer may stand in for
 }
+FAILURE_SECONDS = 2.0  # how long a failure is repeated
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,25 +84,30 @@ class InvalidationMarker:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """GenAuth failed to answer at ``at``, in epoch seconds: for those who waited for that answer."""
+    """GenAuth failed to answer at ``at``, in epoch seconds: for those who waited for that answer, and who ask too soon again."""
 
     at: float
     code: str
     retry_after: float | None = None
 
     @classmethod
-    def of(cls, error: UpstreamFailure, at: float) -> "Failure":
+    def of(cls, error: UpstreamFailure | UpstreamRejected, at: float) -> "Failure":
         """The failure that the error stands for."""
-        return cls(at, error.code, error.retry_after)
+        code = next(code for code, kind in _FAILURES.items() if isinstance(error, kind))
+        return cls(at, code, error.retry_after)
 
-    def error(self) -> UpstreamFailure:
+    def error(self) -> UpstreamFailure | UpstreamRejected:
         """The failure as an error, for another request than the one that met it."""
-        return _FAILURES[self.code](note="another process asked", retry_after=self.retry_after)
+        return _FAILURES[self.code](note="failed a moment ago", retry_after=self.retry_after)
+
+    def is_repeated(self, now: float) -> bool:
+        """Whether it is young enough to be repeated. A clock that was set ends it, either way."""
+        return abs(now - self.at) < FAILURE_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """What is known of a user and a token."""
+    """What is known of a user and a token. A ``failure`` is one to be repeated."""
 
     entry: Entry | None = None
     status: TokenStatus | None = None
@@ -114,6 +122,11 @@ class Lookup:
         """Raise the refusal, if GenAuth refused the token last: it is stored only for as long as it is to be repeated."""
         if self.status and self.status.verdict != _ACCEPTED:
             raise _REFUSALS[self.status.verdict](note="refused a moment ago")
+
+    def raise_if_failed(self) -> None:
+        """Raise the failure, if GenAuth failed to answer for the token a moment ago."""
+        if self.failure:
+            raise self.failure.error()
 
 
 @dataclass(frozen=True, slots=True)

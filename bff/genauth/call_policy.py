@@ -20,7 +20,7 @@ class CallNotMade(UpstreamUnavailable):
 
 
 class CallCircuitOpen(CallNotMade):
-    """The circuit breaker is open: GenAuth failed often enough, or asked for a pause."""
+    """The circuit breaker is open: GenAuth failed for enough callers, or asked enough of them for a pause."""
 
 
 class CallBulkheadFull(CallNotMade):
@@ -28,7 +28,10 @@ class CallBulkheadFull(CallNotMade):
 
 
 class CallPolicy:
-    """One kind of call, with a breaker and a bulkhead of its own: one kind that hangs does not hold up the others."""
+    """One kind of call, with a breaker and a bulkhead of its own: one kind that hangs does not hold up the others.
+
+    ``whose`` stands for the token of a call, and is not the token: the breaker counts whom GenAuth fails for.
+    """
 
     def __init__(self, name: str, places: int, recorder: Recorder) -> None:
         self.breaker = CircuitBreaker(f"genauth-{name}", on_change=recorder.breaker_changed)
@@ -37,17 +40,17 @@ class CallPolicy:
             places, wait_seconds=0.25, line=max(1, places // 2), on_use=partial(recorder.bulkhead_used, f"genauth-{name}")
         )
 
-    def raise_if_open(self) -> None:
+    def raise_if_open(self, whose: str | None = None) -> None:
         """Raise CallNotMade if `attempt` would, without waiting; for callers that would do something costly first."""
-        if seconds := self.breaker.rest:
+        if seconds := self.breaker.rest(whose):
             raise _circuit_open(seconds)
         if self.bulkhead.full:
             raise _bulkhead_full()
 
     @contextmanager
-    def attempt(self, seconds: float) -> Iterator[Permit]:
+    def attempt(self, seconds: float, whose: str | None = None) -> Iterator[Permit]:
         """Room for one call of up to so many seconds, or CallNotMade. How the block ends is reported to the circuit breaker."""
-        permit = self._permit()
+        permit = self._permit(whose)
         try:
             with self.bulkhead.place():
                 yield permit
@@ -68,9 +71,9 @@ class CallPolicy:
         else:
             permit.succeeded()
 
-    def _permit(self) -> Permit:
+    def _permit(self, whose: str | None) -> Permit:
         try:
-            return self.breaker.enter()
+            return self.breaker.enter(whose)
         except CircuitOpen as refused:
             raise _circuit_open(refused.retry_after) from None
 

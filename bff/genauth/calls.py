@@ -47,11 +47,15 @@ OUTCOMES: tuple[tuple[type[BffError], str], ...] = (
 
 @dataclass(slots=True)
 class Call(Generic[T]):
-    """A request, how to read its response, and the last response, whatever it was."""
+    """A request, how to read its response, whose token it carries, and the last response, whatever it was.
+
+    ``whose`` stands for the token, and is not the token; None for a call that is for nobody in particular.
+    """
 
     operation: str
     request: Request
     read: Callable[[Response], T]
+    whose: str | None = None
     response: Response | None = None
 
 
@@ -65,10 +69,10 @@ class Caller:
         self._upstream_seconds = upstream_seconds
         self._budget = RetryBudget()
 
-    def raise_if_open(self, policy: CallPolicy, operation: str) -> None:
+    def raise_if_open(self, policy: CallPolicy, operation: str, whose: str | None) -> None:
         """Raise the CallNotMade with which `make` would refuse at once. It is counted as such a call."""
         try:
-            policy.raise_if_open()
+            policy.raise_if_open(whose)
         except CallNotMade as error:
             self._recorder.upstream_called(operation, _outcome(error), 0.0)
             raise
@@ -79,7 +83,7 @@ class Caller:
         outcome = "ok"
         try:
             deadline = deadline.within(self._upstream_seconds)
-            with policy.attempt(deadline.remaining()) as permit:
+            with policy.attempt(deadline.remaining(), call.whose) as permit:
                 return self._with_retry(call, permit, deadline)
         except BffError as error:
             outcome = _outcome(error)

@@ -21,7 +21,7 @@ REDISCOVER_SECONDS = 30.0
 
 
 class GenAuthClient:
-    """GenAuth's API, shared by all threads; nothing about a person stays here.
+    """GenAuth's API, shared by all threads; nothing about a person stays here but, for a while, for whom GenAuth failed.
 
     ``host`` is GENAUTH_HOST, which may end in a path (unified domains tell applications apart by it, docs/genauth.md 1.1).
     """
@@ -66,14 +66,17 @@ class GenAuthClient:
             upstream_seconds=settings.upstream_deadline_seconds,
         )
 
-    def raise_if_open(self) -> None:
+    def raise_if_open(self, whose: str | None = None) -> None:
         """Raise the UpstreamUnavailable with which `identities` would refuse to ask: its circuit is open or its bulkhead full."""
-        self._caller.raise_if_open(self.identities_policy, "identities")
+        self._caller.raise_if_open(self.identities_policy, "identities", whose)
 
-    def identities(self, token: str, deadline: Deadline) -> Identities:
-        """The person's identity records. Raises TokenRefused, UserBlocked, UpstreamRejected, UpstreamFailure, TokenInvalid."""
-        request = protocol.identities_request(self._app_id, token)
-        return self._caller.make(Call("identities", request, protocol.read_identities), self.identities_policy, deadline)
+    def identities(self, token: str, deadline: Deadline, *, whose: str | None = None) -> Identities:
+        """The person's identity records. Raises TokenRefused, UserBlocked, UpstreamRejected, UpstreamFailure, TokenInvalid.
+
+        ``whose`` stands for the token: failures of one token alone never open the circuit.
+        """
+        call = Call("identities", protocol.identities_request(self._app_id, token), protocol.read_identities, whose)
+        return self._caller.make(call, self.identities_policy, deadline)
 
     def ext_idps(self, token: str, deadline: Deadline) -> list[ExtIdp]:
         """The identity sources that the application offers; the same errors as `identities`."""
@@ -89,16 +92,16 @@ class GenAuthClient:
         """The JSON Web Key Set at that absolute address. Raises UpstreamFailure, or UpstreamRejected if there is none."""
         return self._caller.make(Call("key_set", oidc.key_set_request(url), oidc.read_key_set), self.oidc_policy, deadline)
 
-    def introspect(self, token: str, deadline: Deadline, *, known: bool = False) -> Introspection:
-        """Whether GenAuth accepts a token, and whose it is. ``known``: it was accepted before.
+    def introspect(self, token: str, deadline: Deadline, *, known: bool = False, whose: str | None = None) -> Introspection:
+        """Whether GenAuth accepts a token, and whose it is. ``known``: it was accepted before; ``whose`` as in `identities`.
 
         Raises UpstreamFailure, or UpstreamRejected if GenAuth does not accept our secret: that says nothing about the token.
         """
         deadline = deadline.within(self._upstream_seconds)
         url, basic = self._introspection_endpoint(deadline)
         request = oidc.introspection_request(url, self._app_id, self._app_secret, token, basic=basic)
-        policy = self.oidc_policy if known else self.introspection_policy
-        return self._caller.make(Call("introspection", request, oidc.read_introspection), policy, deadline)
+        call = Call("introspection", request, oidc.read_introspection, whose)
+        return self._caller.make(call, self.oidc_policy if known else self.introspection_policy, deadline)
 
     def close(self) -> None:
         """Close the idle connections."""

@@ -49,10 +49,11 @@ class FunctionDeclaration:
 DECLARED = {
     # Verification of tokens
     "accepted_tokens": Declaration("whose token it is, by its digest", 8 * _MIB, "an hour since it was verified"),
-    "refused_tokens": Declaration("tokens that introspection refused, by digest", 2 * _MIB, "5 seconds"),
+    "refused_tokens": Declaration("tokens that introspection refused or failed for, by digest", 2 * _MIB, "5 seconds"),
     "unknown_key_ids": Declaration("key ids that are in no key set of GenAuth", _MIB // 4, "60 seconds"),
     # Linked accounts
     "refusals": Declaration("tokens that GenAuth refused for linked accounts, by digest", 2 * _MIB, "as long as an acceptance"),
+    "failures": Declaration("tokens for which GenAuth failed to answer, by opaque id", 2 * _MIB, "2 seconds"),
     "invalidations": Declaration("people whose accounts this process invalidated", 2 * _MIB, "60 seconds"),
     "fallback_entries": Declaration("accounts to serve while Redis is away", 16 * _MIB, "TOKEN_ACCEPTED_SECONDS"),
     "responses": Declaration("finished responses", 16 * _MIB, "LOCAL_CACHE_SECONDS, while invalidations arrive"),

@@ -119,6 +119,6 @@ def _problem(description: str, **headers: Document) -> Document:
 def _headers(status: int) -> dict[str, Document]:
     if status == 401:
         return {"WWW-Authenticate": {"description": "RFC 6750 3.", "required": True, "schema": {"type": "string"}}}
-    if status in {429, 503}:
+    if status in {429, 502, 503, 504}:
         return {"Retry-After": {"description": "Seconds.", "required": True, "schema": _SECONDS}}
     return {}

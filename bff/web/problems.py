@@ -39,7 +39,7 @@ REMEDIES = {
     "internal_error": "Apologise, and tell us the `requestId`.",
 }
 _SCHEMA = ProblemSchema()
-_DEFAULT_RETRY_SECONDS = {429: 5, 503: 2}
+_DEFAULT_RETRY_SECONDS = {429: 5, 502: 2, 503: 2, 504: 2}
 _LONGEST_INSTANCE = 256
 
 log = structlog.get_logger()

@@ -17,7 +17,7 @@ from bff.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
-from bff.genauth import CallCircuitOpen
+from bff.genauth import CallCircuitOpen, CallNotMade
 from bff.genauth.call_policy import CallBulkheadFull
 from bff.resilience import Deadline
 from bff.resilience.caches import DECLARED
@@ -44,7 +44,8 @@ class GenAuth:
         self.hangs = None
         self.arrived = threading.Event()
 
-    def introspect(self, _token, _deadline, *, known=False):
+    def introspect(self, _token, _deadline, *, known=False, whose):
+        assert whose
         self.calls += 1
         self.known.append(known)
         self.arrived.set()
@@ -238,6 +239,31 @@ def test_without_an_answer_no_token_is_good_and_none_is_bad(sessions, genauth, c
         refusal(sessions, trouble)
 
     genauth.trouble = None
+    clock.advance(2)
+    assert of(sessions).user_id
+
+
+@pytest.mark.parametrize(
+    "trouble", [UpstreamUnavailable, UpstreamTimeout, UpstreamThrottled, UpstreamMalformed, UpstreamRejected]
+)
+def test_a_failure_is_repeated_for_two_seconds_without_asking(sessions, genauth, clock, trouble):
+    genauth.trouble = trouble(retry_after=40)
+    assert {refusal(sessions, trouble).retry_after for _ in range(20)} == {40}
+    clock.advance(1.9)
+    refusal(sessions, trouble)
+    assert genauth.calls == 1
+
+    genauth.trouble = None
+    assert of(sessions, "another").user_id
+    clock.advance(0.1)
+    assert of(sessions).user_id
+
+
+def test_a_call_that_was_not_made_is_no_failure_of_the_token(sessions, genauth):
+    genauth.trouble = CallNotMade(retry_after=1)
+    refusal(sessions, CallNotMade)
+    genauth.trouble = None
+
     assert of(sessions).user_id
 
 
@@ -337,7 +363,7 @@ def test_many_requests_with_one_bad_token_cost_one_question(sessions, genauth, b
         thread.join(5)
 
     assert len(heard) == len({id(error) for error in heard}) == 20
-    assert genauth.calls < 20 if bad == "trouble" else genauth.calls == 1
+    assert genauth.calls == 1
 
 
 def test_who_waits_for_somebody_elses_answer_waits_no_longer_than_its_deadline(sessions, genauth):

@@ -6,8 +6,8 @@ import time
 import pytest
 
 from bff.accounts import LinkedAccounts, Providers, Refusals, Source
-from bff.errors import TokenRefused, UpstreamTimeout, UpstreamUnavailable, UserBlocked
-from bff.genauth import Identities
+from bff.errors import TokenRefused, UpstreamRejected, UpstreamTimeout, UpstreamUnavailable, UserBlocked
+from bff.genauth import CallNotMade, Identities
 from bff.models import Identity
 from bff.resilience import Deadline, WaitingRoom
 from tests.cache.conftest import accounts, ids, session
@@ -24,10 +24,11 @@ class GenAuth:
         self.error = None
         self.meanwhile = lambda: None
 
-    def raise_if_open(self):
+    def raise_if_open(self, _whose):
         pass
 
-    def identities(self, _token, _deadline):
+    def identities(self, _token, _deadline, *, whose):
+        assert whose
         self.calls += 1
         self.meanwhile()
         if self.error:
@@ -130,7 +131,7 @@ def test_what_another_process_brought_while_this_one_waited_is_taken_from_the_ca
     assert ids(answers[0].entry) == ids(first.entry)
 
 
-def test_who_waited_for_a_failure_fails_with_it_and_whoever_comes_later_asks_anew(process, genauth):
+def test_who_waited_for_a_failure_fails_with_it_and_whoever_comes_later_asks_anew(process, genauth, clock):
     one, other, newcomer = process(), process(), process()
     failures = []
 
@@ -153,8 +154,86 @@ def test_who_waited_for_a_failure_fails_with_it_and_whoever_comes_later_asks_ane
     assert [failure.retry_after for failure in failures] == [3]
 
     genauth.meanwhile, genauth.error = lambda: None, None
+    clock.advance(2)
     assert newcomer.ask().source is Source.GENAUTH
     assert genauth.calls == 2
+
+
+@pytest.mark.parametrize("failure", [UpstreamUnavailable, UpstreamTimeout, UpstreamRejected])
+@pytest.mark.parametrize("redis", ["remembers", "forgets"])
+def test_a_failure_is_repeated_for_two_seconds_without_asking(process, genauth, clock, stored, failure, redis):
+    one = process()
+    genauth.error = failure(retry_after=40)
+    for _ in range(20):
+        if redis == "forgets":
+            stored.flushall()
+        with pytest.raises(failure) as failed:
+            one.ask()
+        assert failed.value.retry_after == 40
+    assert genauth.calls == 1
+
+    clock.advance(1.9)
+    with pytest.raises(failure):
+        one.ask()
+    clock.advance(0.1)
+    genauth.error = None
+    assert one.ask().source is Source.GENAUTH
+
+
+def test_a_failure_is_repeated_by_another_process(process, genauth):
+    genauth.error = UpstreamUnavailable()
+    for each in (process(), process()):
+        with pytest.raises(UpstreamUnavailable):
+            each.ask()
+
+    assert genauth.calls == 1
+
+
+def test_a_failure_of_one_token_is_none_of_another(process, genauth):
+    one = process()
+    genauth.error = UpstreamUnavailable()
+    with pytest.raises(UpstreamUnavailable):
+        one.ask()
+    genauth.error = None
+
+    assert one.ask(session(bearer="another")).source is Source.GENAUTH
+
+
+def test_while_a_failure_is_repeated_what_was_good_stands_in(outage, genauth):
+    asked = genauth.calls
+    assert [outage.ask().source for _ in range(3)] == [Source.STALE] * 3
+
+    assert genauth.calls == asked + 1
+
+
+def test_a_rejection_is_repeated_as_one_and_nothing_stands_in(outage, process, genauth):
+    genauth.error = UpstreamRejected()
+
+    for each in (outage, outage, process()):
+        with pytest.raises(UpstreamRejected):
+            each.ask()
+
+
+@pytest.mark.parametrize("by", [-1800, 1800])
+def test_a_clock_that_was_set_ends_a_failure(process, genauth, clock, by):
+    one = process()
+    genauth.error = UpstreamUnavailable()
+    with pytest.raises(UpstreamUnavailable):
+        one.ask()
+    genauth.error = None
+    clock.advance(by)
+
+    assert one.ask().source is Source.GENAUTH
+
+
+def test_a_call_that_was_not_made_is_no_failure_of_the_token(process, genauth):
+    one = process()
+    genauth.error = CallNotMade(retry_after=1)
+    with pytest.raises(CallNotMade):
+        one.ask()
+    genauth.error = None
+
+    assert one.ask().source is Source.GENAUTH
 
 
 def test_who_waits_for_another_process_gives_up_at_the_deadline(process, genauth):

@@ -61,6 +61,12 @@ def timed(client, headers, **more):
     return Answered(response.status_code, source, time.monotonic() - started, response)
 
 
+def open_the_circuit(app, headers):
+    """Let GenAuth, which is in trouble, fail for five tokens of somebody's: ``headers()`` gives a new one each time."""
+    for _ in range(5):
+        timed(app.test_client(), headers())
+
+
 def together(count, act):
     """``act(n)`` in so many threads at once, and what they returned."""
     results = [None] * count

@@ -69,8 +69,12 @@ def test_a_failure_is_shared_over_processes(app_with, genauth, sign_in):
 
     assert {answer.status for answer in answers} == {503}
     assert genauth.calls(ASKED) <= 2, "one question and its second try"
+    asked = genauth.calls(ASKED)
     genauth.healthy()
-    assert timed(workers[1].test_client(), headers).status == 200, "a newcomer need not wait for anything"
+    assert {timed(each.test_client(), headers).status for each in workers} == {503}, "it is repeated for two seconds"
+    assert genauth.calls(ASKED) == asked
+    travel(workers[1], 2.5)
+    assert timed(workers[1].test_client(), headers).status == 200
 
 
 def test_a_refusal_is_shared_over_processes(app_with, genauth, sign_in):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.fault.conftest import ASKED, timed, together, travel
+from tests.fault.conftest import ASKED, open_the_circuit, timed, together, travel
 
 MISS = "linked-accounts; fwd=miss"
 
@@ -69,8 +69,7 @@ def test_while_genauth_is_left_alone_a_hit_is_a_hit(app_with, known, genauth, si
     headers = known()
     app = app_with()
     genauth.trouble(path=ASKED, status=500)
-    for _ in range(10):
-        timed(app.test_client(), sign_in("omar"))
+    open_the_circuit(app, lambda: sign_in("omar"))
     asked = genauth.calls(ASKED)
     assert timed(app.test_client(), sign_in("omar")).status == 503
     assert genauth.calls(ASKED) == asked, "the breaker is open, or this test shows nothing"

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from tests.fault.conftest import ASKED, timed, travel, ttl
+from tests.fault.conftest import ASKED, open_the_circuit, timed, travel, ttl
 
 AWAY = {
     "500": {"status": 500},
@@ -77,8 +77,7 @@ def test_it_stands_in_at_once_while_the_breaker_is_open(app, genauth, sign_in):
     timed(client, headers)
     travel(app, 90)
     genauth.trouble(path=ASKED, status=503)
-    for _ in range(8):
-        assert_stale(timed(client, headers))
+    open_the_circuit(app, lambda: sign_in("omar"))
     asked = genauth.calls(ASKED)
 
     answer = timed(client, headers)
@@ -180,6 +179,7 @@ def test_after_the_outage_answers_are_fresh_again(app, genauth, sign_in):
     genauth.trouble(path=ASKED, status=503)
     assert_stale(timed(client, headers))
     genauth.healthy()
+    travel(app, 93)  # a failure is repeated for two seconds
 
     answer = timed(client, headers)
 
@@ -225,8 +225,7 @@ def test_while_the_breaker_is_open_nobody_takes_the_lock(app, genauth, sign_in, 
     timed(client, headers)
     travel(app, 90)
     genauth.trouble(path=ASKED, status=500)
-    for _ in range(6):  # until the breaker opens
-        timed(client, headers)
+    open_the_circuit(app, lambda: sign_in("omar"))
     stored.config_resetstat()
     genauth.forget_calls()
 

@@ -384,7 +384,7 @@ class TestSecondTries:
 
     def test_while_everything_fails_a_tenth_is_tried_again_and_a_small_reserve(self, genauth, client_of):
         class NoBreaker:
-            def enter(self):
+            def enter(self, _whose):
                 return self
 
             probe = False
@@ -450,15 +450,29 @@ class TestCallPolicy:
         assert client.identities_policy.breaker.state == "open"
 
     @pytest.mark.parametrize("how", [{"status": 503, "retry_after": 7}, {"status": 429, "retry_after": 7}], ids=str)
-    def test_retry_after_leaves_genauth_alone_for_that_long(self, client, genauth, how):
+    def test_three_tokens_that_are_to_come_back_later_leave_genauth_alone(self, client, genauth, soon, how):
         genauth.trouble(path=IDENTITIES, **how)
+        for whose in ("one", "one", "one", "two", "three"):
+            with pytest.raises(BffError) as error:
+                client.identities(genauth.token("mei"), soon, whose=whose)
+            assert error.value.retry_after == 7
 
-        assert fails(client.identities, genauth.token("mei")).retry_after == 7
         error = fails(client.identities, genauth.token("omar"))
 
         assert type(error) is CallCircuitOpen
-        assert error.retry_after == 7
-        assert genauth.calls(IDENTITIES) == 1
+        assert error.retry_after == 2
+        assert genauth.calls(IDENTITIES) == 5
+
+    @pytest.mark.parametrize("operation", ["identities", "introspect"])
+    @pytest.mark.parametrize("how", [{"status": 500}, {"status": 429, "retry_after": 60}], ids=str)
+    def test_one_tokens_failures_leave_it_open_to_all_others(self, client, genauth, soon, operation, how):
+        genauth.trouble(path={"identities": IDENTITIES, "introspect": INTROSPECTION}[operation], **how)
+        for _ in range(30):
+            with pytest.raises(BffError):
+                getattr(client, operation)(genauth.token("mei"), soon, whose="mei's")
+        genauth.healthy()
+
+        assert getattr(client, operation)(genauth.token("omar"), soon, whose="omar's")
 
     @pytest.mark.parametrize("how", [{"envelope": 401}, {"envelope": 403}, {"envelope": 404}, {"status": 401}], ids=str)
     def test_refusals_are_genauth_at_work(self, client, genauth, how):
@@ -555,7 +569,8 @@ class TestLog:
 
     def test_a_call_that_was_not_made_is_no_line(self, client, genauth):
         genauth.trouble(path=IDENTITIES, status=503, retry_after=9)
-        fails(client.identities, genauth.token("mei"))
+        for _ in range(3):
+            fails(client.identities, genauth.token("mei"))
 
         with structlog.testing.capture_logs() as lines:
             fails(client.identities, genauth.token("mei"))

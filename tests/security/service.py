@@ -93,5 +93,5 @@ def _hold_to_the_contract(answer, method):
         assert answer.json["status"] == answer.status
     if answer.status == 401:
         assert sent["Www-Authenticate"].startswith("Bearer")
-    if answer.status in {429, 503}:
+    if answer.status in {429, 502, 503, 504}:
         assert int(sent["Retry-After"]) >= 1

@@ -100,7 +100,8 @@ class Asked:
     def __init__(self, body, status):
         self.answer = Response(status, {}, body)
 
-    def introspect(self, _token, _deadline, *, known=False):
+    def introspect(self, _token, _deadline, *, known=False, whose):
+        assert whose
         assert not known
         return oidc.read_introspection(self.answer)
 

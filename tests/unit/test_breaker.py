@@ -33,9 +33,14 @@ def breaker(clock, turns):
     return CircuitBreaker("genauth", clock=clock, chance=lambda: 0.0, on_change=lambda name, state: turns.append((name, state)))
 
 
-def fail(breaker, times=1, **said):
+def fail(breaker, times=1, whose=None, **said):
     for _ in range(times):
-        breaker.enter().failed(**said)
+        breaker.enter(whose).failed(**said)
+
+
+def fail_for(breaker, *callers, **said):
+    for whose in callers:
+        fail(breaker, whose=whose, **said)
 
 
 def test_five_failures_in_a_row_open_it(breaker, turns):
@@ -169,35 +174,44 @@ def test_a_probe_that_never_comes_back_does_not_block_for_ever(breaker, clock):
 
 
 def test_it_says_beforehand_for_how_long_it_refuses(breaker, clock):
-    assert breaker.rest == 0
+    assert breaker.rest() == 0
     fail(breaker, 5)
-    assert breaker.rest == pytest.approx(2.0)
+    assert breaker.rest() == pytest.approx(2.0)
     clock.advance(2.0)
-    assert breaker.rest == 0, "the next caller may probe"
+    assert breaker.rest() == 0, "the next caller may probe"
 
     probe = breaker.enter()
-    assert breaker.rest == pytest.approx(1.0)
+    assert breaker.rest() == pytest.approx(1.0)
 
     probe.succeeded()
-    assert breaker.rest == 0
+    assert breaker.rest() == 0
 
 
-def test_retry_after_opens_it_at_once_for_that_long(breaker, clock):
-    fail(breaker, retry_after=7)
+def test_three_who_are_to_come_back_later_open_it_for_two_seconds_at_first(breaker, clock):
+    fail(breaker, 2, retry_after=60)
+    assert breaker.state == "closed"
 
-    with pytest.raises(CircuitOpen) as refused:
-        breaker.enter()
-    assert refused.value.retry_after == pytest.approx(7)
-    clock.advance(7)
-    assert breaker.enter().probe
+    waits = []
+    for _ in range(7):
+        fail(breaker, retry_after=60)
+        waits.append(breaker.rest())
+        clock.advance(breaker.rest())
+
+    assert waits == pytest.approx([2, 4, 8, 16, 30, 30, 30])
 
 
-def test_retry_after_is_bounded_to_a_minute(breaker):
-    fail(breaker, retry_after=86400)
+def test_it_opens_for_no_longer_than_was_asked_for(breaker):
+    fail(breaker, 3, retry_after=1)
 
-    with pytest.raises(CircuitOpen) as refused:
-        breaker.enter()
-    assert refused.value.retry_after == pytest.approx(60)
+    assert breaker.rest() == pytest.approx(1)
+
+
+def test_a_success_between_two_who_are_to_come_back_later_starts_the_row_anew(breaker):
+    for _ in range(4):
+        fail(breaker, 2, retry_after=60)
+        breaker.enter().succeeded()
+
+    assert breaker.state == "closed"
 
 
 @pytest.mark.parametrize("nothing", [0, -1, 0.0, None])
@@ -239,3 +253,107 @@ def test_the_listener_may_look_at_the_breaker_and_call_it(clock):
     fail(breaker)
 
     assert seen == ["open"]
+
+
+# Whose failures they are -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("retry_after", [None, 60])
+def test_one_caller_alone_never_opens_it(breaker, retry_after):
+    fail(breaker, 200, whose="mei", retry_after=retry_after)
+
+    assert breaker.state == "closed"
+
+
+def test_one_caller_who_fails_beside_the_successes_of_others_never_opens_it(breaker):
+    for _ in range(200):
+        fail(breaker, whose="mei")
+        breaker.enter("omar").succeeded()
+
+    assert breaker.state == "closed"
+
+
+def test_five_callers_in_a_row_open_it_however_often_each_failed(breaker):
+    fail_for(breaker, *"aabbccddaabb")
+    assert breaker.state == "closed"
+
+    fail(breaker, whose="e")
+
+    assert breaker.state == "open"
+
+
+def test_three_callers_who_are_to_come_back_later_open_it_however_often_each_failed(breaker):
+    fail_for(breaker, *"aabbab", retry_after=60)
+    assert breaker.state == "closed"
+
+    fail(breaker, whose="c", retry_after=60)
+
+    assert breaker.rest("c") == breaker.rest("d") == pytest.approx(2)
+
+
+def test_half_of_the_recent_calls_count_by_callers_too(breaker):
+    for caller in "abcdefghi":
+        fail(breaker, whose=caller)
+        breaker.enter("good").succeeded()
+    breaker.enter("good").succeeded()
+    assert breaker.state == "closed"
+
+    fail(breaker, whose="j")
+
+    assert breaker.state == "open"
+
+
+def test_a_probe_of_who_failed_before_says_nothing_new_and_anybody_else_may_probe(breaker, clock, turns):
+    fail_for(breaker, *"abcde")
+    clock.advance(2.0)
+    fail(breaker, whose="a")
+
+    assert breaker.state == "half_open"
+    with pytest.raises(CircuitOpen) as refused:
+        breaker.enter("b")
+    assert refused.value.retry_after == pytest.approx(4.0), "for those for whom it failed the wait grows as ever"
+    probe = breaker.enter("somebody else")
+    assert probe.probe
+    with pytest.raises(CircuitOpen):
+        breaker.enter("a third")
+    probe.succeeded()
+    assert [state for _, state in turns] == ["open", "half_open", "closed"]
+    fail(breaker, 10, whose="a")
+    assert breaker.state == "closed"
+
+
+def test_a_probe_of_somebody_else_that_fails_opens_it_again(breaker, clock):
+    fail_for(breaker, *"abcde")
+    clock.advance(2.0)
+    fail(breaker, whose="f")
+    assert breaker.rest() == pytest.approx(4.0)
+
+    clock.advance(4.0)
+    fail(breaker, whose="f")
+
+    assert breaker.rest("g") == 0
+    assert breaker.rest("f") == breaker.rest("a") == pytest.approx(8.0)
+
+
+def test_where_nobody_else_comes_those_who_failed_probe(breaker, clock):
+    fail_for(breaker, *"abcde")
+    clock.advance(2.0)
+    fail(breaker, whose="a")
+    clock.advance(4.0)
+
+    breaker.enter("a").succeeded()
+
+    assert breaker.state == "closed"
+
+
+def test_how_many_callers_it_tells_apart_is_bounded(breaker, clock):
+    fail(breaker, 5)
+    for number in range(1_100):
+        clock.advance(30)
+        fail(breaker, whose=str(number))
+    clock.advance(30)
+
+    for known, wait in (("0", pytest.approx(30)), ("1099", 0)):
+        fail(breaker, whose="0")
+        assert breaker.rest(known) == wait
+        clock.advance(30)

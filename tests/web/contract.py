@@ -99,6 +99,6 @@ def hold_to_what_is_always_so(response):
         assert problem["type"] == f"/problems/{problem['code'].replace('_', '-')}"
     if response.status_code == 401:
         assert headers["WWW-Authenticate"].startswith("Bearer")
-    if response.status_code in {429, 503} and response.mimetype == "application/problem+json":
+    if response.status_code in {429, 502, 503, 504} and response.mimetype == "application/problem+json":
         assert headers["Retry-After"].isdecimal()
         assert int(headers["Retry-After"]) >= 1
