@@ -43,6 +43,6 @@ Where do I change …
     … what makes two requests alike for the response cache?    web/response_cache.py
     … which origins may ask?                       web/cors.py
     … what is logged or counted?                   observability/recorder.py, observability/metrics.py, docs/observability.md
-    … a setting?                                   settings.py, .env.example, docs/configuration.md
+    … a setting?                                   settings.py, setting_warnings.py, .env.example, docs/configuration.md
     … how the service starts and stops?            server/launch.py, server/serve.py
 """

@@ -60,6 +60,8 @@ def create_app(settings: Settings | None = None, *, clock: Callable[[], float] =
     )
     if not settings.cache_secret:
         log.warning("cache_is_plain_json", setting="CACHE_SECRET", hint="whoever reads Redis reads what people have linked")
+    for setting, hint in settings.warnings:
+        log.warning("setting_warning", setting=setting, hint=hint)
     if settings.micro_cache_seconds is not None:
         log.warning("setting_deprecated", setting="MICRO_CACHE_SECONDS", instead="LOCAL_CACHE_SECONDS")
     services = make_services(app, settings, clock=clock)

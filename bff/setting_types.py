@@ -173,6 +173,15 @@ def _is_loopback(host: str) -> bool:
         return host.lower() == "localhost"
 
 
+def is_readable_on_the_way(address: str) -> bool:
+    """Whether what goes to an address of http or Redis, or comes from that origin, passes a network unencrypted."""
+    scheme, _, rest = address.partition("://")
+    if scheme.lower().partition("+")[0] not in ("http", "redis"):
+        return False
+    nodes = re.split("[/?#]", rest, maxsplit=1)[0].rpartition("@")[2].split(",")
+    return not all((match := _HOST_AND_PORT.fullmatch(node)) and _is_loopback(match[1].strip("[]")) for node in nodes)
+
+
 @_expects(_URL.format(""))
 def url(value: str) -> str:
     """An address to send tokens to or to fetch keys from: https, or http on this machine."""
@@ -185,7 +194,7 @@ def url(value: str) -> str:
         raise ValidationError("has a fragment")
     if not _is_host(parts.netloc):
         raise ValidationError("has a host or port that cannot be")
-    if parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
+    if is_readable_on_the_way(value):
         raise ValidationError("is plain http to another machine")
     return value
 

@@ -8,11 +8,12 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from itertools import pairwise
-from typing import Annotated, Any, Self, cast, get_type_hints
+from typing import Annotated, Any, Self, cast, get_origin, get_type_hints
 
 from environs import Env, EnvValidationError
 
 from bff import setting_types as types
+from bff.setting_warnings import warnings_about
 
 _DAY = 86_400
 
@@ -39,7 +40,10 @@ class _Environment(Env):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The service's configuration, valid by construction through `from_env`. Secrets stay out of its repr."""
+    """The service's configuration, valid by construction through `from_env`. Secrets stay out of its repr.
+
+    ``warnings`` has the name of each variable that is hardly meant as it is, and a hint (`bff.setting_warnings`).
+    """
 
     genauth_host: Annotated[str, types.host_url]
     genauth_app_id: Annotated[str, types.app_id]
@@ -69,6 +73,13 @@ class Settings:
     log_level: Annotated[str, types.one_of("debug", "info", "warning", "error", "critical")] = "info"
     trusted_proxies: Annotated[int, types.whole(0, 16)] = 0
     allowed_hosts: Annotated[tuple[str, ...], types.hosts] = ()
+    warnings: tuple[tuple[str, str], ...] = field(default=(), compare=False, repr=False)
+
+    @classmethod
+    def kinds(cls) -> dict[str, types.Type]:
+        """The variables that are read, each with its type."""
+        hints = get_type_hints(cls, include_extras=True)
+        return {name.upper(): hint.__metadata__[0] for name, hint in hints.items() if get_origin(hint) is Annotated}
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
@@ -77,13 +88,14 @@ class Settings:
         A variable that is empty or blank counts as unset: `.env` files and deploy templates write ``NAME=``.
         """
         given = {name: text.strip() for name, text in environ.items() if text.strip()}
-        kinds = {name.upper(): hint.__metadata__[0] for name, hint in get_type_hints(cls, include_extras=True).items()}
+        kinds = cls.kinds()
         env = _Environment(given)
         values: dict[str, Any] = {}
         for setting in fields(cls):
             name = setting.name.upper()
-            is_read = name in given or setting.default is MISSING
-            values[setting.name] = env.setting(name, kind=kinds[name]) if is_read else setting.default
+            if name in kinds:
+                is_read = name in given or setting.default is MISSING
+                values[setting.name] = env.setting(name, kind=kinds[name]) if is_read else setting.default
         mistakes: list[str] = []
         try:
             env.seal()
@@ -97,7 +109,7 @@ class Settings:
             raise ConfigurationError(mistakes)
         if "MICRO_CACHE_SECONDS" in given and "LOCAL_CACHE_SECONDS" not in given:
             values["local_cache_seconds"] = values["micro_cache_seconds"]
-        return cls(**values)
+        return cls(**values, warnings=tuple(warnings_about(values, environ, kinds)))
 
 
 def _contradictions(values: Mapping[str, Any]) -> Iterator[str]:
@@ -108,5 +120,9 @@ def _contradictions(values: Mapping[str, Any]) -> Iterator[str]:
             yield f"{inner.upper()} exceeds {outer.upper()}: expected a budget to fit into the one around it."
     if values.get("token_verification") == "introspection" and values.get("genauth_app_secret", "") is None:
         yield "GENAUTH_APP_SECRET is missing: expected the application's secret, which introspection sends."
-    if "*" in values.get("cors_origins", ()) and values.get("session_cookie_name"):
+    if not values.get("session_cookie_name"):
+        return
+    if "*" in values.get("cors_origins", ()):
         yield "CORS_ORIGINS is * while SESSION_COOKIE_NAME is set: expected exact origins, for any page could use the cookie."
+    if any(map(types.is_readable_on_the_way, values.get("cors_origins", ()))):
+        yield "CORS_ORIGINS has http while SESSION_COOKIE_NAME is set: expected https, for any network could use the cookie."

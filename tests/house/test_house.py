@@ -24,7 +24,7 @@ FLOORS = [
     {"bff.cache", "bff.genauth"},
     {"bff.observability"},
     {"bff.resilience"},
-    {"bff.models", "bff.errors", "bff.settings", "bff.setting_types", "schemas"},
+    {"bff.models", "bff.errors", "bff.settings", "bff.setting_types", "bff.setting_warnings", "schemas"},
 ]
 PACKAGES = {"accounts", "auth", "cache", "genauth", "observability", "resilience", "server", "web"}
 

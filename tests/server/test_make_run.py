@@ -1,5 +1,6 @@
 """What ``make run`` starts, without make: the installing has no place in a test that others run beside."""
 
+import json
 import os
 import re
 import signal
@@ -31,6 +32,12 @@ def test_the_printed_line_returns_what_mei_has_linked(running):
     answer = subprocess.run(["/bin/sh", "-c", line], capture_output=True, text=True, timeout=10, check=True).stdout
 
     assert '"type":"wechat"' in answer.replace(" ", "")
+
+
+def test_it_warns_of_nothing_but_the_cache_that_everybody_can_read(running):
+    lines = [json.loads(line) for line in running.printed().splitlines() if line.startswith('{"timestamp"')]
+
+    assert {line["event"] for line in lines if line["level"] != "info"} == {"cache_is_plain_json"}
 
 
 def test_ctrl_c_ends_all_of_it(running):

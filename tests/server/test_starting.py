@@ -35,6 +35,17 @@ def test_every_mistake_in_the_settings_is_named_before_anything_starts(start):
     assert service.left_behind() == ([], [])
 
 
+def test_what_is_hardly_meant_is_named_at_the_start(start):
+    service = start(CORS_ORIGIN="https://app.example", METRICS_TOKEN="a", RATE_LIMIT="100/minute")
+
+    def named():
+        lines = [json.loads(line) for line in service.printed().splitlines()]
+        return {line["setting"] for line in lines if line["event"] == "setting_warning"}
+
+    eventually(named, within=5)
+    assert named() == {"CORS_ORIGIN", "METRICS_TOKEN"}
+
+
 def test_as_many_workers_as_asked_for_listen_on_the_port_asked_for(start):
     port = free_port()
 

@@ -58,7 +58,7 @@ def test_an_error_is_the_list_of_its_mistakes():
 
 
 def test_an_empty_variable_counts_as_unset():
-    unset = {setting.name.upper(): " " for setting in dataclasses.fields(Settings)} | REQUIRED
+    unset = dict.fromkeys(Settings.kinds(), " ") | REQUIRED
 
     assert Settings.from_env(unset) == read()
 
@@ -251,6 +251,19 @@ def test_any_origin_may_call_as_long_as_no_cookie_speaks_for_the_user():
     assert mistaken(CORS_ORIGINS="https://ok.example,*", SESSION_COOKIE_NAME="session") == ["CORS_ORIGINS"]
 
 
+@pytest.mark.parametrize(
+    "origin", ["http://app.example.com", "http://192.168.1.5:5173", "http://localhost.example.com", "http://[::2]"]
+)
+def test_a_page_that_the_network_can_rewrite_may_not_use_the_cookie(origin):
+    assert read(CORS_ORIGINS=origin).cors_origins == (origin,)
+    assert mistaken(CORS_ORIGINS=f"https://ok.example,{origin}", SESSION_COOKIE_NAME="__Host-session") == ["CORS_ORIGINS"]
+
+
+@pytest.mark.parametrize("origin", ["http://localhost:5173", "http://127.0.0.1:5173", "http://[::1]", "capacitor://localhost"])
+def test_a_page_of_this_machine_may_use_the_cookie(origin):
+    assert read(CORS_ORIGINS=origin, SESSION_COOKIE_NAME="__Host-session").warnings == ()
+
+
 @pytest.mark.parametrize("name", ["two words", "a=b", "a;b", "a,b", 'a"b', "naïve", "a/b", "a@b", "a\x7fb"])
 def test_a_cookie_name_is_a_token(name):
     assert read(SESSION_COOKIE_NAME="__Host-session.1").session_cookie_name == "__Host-session.1"
@@ -335,6 +348,7 @@ def test_a_ca_bundle_is_a_file_of_certificates(tmp_path):
 
 
 def test_short_secrets_are_the_operators_choice():
+    """They are warned about: tests/security/test_careless_settings.py."""
     settings = read(WEBHOOK_SECRET="hook", METRICS_TOKEN="metrics", GENAUTH_APP_SECRET="app")
 
     assert (settings.webhook_secret, settings.metrics_token, settings.genauth_app_secret) == ("hook", "metrics", "app")
@@ -366,7 +380,7 @@ def test_no_secret_is_in_the_repr():
     assert "kkkk" not in repr(settings)
 
 
-@pytest.mark.parametrize("name", [setting.name.upper() for setting in dataclasses.fields(Settings)])
+@pytest.mark.parametrize("name", Settings.kinds())
 def test_no_mistake_shows_the_value_it_complains_about(name):
     canary = "canary\x01://canary:canary@canary/,*"
 
@@ -376,9 +390,7 @@ def test_no_mistake_shows_the_value_it_complains_about(name):
 # Texts that nearly are a value, whole or in pieces, find more than chance alone.
 PIECES = [*"0123456789abcz:/@?#,.*[]=%&;-_ \\\0é\ud800", "http", "https", "redis", "+sentinel", "://", "localhost", "::1", "nan"]
 TEXTS = st.lists(st.sampled_from(PIECES), max_size=14).map("".join) | st.text(max_size=40) | st.sampled_from(["*", KEY])
-ENVIRONS = st.fixed_dictionaries(
-    {}, optional={setting.name.upper(): TEXTS for setting in dataclasses.fields(Settings)} | {"UNRELATED": TEXTS}
-)
+ENVIRONS = st.fixed_dictionaries({}, optional=dict.fromkeys(Settings.kinds(), TEXTS) | {"UNRELATED": TEXTS})
 
 
 @unhurried
