@@ -10,6 +10,7 @@ from flask import Blueprint, Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from bff.observability import logging as logs
+from bff.resilience import SteadyClock
 from bff.services import Services, make_services
 from bff.settings import Settings
 from bff.web import (
@@ -64,6 +65,7 @@ def create_app(settings: Settings | None = None, *, clock: Callable[[], float] =
         log.warning("setting_warning", setting=setting, hint=hint)
     if settings.micro_cache_seconds is not None:
         log.warning("setting_deprecated", setting="MICRO_CACHE_SECONDS", instead="LOCAL_CACHE_SECONDS")
+    clock = SteadyClock(clock, on_set_back=_clock_set_back)
     services = make_services(app, settings, clock=clock)
     logs.WRITER.recorder = services.metrics
     provide(app, services)
@@ -82,11 +84,11 @@ def create_app(settings: Settings | None = None, *, clock: Callable[[], float] =
     if settings.metrics_token:
         register(metrics, guard=requires_metrics_token)
 
-    app.wsgi_app = _behind_middleware(app.wsgi_app, services)  # type: ignore[assignment,method-assign]
+    app.wsgi_app = _behind_middleware(app.wsgi_app, services, clock)  # type: ignore[assignment,method-assign]
     return app
 
 
-def _behind_middleware(flask: "WSGIApplication", services: Services) -> "WSGIApplication":
+def _behind_middleware(flask: "WSGIApplication", services: Services, clock: Callable[[], float]) -> "WSGIApplication":
     """Flask behind its middleware; a request passes the last one first."""
     settings = services.settings
     application: WSGIApplication = AdmissionControl(flask, PERMITS)
@@ -99,8 +101,13 @@ def _behind_middleware(flask: "WSGIApplication", services: Services) -> "WSGIApp
             cookies=settings.session_cookie_name is not None,
             hosts=bool(settings.allowed_hosts),
             sessions_version=lambda: services.sessions.version,
+            clock=clock,
         )
     application = RequestContext(application, flask, settings, services.metrics)
     if hops := settings.trusted_proxies:
         application = ProxyFix(application, x_for=hops, x_proto=hops, x_host=0, x_port=0)
     return application
+
+
+def _clock_set_back(seconds: float) -> None:
+    log.warning("clock_set_back", seconds=round(seconds), hint="until it is restarted, this worker shares no answers with others")

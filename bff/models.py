@@ -12,7 +12,8 @@ LANGUAGES: tuple[Language, ...] = ("en", "zh")
 class Session:
     """A verified session.
 
-    ``expires_at`` is in epoch seconds; ``digest`` (SHA-256, hex) stands for the token wherever the token may not be kept.
+    ``expires_at`` is in epoch seconds; ``digest`` (SHA-256, hex) stands for the token wherever the token may not be kept. Texts
+    that differ only in the spelling of a signature are one token, and have one digest.
     """
 
     user_id: str

@@ -102,7 +102,7 @@ def make_services(app: Flask, settings: Settings, *, clock: Callable[[], float] 
             genauth,
             cache,
             providers,
-            Refusals(REFUSAL_SECONDS, clock, kept_seconds=max(lifetimes.ttl + lifetimes.stale, lifetimes.accepted)),
+            Refusals(REFUSAL_SECONDS, clock, kept_seconds=lifetimes.longest),
             metrics,
             waiting_room=WaitingRoom(WAITING_PLACES, watched=metrics.waiting),
             changed=lambda user_id: invalidations.publish(person(user_id)),

@@ -27,13 +27,15 @@ class Acceptance:
     """That a token is genuine, without the token.
 
     ``expires_at``: the token's own end in epoch seconds, None when it is not known; it may have passed. ``reverify_at``: the
-    monotonic second from which the token has to be verified again. ``version``: that of the verifier at the time.
+    monotonic second from which the token has to be verified again. ``version``: the verifier's at that time. ``digest`` names
+    the token if other texts are the same one, None if this text alone is it.
     """
 
     user_id: str
     expires_at: float | None
     reverify_at: float
     version: int
+    digest: str | None = None
 
 
 class Verifier(Protocol):
@@ -98,7 +100,7 @@ class Sessions:
             expires_at = self._clock() + acceptance.reverify_at - self._monotonic()
         elif expires_at <= self._clock():
             raise SessionExpired(note="expired")
-        return Session(acceptance.user_id, expires_at, token, hashed.hexdigest())
+        return Session(acceptance.user_id, expires_at, token, acceptance.digest or hashed.hexdigest())
 
     @property
     def version(self) -> int:

@@ -1,23 +1,29 @@
 """What is stored of a person: their accounts as finished JSON, and which of their tokens GenAuth accepted or refused.
 
-    la:3:{person}:accounts       one for each user
-    la:3:{person}:token:<id>     one for each session token: whether GenAuth accepted it when it was last asked, and when that was
-    la:3:{person}:invalidated    for a minute after a change: accounts asked for before it are void
-    la:3:{person}:failure:<id>   for two seconds: GenAuth failed to answer for the token, and is not asked with it again so soon
-    la:3:{person}:lock:<id>      held by the process that is asking GenAuth right now
+    la:4:{person}:accounts       one for each user
+    la:4:{person}:token:<id>     one for each session token: when GenAuth was asked last that accepted it
+    la:4:{person}:recent:<id>    for as long as that acceptance saves a question, by Redis's clock as well as by ours
+    la:4:{person}:refused:<id>   one for each session token: when GenAuth refused it last; what it was accepted before is void
+    la:4:{person}:invalidated    after a change: accounts asked for before it are void
+    la:4:{person}:failure:<id>   for two seconds: GenAuth failed to answer for the token, and is not asked with it again so soon
+    la:4:{person}:lock:<id>      held by the process that is asking GenAuth right now
 
 ``{person}`` is an opaque id in a Redis Cluster hash tag, so that a user's keys share a slot and one round trip. How values are
 written, and what of them is believed, is in `entries`.
+
+A process may be paused between asking GenAuth and storing the answer, and what is stored then is older than what others stored
+meanwhile. So the order of writing decides nothing: every value carries its moment, and a refusal and a change have keys of their
+own, which no answer replaces and which are kept until nothing from before them could be served.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from typing import NamedTuple
 
 from bff.cache.codec import Codec
-from bff.cache.entries import FAILURE_SECONDS, Entry, Failure, InvalidationMarker, Lifetimes, Lookup, TokenStatus, Values
+from bff.cache.entries import FAILURE_SECONDS, Entry, Failure, InvalidationMarker, Lifetimes, Lookup, TokenStatus, Values, latest
 from bff.cache.fallback import FRESH_SECONDS, FallbackCache
 from bff.cache.lock import Locks
 from bff.cache.redis_store import PREFIX, CacheUnavailable, RedisStore
@@ -26,7 +32,7 @@ from bff.models import RenderedAccounts, Session
 from bff.observability import Recorder
 from bff.resilience import Cache, cache
 
-_INVALIDATED_SECONDS = 60.0  # longer than a call that was under way when the change came
+_RECENT = b"1"  # says nothing by itself, so it needs no codec
 
 
 class Keys(NamedTuple):
@@ -34,6 +40,8 @@ class Keys(NamedTuple):
 
     accounts: str
     token: str
+    recent: str
+    refused: str
     invalidated: str
     failure: str
 
@@ -62,14 +70,14 @@ class AccountsCache:
         self._clock = clock
         self._copies = FallbackCache(lifetimes.accepted, clock)
         # Those of this process, which Redis may not have stored.
-        self._invalidations: Cache[str, float] = cache("invalidations", seconds=_INVALIDATED_SECONDS)
+        self._invalidations: Cache[str, float] = cache("invalidations", seconds=lifetimes.longest)
         self._failures: Cache[str, Failure] = cache("failures", seconds=FAILURE_SECONDS)
 
     def get(self, session: Session) -> Lookup:
         """Everything known of the session's user and token. One round trip."""
         keys = self._keys(session)
         try:
-            known = self._lookup(keys, self._store.get_many(*keys))
+            known = self._lookup(keys)
         except CacheUnavailable:
             known = self._from_copy(keys)
         now = self._clock()
@@ -77,27 +85,43 @@ class AccountsCache:
         return replace(known, failure=failures[0] if failures else None)
 
     def put(self, session: Session, accounts: RenderedAccounts, asked_at: float) -> Entry:
-        """Store what GenAuth reported when it was asked at ``asked_at``, which accepted the token too. One round trip.
+        """Store what GenAuth reported when it was asked at ``asked_at``, which accepted the token too. Three round trips.
 
+        Only what is later than what is stored by now. Another process that writes between two of the round trips may still have
+        its accounts replaced by older ones, until those end; never a refusal or a change.
         A forced refresh that fails never comes here: nothing prolongs freshness but an answer.
         """
         entry = Entry.reported(accounts, asked_at, self.lifetimes.fresh_for())
         status = TokenStatus(entry.at)
         keys = self._keys(session)
-        values = self._values.encode({keys.accounts: entry, keys.token: status})
-        stored = self._store.set_many(values, self.lifetimes.ttl + self.lifetimes.stale)
-        self._put_copy(keys, Lookup(entry, status), stored=stored)
+        try:
+            known, marker = self._find(keys)
+        except CacheUnavailable:
+            known, marker = Lookup(), None
+        values: dict[str, Entry | TokenStatus] = {}
+        if self._valid(keys, entry, marker) and (known.entry is None or known.entry.at <= entry.at):
+            values[keys.accounts] = entry
+        if latest(status, known.status) is status:
+            values[keys.token] = status
+            self._store.set_many({keys.recent: _RECENT}, self.lifetimes.accepted)
+        stored = self._store.set_many(self._values.encode(values), self.lifetimes.ttl + self.lifetimes.stale)
+        if len(values) == 2:  # both are the latest
+            self._put_copy(keys, Lookup(entry, status), stored=stored)
         return entry
 
     def put_refusal(self, session: Session, error: TokenRefused | UserBlocked) -> None:
-        """Replace the token's acceptance by its refusal; a blocked user's accounts go too, whichever token asks for them."""
+        """Void the token's acceptance by its refusal; a blocked user's accounts go too, whichever token asks for them.
+
+        The refusal is dated now and not when GenAuth was asked: an acceptance asked for in between may be the older one.
+        """
         keys = self._keys(session)
         self._copies.drop(keys.token)
-        status = TokenStatus(self._clock(), error.code)
+        refusal = TokenStatus(self._clock(), error.code)
+        self._store.set_many(self._values.encode({keys.refused: refusal}), self.lifetimes.longest)
+        # Deleted as well: a full Redis does not write, and a replica with another clock may have dated the acceptance later.
         # Fails open: this process knows of the refusal (`bff.accounts.refusals`), and a token refused once is refused again.
         with suppress(CacheUnavailable):
-            if not self._store.set_many(self._values.encode({keys.token: status}), self.lifetimes.refused):
-                self._store.delete_many(keys.token)  # a full Redis does not write, but deletes
+            self._store.delete_many(keys.token)
         if isinstance(error, UserBlocked):
             with suppress(CacheUnavailable):
                 self.invalidate(session.user_id)
@@ -118,7 +142,7 @@ class AccountsCache:
         key = f"{person}:invalidated"
         now = self._clock()
         self._invalidations.put(key, now)
-        marked = self._store.set_many(self._values.encode({key: InvalidationMarker(now)}), _INVALIDATED_SECONDS)
+        marked = self._store.set_many(self._values.encode({key: InvalidationMarker(now)}), self.lifetimes.longest)
         self._store.delete_many(f"{person}:accounts")
         if not marked:
             raise CacheUnavailable
@@ -133,23 +157,42 @@ class AccountsCache:
     def _keys(self, session: Session) -> Keys:
         person = self._person(session.user_id)
         token = self._codec.opaque_id("token", session.digest)
-        return Keys(f"{person}:accounts", f"{person}:token:{token}", f"{person}:invalidated", f"{person}:failure:{token}")
+        return Keys(
+            accounts=f"{person}:accounts",
+            token=f"{person}:token:{token}",
+            recent=f"{person}:recent:{token}",
+            refused=f"{person}:refused:{token}",
+            invalidated=f"{person}:invalidated",
+            failure=f"{person}:failure:{token}",
+        )
 
-    def _lookup(self, keys: Keys, stored: Sequence[bytes | None]) -> Lookup:
-        now = self._clock()
-        entry = self._values.decode(keys.accounts, stored[0], Entry, now)
-        status = self._values.decode(keys.token, stored[1], TokenStatus, now)
-        marker = self._values.decode(keys.invalidated, stored[2], InvalidationMarker, now)
-        failure = self._values.decode(keys.failure, stored[3], Failure, now)
-        known = Lookup(self._valid(keys, entry, marker), status, failure)
-        # A refusal in Redis is newer than what could not be stored there.
-        if (status is None or status.verdict == "accepted") and (copy := self._copies.unstored(keys.token)):
+    def _lookup(self, keys: Keys) -> Lookup:
+        """What Redis holds, and what it could not store a moment ago. One round trip; raises `CacheUnavailable`."""
+        known, _ = self._find(keys)
+        # A refusal that is repeated is newer than what could not be stored there.
+        if not known.refused and (copy := self._copies.unstored(keys.token)):
             return _newer(known, self._aged(copy.value, copy.seen_at, keys))
         if known.entry and known.accepted_at is not None:
-            self._put_copy(keys, Lookup(known.entry, status), stored=True)
+            self._put_copy(keys, Lookup(known.entry, known.status), stored=True)
         else:
             self._copies.drop(keys.token)  # refused or invalidated by another process
         return known
+
+    def _find(self, keys: Keys) -> tuple[Lookup, InvalidationMarker | None]:
+        """What Redis holds, and the last change of the person's accounts. One round trip; raises `CacheUnavailable`."""
+        stored = dict(zip(keys, self._store.get_many(*keys), strict=True))
+        now = self._clock()
+        entry = self._values.decode(keys.accounts, stored[keys.accounts], Entry, now)
+        accepted = self._values.decode(keys.token, stored[keys.token], TokenStatus, now)
+        if accepted and stored[keys.recent] is None:
+            # It is older than it says: whoever dated it has a clock that is ahead.
+            accepted = replace(accepted, at=min(accepted.at, now - self.lifetimes.accepted))
+        refused = self._values.decode(keys.refused, stored[keys.refused], TokenStatus, now)
+        marker = self._values.decode(keys.invalidated, stored[keys.invalidated], InvalidationMarker, now)
+        failure = self._values.decode(keys.failure, stored[keys.failure], Failure, now)
+        status = latest(refused, accepted)
+        repeated = status is not None and status.repeats(now, self.lifetimes.refused)
+        return Lookup(self._valid(keys, entry, marker), status, failure, repeated), marker
 
     def _from_copy(self, keys: Keys) -> Lookup:
         copy = self._copies.get(keys.token)
@@ -173,16 +216,10 @@ class AccountsCache:
 
     def _valid(self, keys: Keys, entry: Entry | None, marker: InvalidationMarker | None) -> Entry | None:
         """The entry, unless the person's accounts changed since GenAuth was asked."""
-        if entry is None:
-            return None
-        now = self._clock()
         changes = (marker.at if marker else None, self._invalidations.get(keys.invalidated))
-        # One that is older than its marker would be, or not yet made, is a clock's doing.
-        void = any(at is not None and entry.at <= at and abs(now - at) < _INVALIDATED_SECONDS for at in changes)
-        return None if void else entry
+        return entry if entry and all(at is None or entry.at > at for at in changes) else None
 
 
 def _newer(one: Lookup, other: Lookup) -> Lookup:
     entry = max((each.entry for each in (one, other) if each.entry), key=lambda entry: entry.at, default=None)
-    status = max((each.status for each in (one, other) if each.status), key=lambda status: status.at, default=None)
-    return Lookup(entry, status, one.failure)
+    return Lookup(entry, latest(one.status, other.status), one.failure)

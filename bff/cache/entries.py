@@ -30,7 +30,9 @@ from bff.models import LANGUAGES, RenderedAccounts
 from bff.observability import Recorder
 
 _JITTER = 0.1  # so that entries of one moment do not expire at one moment
-_SKEW_SECONDS = 60.0  # between the clocks of replicas
+_SKEW_SECONDS = 1.0  # between the clocks of replicas, which NTP keeps together
+# A refusal or a change takes something away: it is believed from a replica whose clock is further ahead, too.
+_AHEAD_SECONDS = 60.0
 
 _RETRY_AFTER_AT_MOST = 3600.0  # GenAuth is not believed to ask for more either
 
@@ -74,6 +76,24 @@ class TokenStatus:
     at: float
     verdict: str = _ACCEPTED
 
+    @property
+    def accepted(self) -> bool:
+        """Whether GenAuth accepted the token."""
+        return self.verdict == _ACCEPTED
+
+    def repeats(self, now: float, seconds: float) -> bool:
+        """Whether this is a refusal of the last ``seconds``."""
+        return not self.accepted and now - seconds < self.at <= now + _SKEW_SECONDS
+
+
+def latest(*statuses: TokenStatus | None) -> TokenStatus | None:
+    """The latest of what is known of a token, the first of equals. Where clocks leave the order open, a refusal is the later one.
+
+    Refusals and acceptances are stored under keys of their own, so that neither replaces the other, whichever is stored last.
+    """
+    known = [status for status in statuses if status]
+    return max(known, key=lambda each: (each.at + (0 if each.accepted else _SKEW_SECONDS), not each.accepted), default=None)
+
 
 @dataclass(frozen=True, slots=True)
 class InvalidationMarker:
@@ -107,20 +127,24 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """What is known of a user and a token. A ``failure`` is one to be repeated."""
+    """What is known of a user and a token. A ``failure`` is one to be repeated.
+
+    ``refused``: GenAuth refused the token so lately that it is not asked again.
+    """
 
     entry: Entry | None = None
     status: TokenStatus | None = None
     failure: Failure | None = None
+    refused: bool = False
 
     @property
     def accepted_at(self) -> float | None:
         """When GenAuth last accepted the token, if it has not refused it since."""
-        return self.status.at if self.status and self.status.verdict == _ACCEPTED else None
+        return self.status.at if self.status and self.status.accepted else None
 
     def raise_if_refused(self) -> None:
-        """Raise the refusal, if GenAuth refused the token last: it is stored only for as long as it is to be repeated."""
-        if self.status and self.status.verdict != _ACCEPTED:
+        """Raise the refusal, while it is to be repeated."""
+        if self.status and self.refused:
             raise _REFUSALS[self.status.verdict](note="refused a moment ago")
 
     def raise_if_failed(self) -> None:
@@ -150,6 +174,11 @@ class Lifetimes:
     def fresh_at_most(self) -> float:
         """For how long an entry of ours can be fresh."""
         return self.ttl * (1 + _JITTER)
+
+    @property
+    def longest(self) -> float:
+        """For how long anything stored could be served: a refusal or a change is kept until nothing from before it is left."""
+        return max(self.fresh_at_most + self.stale, self.accepted, self.refused)
 
 
 Value = TypeVar("Value", Entry, TokenStatus, InvalidationMarker, Failure)
@@ -184,7 +213,8 @@ class Values:
 
     def _plausible(self, value: Entry | TokenStatus | InvalidationMarker | Failure, now: float) -> bool:
         """Whether its times are such as we would have written: not of the future, nor fresh for longer than the setting says."""
-        if value.at > now + _SKEW_SECONDS:
+        gives = isinstance(value, Entry) or (isinstance(value, TokenStatus) and value.accepted)
+        if value.at > now + (_SKEW_SECONDS if gives else _AHEAD_SECONDS):
             return False
         return not isinstance(value, Entry) or value.fresh_until <= value.at + self._lifetimes.fresh_at_most
 
@@ -194,7 +224,7 @@ def _written(value: Entry | TokenStatus | InvalidationMarker | Failure) -> bytes
         case Entry():
             # A line for each array: JSON as orjson writes it has no line breaks.
             return b"\n".join((orjson.dumps((value.at, value.fresh_until, value.accounts.total)), *_lines(value.accounts)))
-        case TokenStatus() if value.verdict != _ACCEPTED:
+        case TokenStatus() if not value.accepted:
             return orjson.dumps((value.at, value.verdict))
         case Failure():
             return orjson.dumps((value.at, value.code, value.retry_after))

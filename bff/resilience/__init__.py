@@ -1,4 +1,4 @@
-"""The patterns that know nothing of us: deadline, circuit breaker, bulkhead, single flight, admission control, rate limit."""
+"""The patterns that know nothing of us: deadline, breaker, bulkhead, single flight, admission control, rate limit, clock."""
 
 from bff.resilience.admission import FairSemaphore, NotAdmittedAgain, admitted, released
 from bff.resilience.bulkhead import Bulkhead, BulkheadFull
@@ -8,6 +8,7 @@ from bff.resilience.deadline import Deadline
 from bff.resilience.draining import begin_draining, is_draining
 from bff.resilience.rate_limit import RateLimit
 from bff.resilience.single_flight import SingleFlight, WaitingRoom
+from bff.resilience.steady_clock import SteadyClock
 
 __all__ = [
     "LARGEST_ENTRY",
@@ -23,6 +24,7 @@ __all__ = [
     "RateLimit",
     "Rules",
     "SingleFlight",
+    "SteadyClock",
     "WaitingRoom",
     "admitted",
     "begin_draining",

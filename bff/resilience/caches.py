@@ -54,7 +54,7 @@ DECLARED = {
     # Linked accounts
     "refusals": Declaration("tokens that GenAuth refused for linked accounts, by digest", 2 * _MIB, "as long as an acceptance"),
     "failures": Declaration("tokens for which GenAuth failed to answer, by opaque id", 2 * _MIB, "2 seconds"),
-    "invalidations": Declaration("people whose accounts this process invalidated", 2 * _MIB, "60 seconds"),
+    "invalidations": Declaration("when this process invalidated a person's accounts", 2 * _MIB, "as long as an entry"),
     "fallback_entries": Declaration("accounts to serve while Redis is away", 16 * _MIB, "TOKEN_ACCEPTED_SECONDS"),
     "responses": Declaration("finished responses", 16 * _MIB, "LOCAL_CACHE_SECONDS, while invalidations arrive"),
     # Requests

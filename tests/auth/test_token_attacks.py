@@ -9,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from bff.errors import SessionExpired, TokenInvalid
-from tests.auth.world import APP, ISSUER, NOW, GenAuth, House, Signer, b64, good_claims, without_none
+from tests.auth.world import APP, ISSUER, NOW, GenAuth, House, Signer, b64, good_claims, refusal, without_none
 
 P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
@@ -309,8 +309,8 @@ def test_another_spelling_of_a_good_token_is_no_token(refuses, signer):
     refuses(f"{head}.{payload}~.{signature}", "form")
 
 
-def test_the_other_half_of_an_elliptic_signature_is_a_token_of_its_own(clock):
-    """(r, n-s) verifies wherever (r, s) does, and JWS has no rule against it. It is judged anew: nothing is inherited."""
+def test_the_other_half_of_an_elliptic_signature_is_the_same_token(clock):
+    """(r, n-s) verifies wherever (r, s) does, and JWS has no rule against it: a verdict on one is a verdict on both."""
     signer = Signer("ec", "ES256")
     house = House(GenAuth(signer), clock)
     token = signer.token()
@@ -320,8 +320,21 @@ def test_the_other_half_of_an_elliptic_signature_is_a_token_of_its_own(clock):
     twin = f"{signed}.{b64(raw[:32] + s.to_bytes(32, 'big'))}"
 
     first, second = house.of(token), house.of(twin)
-    assert first.digest != second.digest
+    assert first.digest == second.digest != house.of(signer.token(jti="another")).digest
     assert (first.user_id, first.expires_at) == (second.user_id, second.expires_at)
+    assert second.token == twin
+    assert len(house.accepted) == 3, "each text is verified by itself"
+
+
+def test_a_signature_that_does_not_hold_inherits_nothing_from_the_token_it_is_put_on(house, signer):
+    """Verdicts go by what was signed; whether it was is remembered of the whole text alone."""
+    token = signer.token()
+    signed = token.rpartition(".")[0]
+    good = house.of(token)
+
+    for signature in (b64(b"x" * 256), b64(b"\0" * 256), token.rpartition(".")[2][:-4] + "AAAA"):
+        assert refusal(house, f"{signed}.{signature}").note in {"signature", "form"}
+    assert house.of(token) == good
 
 
 def test_doubled_names(refuses, signer):

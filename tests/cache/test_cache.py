@@ -36,7 +36,9 @@ def test_what_was_asked_for_together_does_not_run_out_together(cache, clock):
 def test_it_is_kept_for_as_long_as_it_may_stand_in(cache, clock, stored):
     cache.put(MEI, accounts("a"), clock())
 
-    assert all(3650 < stored.ttl(key) <= 3660 for key in stored.keys("*"))
+    assert all(3650 < stored.ttl(key) <= 3660 for what in ("accounts", "token:*") for key in stored.keys(f"*:{what}"))
+    (recent,) = stored.keys("*:recent:*")
+    assert 50 < stored.ttl(recent) <= 60, "an acceptance saves a question for no longer, by whichever clock"
 
 
 @pytest.fixture
@@ -66,7 +68,7 @@ def test_a_hit_is_one_command(counting, clock):
     assert set(calls) <= {"info", "config|resetstat"}
 
 
-def test_a_miss_is_five_round_trips(counting, clock):
+def test_a_miss_is_seven_round_trips(counting, clock):
     cache, stored = counting
     with cache.attempt(MEI):  # the script of its release is known from here on
         cache.get(MEI)
@@ -78,7 +80,7 @@ def test_a_miss_is_five_round_trips(counting, clock):
         cache.put(MEI, accounts("a"), clock())
 
     # The server reads from a socket once per round trip, and once for the question that tells us.
-    assert stored.info("stats")["total_reads_processed"] - before == 5 + 1
+    assert stored.info("stats")["total_reads_processed"] - before == 7 + 1
     assert not stored.keys("*:lock:*")
 
 
@@ -92,8 +94,13 @@ def test_a_refusal_deletes_the_acceptance_and_is_remembered_for_a_while(cache, c
     assert seen.accepted_at is None
     with pytest.raises(TokenRefused):
         seen.raise_if_refused()
-    (key,) = stored.keys("*:token:*")
-    assert 0 < stored.pttl(key) <= 8000
+    assert not stored.keys("*:token:*")
+    (key,) = stored.keys("*:refused:*")
+    assert 3660 < stored.ttl(key) <= 3666, "for as long as anything from before it could be served"
+
+    clock.advance(9)
+    cache.get(MEI).raise_if_refused()
+    assert cache.get(MEI).accepted_at is None, "no longer repeated, and still the last that GenAuth said of the token"
 
 
 def test_a_refusal_of_one_session_says_nothing_of_another(cache, clock):

@@ -10,7 +10,7 @@ CODEC = EncryptedCodec([("1", b"k" * 32)])
 
 @pytest.fixture
 def snapshot(store, witness):
-    return Snapshot(store, CODEC, "la:3:some:thing", witness)
+    return Snapshot(store, CODEC, "la:4:some:thing", witness)
 
 
 def test_what_was_put_there_last_is_there_for_a_week(snapshot, stored):
@@ -18,7 +18,7 @@ def test_what_was_put_there_last_is_there_for_a_week(snapshot, stored):
     snapshot.put(b"last")
 
     assert snapshot.get() == b"last"
-    assert 0 <= 7 * 86_400 - stored.ttl("la:3:some:thing") <= 2
+    assert 0 <= 7 * 86_400 - stored.ttl("la:4:some:thing") <= 2
 
 
 def test_no_snapshot_is_not_recorded(snapshot, witness):
@@ -31,15 +31,15 @@ def test_no_snapshot_is_not_recorded(snapshot, witness):
     [
         (b"", "foreign"),
         (b"anything", "foreign"),
-        (PlainCodec().encode("la:3:some:thing", b"value"), "foreign"),
-        (CODEC.encode("la:3:another:thing", b"value"), "foreign"),
-        (EncryptedCodec([("1", b"x" * 32)]).encode("la:3:some:thing", b"value"), "foreign"),
+        (PlainCodec().encode("la:4:some:thing", b"value"), "foreign"),
+        (CODEC.encode("la:4:another:thing", b"value"), "foreign"),
+        (EncryptedCodec([("1", b"x" * 32)]).encode("la:4:some:thing", b"value"), "foreign"),
         (b"x" * (2 * 1024 * 1024 + 1), "oversized"),
     ],
     ids=["empty", "anything", "in the clear", "moved here", "another secret", "too large"],
 )
 def test_what_is_not_ours_is_nothing_and_is_recorded(snapshot, stored, witness, value, reason):
-    stored.set("la:3:some:thing", value)
+    stored.set("la:4:some:thing", value)
 
     assert snapshot.get() is None
     assert witness.rejected == [reason]

@@ -68,7 +68,7 @@ def test_with_redis_away_each_process_remembers_refusals_by_itself(app_on, redis
     assert genauth.calls(ASKED) == 1
 
 
-def test_a_refusal_is_remembered_for_seconds_not_for_ever(app, client, genauth, sign_in, stored):
+def test_a_refusal_is_repeated_for_seconds_not_for_ever(app, client, genauth, sign_in):
     headers = sign_in("mei")
     revoke(genauth, headers)
     timed(client, headers)
@@ -77,27 +77,21 @@ def test_a_refusal_is_remembered_for_seconds_not_for_ever(app, client, genauth, 
     timed(client, headers)
     assert genauth.calls(ASKED) == 1
     travel(app, 10)
-    for key in stored.keys("*:token:*"):  # Redis does not travel along
-        assert 0 < stored.pttl(key) <= 8000
-        stored.delete(key)
     timed(client, headers)
     assert genauth.calls(ASKED) == 2
 
 
 @pytest.mark.parametrize("where", ["here", "in another worker"])
 def test_a_refused_token_is_served_nothing_while_genauth_is_away(app_with, genauth, sign_in, where):
-    app = app_with()
-    client, other = app.test_client(), app_with().test_client()
+    app, another = app_with(), app_with()
+    client, other = app.test_client(), another.test_client()
     lost, kept = sign_in("mei"), sign_in("mei")
     for headers in (lost, kept):
         timed(client, headers)
     revoke(genauth, lost)
     travel(app, 70)
-    refused = timed(client if where == "here" else other, {**lost, "Cache-Control": "no-cache"})
-    if where != "here":
-        time.sleep(2.1)  # for it saw a fresh entry, and two seconds count as fresh
-        refused = timed(other, {**lost, "Cache-Control": "no-cache"})
-    assert refused.status == 401
+    travel(another, 70)
+    assert timed(client if where == "here" else other, lost).status == 401
     genauth.trouble(status=503)
 
     assert timed(client, lost).status == 401

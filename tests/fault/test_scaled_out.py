@@ -74,7 +74,7 @@ def test_a_cluster_remembers_every_user_wherever_they_fall(app_on, cluster, gena
         assert timed(client, headers).source == "linked-accounts; fwd=miss"
 
     assert hits(client, everybody)
-    assert cluster.keys() == 2 * len(everybody), "accounts and acceptance, and no lock is left"
+    assert cluster.keys() == 3 * len(everybody), "accounts, acceptance and that it is recent, and no lock is left"
     assert genauth.calls(ASKED) == len(everybody)
     assert sum(cluster.ask(n, "DBSIZE") > 0 for n in range(3)) > 1, "or this test shows nothing"
 
@@ -104,7 +104,7 @@ def locks_on():
 
 def test_locks_in_every_part_of_a_cluster_are_held_by_one_and_renewed(locks_on, cluster):
     here, there = locks_on(cluster.url), locks_on(cluster.url)
-    names = [f"la:3:{{{person}}}:lock" for person in range(30)]
+    names = [f"la:4:{{{person}}}:lock" for person in range(30)]
 
     with ExitStack() as held:
         mine = [held.enter_context(here.attempt(name)) for name in names]

@@ -21,7 +21,7 @@ IDENTITIES = "/api/v3/get-identities"
 
 
 def ours(stored):
-    return {key: stored.get(key) for key in stored.keys("la:3:*") if stored.type(key) == b"string"}
+    return {key: stored.get(key) for key in stored.keys("la:4:*") if stored.type(key) == b"string"}
 
 
 @BOTH
@@ -139,7 +139,7 @@ def test_a_counter_that_never_ends_shuts_nobody_out_for_longer_than_a_window(ser
     service, token = service_with(RATE_LIMIT="2/second"), genauth.token("mei")
     for _ in range(2):
         service.accounts_of(token)
-    counters = [key for key in stored.keys("la:3:rate:*") if b":user/" in key]
+    counters = [key for key in stored.keys("la:4:rate:*") if b":user/" in key]
     assert counters
     for key in counters:
         stored.set(key, 1_000_000)
@@ -196,7 +196,7 @@ def eventually(truth):
 def test_a_counter_that_cannot_be_counted_shuts_nobody_out(service_with, stored, genauth, value):
     service, token = service_with(RATE_LIMIT="5/second"), genauth.token("mei")
     service.accounts_of(token)
-    for key in stored.keys("la:3:rate:*"):
+    for key in stored.keys("la:4:rate:*"):
         stored.set(key, value, ex=60)
 
     assert service.accounts_of(token).status == 200
