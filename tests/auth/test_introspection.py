@@ -38,6 +38,7 @@ class Answer:
 class GenAuth:
     def __init__(self):
         self.calls = 0
+        self.whose = []
         self.known = []
         self.answer = Answer()
         self.trouble = None
@@ -45,7 +46,7 @@ class GenAuth:
         self.arrived = threading.Event()
 
     def introspect(self, _token, _deadline, *, known=False, whose):
-        assert whose
+        self.whose.append(whose)
         self.calls += 1
         self.known.append(known)
         self.arrived.set()
@@ -257,6 +258,16 @@ def test_a_failure_is_repeated_for_two_seconds_without_asking(sessions, genauth,
     assert of(sessions, "another").user_id
     clock.advance(0.1)
     assert of(sessions).user_id
+
+
+def test_genauth_is_asked_for_somebody_who_is_not_named_by_the_token(sessions, genauth, clock):
+    for token in ("one", "two", "one"):
+        of(sessions, token)
+        clock.advance(60)
+
+    one, two, again = genauth.whose
+    assert one == again != two
+    assert not {"one", "two"} & {one, two}
 
 
 def test_a_call_that_was_not_made_is_no_failure_of_the_token(sessions, genauth):

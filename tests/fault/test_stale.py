@@ -220,12 +220,16 @@ def test_a_fresh_answer_to_a_fresh_wish_costs_one_question_in_two_seconds(app, g
     assert genauth.calls(ASKED) == 2
 
 
-def test_while_the_breaker_is_open_nobody_takes_the_lock(app, genauth, sign_in, stored):
+@pytest.mark.parametrize("why", ["the circuit is open", "GenAuth failed a moment ago"])
+def test_while_genauth_is_not_to_be_asked_nobody_takes_the_lock(app, genauth, sign_in, stored, why):
     client, headers = app.test_client(), sign_in("mei")
     timed(client, headers)
     travel(app, 90)
     genauth.trouble(path=ASKED, status=500)
-    open_the_circuit(app, lambda: sign_in("omar"))
+    if why == "the circuit is open":
+        open_the_circuit(app, lambda: sign_in("omar"))
+    else:
+        timed(client, headers)
     stored.config_resetstat()
     genauth.forget_calls()
 
