@@ -19,16 +19,21 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+import structlog
 from granian import Granian
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
 
+from bff.observability import logging as logs
 from bff.resilience import begin_draining
+from bff.server import descriptors
 from bff.server import embedded_valkey as embedded
 from bff.server.child_processes import Supervisor, tie_forks_to_this_process
 from bff.server.log_format import LOGGING
 from bff.settings import ConfigurationError, Settings
+
+log = structlog.get_logger()
 
 _APPLICATION = "app"
 
@@ -41,8 +46,8 @@ _OVERTIME_SECONDS = 0.25
 _STOPPED_BY = (signal.SIGTERM, signal.SIGINT)
 
 
-def server_options(port: int, workers: int) -> dict[str, Any]:
-    """What granian is given besides the application."""
+def server_options(port: int, workers: int, connections: int) -> dict[str, Any]:
+    """What granian is given besides the application. ``connections`` is how many a worker holds at once."""
     return {
         "address": "0.0.0.0",  # noqa: S104 - a service in a container is reached from outside
         "port": port,
@@ -54,12 +59,12 @@ def server_options(port: int, workers: int) -> dict[str, Any]:
         "blocking_threads": 128,
         # A crowd that comes at once waits in these queues until its deadline; beyond them connections are refused.
         "backlog": 4096,
-        "backpressure": 4096,
+        "backpressure": connections,
         "http1_settings": HTTP1Settings(
             # The whole head of a request; the largest that we answer fits easily.
             max_buffer_size=65_536,
-            # granian's maximum. An idle kept connection is closed after it too, and should outlast the load balancer's own limit.
-            header_read_timeout=60_000,
+            # Half a request holds a connection no longer. Nor does an idle kept one: see docs/configuration.md on proxies.
+            header_read_timeout=10_000,
         ),
         "respawn_failed_workers": True,
         "log_level": LogLevels.error,
@@ -98,13 +103,19 @@ class _Server:
         tie_forks_to_this_process()
         sys.stdout.flush()
         signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPED_BY)
+        limit = descriptors.raise_limit()
+        connections = descriptors.connections_within(limit)
         self._pid = os.fork()
         if self._pid == 0:
-            _run_granian(server_options(settings.port, settings.web_concurrency))
+            _run_granian(server_options(settings.port, settings.web_concurrency, connections))
         for signum in _STOPPED_BY:
             signal.signal(signum, self._stop)
         signal.signal(signal.SIGALRM, self._stop_accepting)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPED_BY)
+        # After the fork: logging starts a thread, and so does watching.
+        logs.configure(settings.log_level)
+        log.info("started", port=settings.port, workers=settings.web_concurrency, descriptors=limit, connections=connections)
+        descriptors.watch(self._pid, connections)
 
     def exit_code(self) -> int:
         """Wait for the end: 0 when it was asked for, else what granian ended with, as a shell would report it."""

@@ -10,6 +10,7 @@ from bench import answers, programs
 from bench.load.standin import StandIn
 from bff.factory import create_app
 from bff.sandbox.sandbox import APP_ID
+from bff.server.descriptors import MOST_CONNECTIONS
 from bff.server.serve import server_options
 from bff.settings import Settings
 
@@ -68,7 +69,7 @@ def test_a_program_starts_and_answers_rightly_from_genauth_and_from_redis(progra
 
 @pytest.mark.parametrize("program", [programs.BARE, programs.FLOOR], ids=lambda program: program.name)
 def test_the_floors_have_the_services_server_and_its_options(program):
-    ours = server_options(8000, 1)
+    ours = server_options(8000, 1, connections=MOST_CONNECTIONS)
 
     for name in ("blocking_threads", "backlog", "backpressure"):
         assert f"--{name.replace('_', '-')} {ours[name]} " in program.command()

@@ -41,8 +41,8 @@ class Served:
 
 
 @contextmanager
-def serving(environ, folder):
-    """Start the Procfile's ``web:`` line; it ends with the block."""
+def serving(environ, folder, limit=""):
+    """Start the Procfile's ``web:`` line, after the shell's command ``limit``; it ends with the block."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -51,7 +51,7 @@ def serving(environ, folder):
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     with output.open("wb") as written:
         process = subprocess.Popen(
-            ["/bin/sh", "-c", f"exec {web_command()}"],
+            ["/bin/sh", "-c", f"{limit}\nexec {web_command()}"],
             cwd=ROOT,
             env=inherited | environ | {"PORT": str(port), "WEB_CONCURRENCY": "1", "PATH": path},
             stdout=written,
