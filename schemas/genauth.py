@@ -12,6 +12,8 @@ from typing import Any
 from marshmallow import EXCLUDE, Schema, fields, pre_load
 
 LONGEST_NAME = 256
+# Names are cut when they are shown, after the leak guard has seen what follows: a token that is cut is a token.
+LONGEST_UNCUT_NAME = 4 * LONGEST_NAME
 LONGEST_ID = 256
 LONGEST_EMAIL = 320
 LONGEST_URL = 2048
@@ -127,9 +129,9 @@ class AllowList(Schema):
 class ProfileSchema(AllowList):
     """What a provider says of the person; its tokens end here (docs/genauth.md 2.3)."""
 
-    nickname = Text(LONGEST_NAME, cut=True)
-    name = Text(LONGEST_NAME, cut=True)
-    username = Text(LONGEST_NAME, cut=True)
+    nickname = Text(LONGEST_UNCUT_NAME, cut=True)
+    name = Text(LONGEST_UNCUT_NAME, cut=True)
+    username = Text(LONGEST_UNCUT_NAME, cut=True)
     email = Text(LONGEST_EMAIL)
     photo = Text(LONGEST_URL)
 
@@ -185,6 +187,6 @@ class ExtIdpSchema(AllowList):
     ext_idp_id = Text(LONGEST_ID, data_key="extIdpId")
     type = Text(LONGEST_ID, load_default="unknown")
     category = Text(LONGEST_NAME, data_key="extIdpType")
-    name = Text(LONGEST_NAME, cut=True)
-    name_en = Text(LONGEST_NAME, cut=True)
+    name = Text(LONGEST_UNCUT_NAME, cut=True)
+    name_en = Text(LONGEST_UNCUT_NAME, cut=True)
     logo_url = Text(LONGEST_URL, data_key="logo")

@@ -6,7 +6,7 @@ it, later ones get what is known.
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from bff.accounts.linking import safe_avatar
 from bff.accounts.provider_names import PROVIDER_NAMES
 from bff.cache import Snapshot
 from bff.errors import BffError, TokenRefused, UserBlocked
-from bff.genauth import ExtIdp, GenAuthClient
+from bff.genauth import ExtIdp, ExtIdps, GenAuthClient
 from bff.models import Language, LinkedAccount
 from bff.resilience import Deadline, released
 
@@ -68,6 +68,7 @@ class Catalogue:
 
 
 _NO_SOURCE = ExtIdp(None, "", None, None, None, None)
+_FIELDS = frozenset(asdict(_NO_SOURCE))
 _UNKNOWN = Catalogue()
 
 
@@ -143,9 +144,10 @@ def _source(fields: Any) -> ExtIdp:  # noqa: ANN401 - what JSON can say
     return ExtIdp(**fields | {"type": fields.get("type") or "unknown"})
 
 
-def _without(token: str, sources: Iterable[ExtIdp]) -> list[ExtIdp]:
-    """What everybody is shown was asked for with one person's token: a field that holds it is emptied."""
-    cleaned, stopped = LeakGuard([token]).clean([asdict(source) for source in sources])
+def _without(token: str, found: ExtIdps) -> list[ExtIdp]:
+    """The sources as everybody may see them: a field that holds one of their own secrets, or the token asked with, is emptied."""
+    guard = LeakGuard([token, *found.secrets])
+    cleaned, stopped = guard.clean([asdict(source) for source in found.sources], ours=_FIELDS)
     for field in stopped:
         log.warning("leak_stopped", field=f"ext_idps{field}")
     return [_source(fields) for fields in cleaned]

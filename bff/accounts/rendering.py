@@ -4,6 +4,7 @@ This is done once, when GenAuth has answered; what comes of it is what is stored
 """
 
 from collections.abc import Collection, Iterable, Sequence
+from typing import Any
 
 import orjson
 
@@ -11,6 +12,7 @@ from bff.accounts.leak_guard import LeakGuard
 from bff.accounts.providers import Catalogue
 from bff.accounts.redaction import redact
 from bff.models import LANGUAGES, Language, LinkedAccount, RenderedAccounts
+from schemas.genauth import LONGEST_NAME
 from schemas.linked_accounts import LinkedAccountSchema, ProviderSchema
 
 _ACCOUNTS, _PROVIDER = LinkedAccountSchema(many=True, exclude=("provider",)), ProviderSchema()
@@ -32,10 +34,20 @@ def render(
         providers = [{"provider": _PROVIDER.dump(catalogue.provider_of(account, language))} for account in accounts]
         providers, fields = redact(providers, guard)
         emptied |= dict.fromkeys(fields)
-        named = [{"id": account["id"]} | provider | account for account, provider in zip(shown, providers, strict=True)]
+        named = [_shortened(account, provider["provider"]) for account, provider in zip(shown, providers, strict=True)]
         with_identities[language] = _json(named)
         plain[language] = _json([{name: account[name] for name in account if name != "identities"} for account in named])
     return RenderedAccounts(len(accounts), plain, with_identities), tuple(emptied)
+
+
+def _shortened(account: dict[str, Any], provider: dict[str, Any]) -> dict[str, Any]:
+    """The account as it is shown. Its names are cut only now: the guard has to see what a name ends in."""
+    provider = provider | {"name": _cut(provider["name"])}
+    return {"id": account["id"], "provider": provider} | account | {"displayName": _cut(account["displayName"])}
+
+
+def _cut(name: str | None) -> str | None:
+    return name if name is None or len(name) <= LONGEST_NAME else name[:LONGEST_NAME].strip()
 
 
 def _json(value: object) -> bytes:

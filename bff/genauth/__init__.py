@@ -2,16 +2,22 @@
 
 from bff.genauth.call_policy import CallCircuitOpen, CallNotMade
 from bff.genauth.client import GenAuthClient
+from bff.genauth.credentials import SHORTEST_SECRET, credential_parameters, echoes_credential, telling_part
 from bff.genauth.oidc import Discovery, Introspection, permitted_url
-from bff.genauth.protocol import ExtIdp, Identities
+from bff.genauth.protocol import ExtIdp, ExtIdps, Identities
 
 __all__ = [
+    "SHORTEST_SECRET",
     "CallCircuitOpen",
     "CallNotMade",
     "Discovery",
     "ExtIdp",
+    "ExtIdps",
     "GenAuthClient",
     "Identities",
     "Introspection",
+    "credential_parameters",
+    "echoes_credential",
     "permitted_url",
+    "telling_part",
 ]

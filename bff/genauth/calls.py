@@ -3,7 +3,7 @@
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 import structlog
@@ -20,7 +20,7 @@ from bff.errors import (
     UserBlocked,
 )
 from bff.genauth.call_policy import CallBulkheadFull, CallCircuitOpen, CallNotMade, CallPolicy, RetryBudget
-from bff.genauth.envelope import TransientError, request_id
+from bff.genauth.envelope import TransientError
 from bff.genauth.messages import Request, Response
 from bff.genauth.transport import ConnectError, ConnectionClosed, Transport
 from bff.observability import Recorder
@@ -116,7 +116,7 @@ class Caller:
         call.response = None
         path = call.request.path
         url = self._host + path if path.startswith("/") else path
-        call.response = self._transport.send(url, call.request, deadline)
+        call.response = replace(self._transport.send(url, call.request, deadline), credentials=call.request.credentials)
         return call.read(call.response)
 
     def _log(self, call: Call[T], error: BffError, outcome: str, seconds: float) -> None:
@@ -127,7 +127,7 @@ class Caller:
             outcome=outcome,
             seconds=round(seconds, 4),
             note=error.note,
-            genauth_request_id=request_id(call.response) if call.response else None,
+            genauth_request_id=call.response.request_id if call.response else None,
         )
 
 

@@ -9,7 +9,7 @@ from bff.genauth import oidc, protocol
 from bff.genauth.call_policy import CallPolicy
 from bff.genauth.calls import Call, Caller
 from bff.genauth.oidc import Discovery, Introspection, permitted_url
-from bff.genauth.protocol import ExtIdp, Identities
+from bff.genauth.protocol import ExtIdps, Identities
 from bff.genauth.transport import Transport
 from bff.observability import Recorder
 from bff.resilience import Deadline
@@ -78,7 +78,7 @@ class GenAuthClient:
         call = Call("identities", protocol.identities_request(self._app_id, token), protocol.read_identities, whose)
         return self._caller.make(call, self.identities_policy, deadline)
 
-    def ext_idps(self, token: str, deadline: Deadline) -> list[ExtIdp]:
+    def ext_idps(self, token: str, deadline: Deadline) -> ExtIdps:
         """The identity sources that the application offers; the same errors as `identities`."""
         request = protocol.ext_idps_request(self._app_id, token)
         return self._caller.make(Call("ext_idps", request, protocol.read_ext_idps), self.sources_policy, deadline)

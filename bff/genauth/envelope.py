@@ -14,14 +14,15 @@ from bff.errors import (
     UpstreamUnavailable,
     UserBlocked,
 )
-from bff.genauth.messages import Response, asked_to_wait, readable_id
-from schemas.genauth import json_value, number, parsed
+from bff.genauth.messages import Response, asked_to_wait
+from schemas.genauth import number
 
 # docs/genauth.md 1.7: locked; deactivated or not of this tenant; may not log in to this tenant.
 _BLOCKED = frozenset({2005, 2120008, 2130010})
 # Not logged in (current list); login expired, login wrong (older list, still seen in 2025); user not found.
 _REFUSED = frozenset({2020, 2206, 2207, 2004})
 _BUSY = 1000  # "system busy"
+_NO_CODE = 10**7
 
 
 class TransientError(UpstreamUnavailable):
@@ -55,51 +56,47 @@ def raise_for_http_status(response: Response) -> None:
     """Raise what the HTTP status alone decides: redirects, throttling, gateways and servers in trouble."""
     if response.status < 200 or 300 <= response.status < 400 or response.status >= 700:
         raise UpstreamMalformed(note=note(response))  # redirects are not followed: a token goes to GENAUTH_HOST only
-    raise_if_unavailable(response, response.status, note(response))
+    raise_if_unavailable(response, response.status)
 
 
-def raise_if_unavailable(response: Response, status: int, text: str) -> None:
-    """Raise for a status, of HTTP or of the envelope, that asks us to come back later. ``text`` is the error's note."""
-    seconds = asked_to_wait(response)
+def raise_if_unavailable(response: Response, status: int, *words: str) -> None:
+    """Raise for a status, of HTTP or of the envelope, that asks us to come back later. ``words`` are the note's."""
+    if status not in {408, 429} and not 500 <= status < 700:
+        return
+    text, seconds = note(response, *words), asked_to_wait(response)
     if status == 429:
         raise UpstreamThrottled(note=text, retry_after=seconds)
     if seconds is None and status in {502, 503, 504}:
         raise TransientError(note=text)
-    if status == 408 or 500 <= status < 700:  # 601-603: its pipelines and custom databases
-        raise UpstreamUnavailable(note=text, retry_after=seconds)
+    raise UpstreamUnavailable(note=text, retry_after=seconds)  # 601-603: its pipelines and custom databases
 
 
 def json_object(response: Response) -> dict[str, object] | None:
     """The body as an object; None when it is none."""
-    try:
-        value = parsed(response.body)
-    except ValueError:
-        return None
-    except RecursionError:
-        raise UnreadableData(note=note(response, "nested too deeply")) from None  # as in somebody's crafted profile
-    return value if isinstance(value, dict) else None
-
-
-def request_id(response: Response) -> str | None:
-    """GenAuth's id of the request, from the body or else the header, None when there is none to be trusted."""
-    body = json_value(response.body)
-    named = body.get("requestId") if isinstance(body, dict) else None
-    return readable_id(named) or readable_id(response.headers.get("x-request-id"))
+    if response.json is RecursionError:
+        raise UnreadableData(note=note(response, "nested too deeply"))  # as in somebody's crafted profile
+    return response.json if isinstance(response.json, dict) else None
 
 
 def note(response: Response, *words: str) -> str:
     """What our log says of a response: numbers, our own words and GenAuth's request id, never its text."""
-    id_ = request_id(response)
+    id_ = response.request_id
     return ", ".join([f"HTTP {response.status}", *words, *([f"request {id_}"] if id_ else [])])
 
 
+def code_word(name: str, value: int) -> str:
+    """A code of GenAuth's for a note. The longest that there is has seven digits; a token may be a number, too."""
+    return f"{name} {value}" if abs(value) < _NO_CODE else f"{name} of more than seven digits"
+
+
 def _error(response: Response, status: int, code: int | None) -> BffError:
-    text = note(response, f"statusCode {status}", *([] if code is None else [f"apiCode {code}"]))
+    words = [code_word("statusCode", status), *([] if code is None else [code_word("apiCode", code)])]
+    text = note(response, *words)
     if code in _BLOCKED:
         return UserBlocked(note=text)
     if status == 401 or code in _REFUSED:
         return TokenRefused(note=text)
-    raise_if_unavailable(response, status, text)
+    raise_if_unavailable(response, status, *words)
     if code == _BUSY:
-        raise_if_unavailable(response, 500, text)
+        raise_if_unavailable(response, 500, *words)
     return TokenRefused(note=text) if status == 403 else UpstreamRejected(note=text)

@@ -5,15 +5,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import cached_property
+
+from bff.genauth.credentials import echoes_credential, secrets_in
+from schemas.genauth import parsed
 
 WAIT_AT_MOST = 3600.0
 
+_LONGEST_FAILURE = 64 * 1024  # bytes of an answer that is no success; GenAuth's own have a few hundred
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One HTTP request; headers and body hold credentials. ``path`` is below GENAUTH_HOST, or an absolute URL.
+    """One HTTP request; headers and body hold the ``credentials``. ``path`` is below GENAUTH_HOST, or an absolute URL.
 
     ``only_reads`` marks a POST that changes nothing, as introspection is.
     """
@@ -23,15 +28,39 @@ class Request:
     headers: Mapping[str, str] = field(repr=False)
     body: bytes | None = field(default=None, repr=False)
     only_reads: bool = field(default=False, repr=False)
+    credentials: tuple[str, ...] = field(default=(), repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Response:
-    """One HTTP response. ``headers`` by lower-case name; the body holds providers' tokens."""
+    """One HTTP response. ``headers`` by lower-case name; the body holds providers' tokens. ``credentials``: the request's."""
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
+    credentials: tuple[str, ...] = field(default=(), repr=False)
+
+    @cached_property
+    def json(self) -> object:
+        """What the body says as JSON; ValueError or RecursionError, the class itself, where it says nothing."""
+        try:
+            return parsed(self.body)
+        except ValueError:
+            return ValueError
+        except RecursionError:
+            return RecursionError
+
+    @cached_property
+    def request_id(self) -> str | None:
+        """GenAuth's id of the request, from the body or else the header, for our log.
+
+        None for what has not the form of one or is part of a credential, and where a body is too long to look for credentials.
+        """
+        if len(self.body) > _LONGEST_FAILURE:
+            return None
+        named = self.json.get("requestId") if isinstance(self.json, dict) else None
+        id_ = _readable_id(named) or _readable_id(self.headers.get("x-request-id"))
+        return None if id_ and echoes_credential(id_, [*self.credentials, *secrets_in(self.json)]) else id_
 
 
 def asked_to_wait(response: Response, now: datetime | None = None) -> float | None:
@@ -53,6 +82,6 @@ def asked_to_wait(response: Response, now: datetime | None = None) -> float | No
     return min(max((then - (now or datetime.now(UTC))).total_seconds(), 0.0), WAIT_AT_MOST)
 
 
-def readable_id(value: object) -> str | None:
-    """GenAuth's request id, if it is one: our log takes no other text of GenAuth's."""
+def _readable_id(value: object) -> str | None:
+    # Our log takes no other text of GenAuth's.
     return value if isinstance(value, str) and _REQUEST_ID.fullmatch(value) else None

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote_plus, urlencode
 
 from bff.errors import UpstreamMalformed, UpstreamRejected
-from bff.genauth.envelope import UnreadableData, note, raise_for_http_status, raise_if_unavailable
+from bff.genauth.envelope import UnreadableData, code_word, note, raise_for_http_status, raise_if_unavailable
 from bff.genauth.messages import Request, Response
 from bff.genauth.protocol import COMMON_HEADERS
 from bff.setting_types import is_permitted_url
@@ -73,7 +73,8 @@ def introspection_request(url: str, app_id: str, app_secret: str | None, token: 
         form["client_id"] = app_id
         if app_secret:
             form["client_secret"] = app_secret
-    return Request("POST", url, headers, urlencode(form, errors="replace").encode(), only_reads=True)
+    body = urlencode(form, errors="replace").encode()
+    return Request("POST", url, headers, body, only_reads=True, credentials=(token, app_secret or ""))
 
 
 def read_discovery(response: Response) -> Discovery:
@@ -133,6 +134,6 @@ def _object(response: Response) -> dict[str, Any]:
     status = number(body.get("statusCode"))
     if status is None or status == 200:
         return body
-    text = note(response, f"statusCode {status}")
-    raise_if_unavailable(response, status, text)
-    raise UpstreamRejected(note=text)
+    words = code_word("statusCode", status)
+    raise_if_unavailable(response, status, words)
+    raise UpstreamRejected(note=note(response, words))

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bff.errors import TokenInvalid
+from bff.genauth.credentials import secrets_in
 from bff.genauth.envelope import UnreadableData, note, opened
 from bff.genauth.messages import Request, Response
-from bff.genauth.token_fields import secrets_in
 from bff.models import Identity, Profile
 from schemas.genauth import ExtIdpSchema, IdentitySchema
 
@@ -49,14 +49,22 @@ class ExtIdp:
     logo_url: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class ExtIdps:
+    """The identity sources that the application offers, and the secrets that came with them, for the leak guard."""
+
+    sources: tuple[ExtIdp, ...]
+    secrets: frozenset[str] = field(repr=False)
+
+
 def identities_request(app_id: str, token: str) -> Request:
     """The request for a person's identities (docs/genauth.md 1.1). TokenInvalid if no header can carry the token."""
-    return Request("GET", IDENTITIES_PATH, _personal_headers(app_id, token))
+    return Request("GET", IDENTITIES_PATH, _personal_headers(app_id, token), credentials=(token,))
 
 
 def ext_idps_request(app_id: str, token: str) -> Request:
     """The request for the application's identity sources (docs/genauth.md 3)."""
-    return Request("GET", EXT_IDPS_PATH, _personal_headers(app_id, token))
+    return Request("GET", EXT_IDPS_PATH, _personal_headers(app_id, token), credentials=(token,))
 
 
 def _personal_headers(app_id: str, token: str) -> dict[str, str]:
@@ -76,26 +84,31 @@ def _personal_headers(app_id: str, token: str) -> dict[str, str]:
 
 def read_identities(response: Response) -> Identities:
     """The identity records of a success (docs/genauth.md 2); every other response raises the BffError that it is."""
-    raw = _rows(response)
-    rows = tuple([_identity(row) for row in _IDENTITIES.load(raw)])
+    rows = tuple([_identity(row) for row in _IDENTITIES.load(_rows(response))])
     if None in [row.account_id for row in rows]:
         raise UnreadableData(note=note(response, "a row without an id"))
-    return Identities(rows, secrets_in(raw))
+    ids = frozenset([row.user_id_in_idp for row in rows if row.user_id_in_idp])
+    return Identities(rows, _secrets(response, ids))
 
 
-def read_ext_idps(response: Response) -> list[ExtIdp]:
+def read_ext_idps(response: Response) -> ExtIdps:
     """The identity sources of a success (docs/genauth.md 3)."""
-    return [_ext_idp(row) for row in _EXT_IDPS.load(_rows(response))]
+    return ExtIdps(tuple([_ext_idp(row) for row in _EXT_IDPS.load(_rows(response))]), _secrets(response))
+
+
+def _secrets(response: Response, ids: frozenset[str] = frozenset()) -> frozenset[str]:
+    """The secrets of the whole response, beside the rows too."""
+    return secrets_in([response.json, dict(response.headers)], ids)
 
 
 def _rows(response: Response) -> list[dict[str, Any]]:
     data = opened(response)
     # Every client expects an array; the "Sample result" on the same page is an object (docs/genauth.md 2.2).
     rows = [] if data is None else [data] if isinstance(data, dict) else data
+    if isinstance(rows, list) and len(rows) > MOST_RECORDS:
+        raise UnreadableData(note=note(response, f"more than {MOST_RECORDS} records"))
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise UnreadableData(note=note(response, "data of another shape"))
-    if len(rows) > MOST_RECORDS:
-        raise UnreadableData(note=note(response, f"more than {MOST_RECORDS} records"))
     return rows
 
 

@@ -5,7 +5,7 @@ sends a cookie by itself, so a request that relies on one must show that a page 
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from ipaddress import IPv6Address, ip_address, ip_network
 
 from flask import Request, g, request
@@ -28,8 +28,6 @@ _UNKNOWN_ADDRESS = "unknown"
 # In characters. Longer cookies take time to read, whatever is in them.
 _LONGEST_COOKIES = 8192
 _REFUSALS = (Unauthenticated, InvalidRequest, CsrfHeaderMissing, OriginNotAllowed)
-# Shorter credentials are found in innocent text by chance.
-_SHORTEST_CREDENTIAL = 8
 
 
 def requires_no_session() -> None:
@@ -66,13 +64,8 @@ def bearer() -> str | None:
 
 def presented_credentials(environ: Environ, cookie_name: str | None) -> list[str]:
     """The words of the Authorization header, and the session cookie in cookie mode, good or not."""
-    cookies = Request(environ).cookies.getlist(cookie_name) if cookie_name else []
+    cookies = _session_cookies(environ, cookie_name) if cookie_name else []
     return [*re.split(r"[\s,]+", environ.get("HTTP_AUTHORIZATION", "")), *cookies]
-
-
-def echoes_credential(text: str, credentials: Iterable[str]) -> bool:
-    """Whether the text is, has or is part of a credential. Such a text is neither sent back nor logged."""
-    return any(len(secret) >= _SHORTEST_CREDENTIAL and (secret in text or text in secret) for secret in credentials)
 
 
 @memoised("addresses")
@@ -98,10 +91,15 @@ def counted_address(address: str | None) -> tuple[str, str | None]:
     return str(ip_network((found, 64), strict=False)), str(ip_network((found, 48), strict=False))
 
 
+def _session_cookies(environ: Environ, name: str) -> list[str]:
+    """The values of the session cookie."""
+    return Request(environ).cookies.getlist(name)
+
+
 def _cookie(name: str | None, origins: tuple[str, ...]) -> str | None:
     if name is None:
         return None
-    sent = request.cookies.getlist(name)
+    sent = _session_cookies(request.environ, name)
     if len(sent) > 1:
         raise InvalidTokenRequest(f"Send one {name} cookie.", note="doubled credentials")
     if not sent or not sent[0]:

@@ -17,7 +17,8 @@ from werkzeug.exceptions import MethodNotAllowed as WerkzeugMethodNotAllowed
 from werkzeug.exceptions import NotFound as WerkzeugNotFound
 
 from bff.errors import BffError, InternalError, InvalidRequest, InvalidTokenRequest, MethodNotAllowed, NotFound, Unauthenticated
-from bff.web.authentication import echoes_credential, presented_credentials
+from bff.genauth import echoes_credential
+from bff.web.authentication import presented_credentials
 from bff.web.context import Environ, record, record_of, services
 from schemas.problem import ProblemSchema
 
@@ -63,15 +64,16 @@ def problem(error: BffError, environ: Environ, cookie_name: str | None, status: 
     request_record = record_of(environ)
     request_record.code, request_record.note = error.code, error.note
     code = status or error.status
+    credentials = presented_credentials(environ, cookie_name)
     body = {
         "type": problem_type(error.code),
         "title": error.title,
         "status": code,
         "code": error.code,
-        "instance": _instance(environ, cookie_name),
+        "instance": _instance(environ, credentials),
         "request_id": request_record.request_id,
     }
-    if error.detail:
+    if error.detail and not echoes_credential(error.detail, credentials):
         body["detail"] = error.detail
     headers = [("Content-Type", CONTENT_TYPE), ("Cache-Control", "private, no-store"), *_headers(error)]
     return Response(orjson.dumps(_SCHEMA.dump(body)), f"{code} {HTTPStatus(code).phrase}", headers)
@@ -148,10 +150,10 @@ def _headers(error: BffError) -> Iterator[tuple[str, str]]:
         yield "Retry-After", str(max(1, ceil(seconds)))
 
 
-def _instance(environ: Environ, cookie_name: str | None) -> str:
+def _instance(environ: Environ, credentials: list[str]) -> str:
     """The path as a URI reference; "/" for one that is no use to anybody, or has a credential in it."""
     path = Request(environ).path
     # A path with a token in it, as in "/me/eyJ…", is not repeated, whether the token was sent elsewhere too or not.
-    if len(path) > _LONGEST_INSTANCE or "eyJ" in path or echoes_credential(path, presented_credentials(environ, cookie_name)):
+    if len(path) > _LONGEST_INSTANCE or "eyJ" in path or echoes_credential(path, credentials):
         return "/"
     return quote(path, safe="/:@!$&'()*+,;=~")

@@ -15,10 +15,11 @@ import structlog
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
 from bff.errors import BffError
+from bff.genauth import echoes_credential
 from bff.observability import Recorder
 from bff.resilience import Deadline
 from bff.settings import Settings
-from bff.web.authentication import echoes_credential, presented_credentials
+from bff.web.authentication import presented_credentials
 from bff.web.context import RECORD, Application, Environ, FinishedResponse, Headers, RequestRecord, finish
 from bff.web.problems import defect, problem
 
@@ -77,8 +78,10 @@ class RequestContext:
         An opaque token has the form of an id too, and ids are sent back and logged.
         """
         offered = environ.get("HTTP_X_REQUEST_ID", "")
-        if _REQUEST_ID.fullmatch(offered) and not echoes_credential(
-            offered, presented_credentials(environ, self._settings.session_cookie_name)
+        if (
+            _REQUEST_ID.fullmatch(offered)
+            and not offered.startswith("eyJ")  # a signed token, sent elsewhere too or not
+            and not echoes_credential(offered, presented_credentials(environ, self._settings.session_cookie_name))
         ):
             return str(offered)
         return f"{random.getrandbits(128):032x}"  # an id has to be unlike others, not unguessable

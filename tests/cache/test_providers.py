@@ -9,7 +9,7 @@ from bff.accounts.providers import Catalogue, Providers
 from bff.cache.codec import EncryptedCodec, PlainCodec
 from bff.cache.snapshot import Snapshot
 from bff.errors import TokenRefused, UpstreamUnavailable
-from bff.genauth import ExtIdp
+from bff.genauth import ExtIdp, ExtIdps
 from bff.models import LinkedAccount
 from bff.resilience.deadline import Deadline
 from tests.valkey import ValkeyServer
@@ -37,7 +37,7 @@ class GenAuth:
         self.go.wait(deadline.remaining())
         if self.error:
             raise self.error
-        return LIST
+        return ExtIdps(tuple(LIST), frozenset())
 
 
 class Clock:

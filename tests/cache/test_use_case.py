@@ -7,7 +7,7 @@ import pytest
 
 from bff.accounts import LinkedAccounts, Providers, Refusals, Source
 from bff.errors import TokenRefused, UpstreamRejected, UpstreamTimeout, UpstreamUnavailable, UserBlocked
-from bff.genauth import CallNotMade, Identities
+from bff.genauth import CallNotMade, ExtIdps, Identities
 from bff.models import Identity
 from bff.resilience import Deadline, WaitingRoom
 from tests.cache.conftest import accounts, ids, session
@@ -37,7 +37,7 @@ class GenAuth:
 
     def ext_idps(self, _token, _deadline):
         self.lists += 1
-        return []
+        return ExtIdps((), frozenset())
 
 
 @pytest.fixture

@@ -121,7 +121,7 @@ class TestAnswers:
             assert not [canary for canary in genauth.canaries(person) if canary in shown]
 
     def test_identity_sources(self, client, genauth, soon):
-        sources = client.ext_idps(genauth.token("mei"), soon)
+        sources = client.ext_idps(genauth.token("mei"), soon).sources
 
         assert {source.category for source in sources} >= {"social"}
         assert all(source.ext_idp_id and source.type for source in sources)

@@ -209,7 +209,7 @@ def test_a_row_is_read_leniently():
     (identity,) = read_identities(answer({"statusCode": 200, "data": [row]})).rows
 
     assert identity == Identity(
-        "62", "ext", "unknown", None, str(10**24), ("a", "7"), Profile(name="n" * 256, username="may", photo="https://p/1")
+        "62", "ext", "unknown", None, str(10**24), ("a", "7"), Profile(name="n" * 1000, username="may", photo="https://p/1")
     )
 
 
@@ -332,7 +332,17 @@ def test_secrets_are_found_under_every_spelling_at_every_depth(key):
 
 
 def test_what_is_short_is_no_secret():
-    assert secrets({"accessToken": "1234567", "refreshToken": None, "oauth": 12345678}) == frozenset()
+    assert secrets({"accessToken": "1234567", "refreshToken": None, "oauth": 1234567, "token": True}) == frozenset()
+
+
+def test_a_number_is_a_secret_by_its_digits():
+    assert secrets({"accessToken": 12345678, "oauth": {"x": [1234567890.5], "id": 123456789}}) == {"12345678", "1234567890.5"}
+
+
+def test_a_name_that_is_cut_is_read_to_where_no_token_could_reach_into_what_is_shown():
+    row = {"identityId": "a", "userInfoInIdp": {"nickname": "n" * 5_000}}
+
+    assert len(read_identities(answer({"statusCode": 200, "data": row})).rows[0].profile.nickname) == 1024
 
 
 def test_the_profile_inside_oauth_is_no_secret_and_its_token_is_one():
@@ -341,16 +351,47 @@ def test_the_profile_inside_oauth_is_no_secret_and_its_token_is_one():
         "avatar_url": "https://avatars.example/u/1",
         "followers_url": "https://api.example/f",
         "unionid": "o9Nka5ibU-lUGQaeAHqu0nOZyJg0",
-        "profile": {"headline": "a headline", "access_token": "canary-deep-inside"},
+        "profile": {"headline": "a headline", "name": "Nia of the mountains", "access_token": "canary-deep-inside"},
         "ticket": "canary-by-another-name",
     }
+    found = {"a headline", "canary-deep-inside", "canary-by-another-name"}
+    row = {"userIdInIdp": raw["unionid"]}
 
-    assert secrets({"oauth": raw}) == {"canary-deep-inside", "canary-by-another-name"}
-    assert secrets({"userInfoInIdp": {"oauth": json.dumps(raw)}}) == {
-        "canary-deep-inside",
-        "canary-by-another-name",
-        json.dumps(raw),
-    }
+    assert secrets(row | {"oauth": raw}) == found
+    assert secrets(row | {"userInfoInIdp": {"oauth": json.dumps(raw)}}) == found | {json.dumps(raw)}
+
+
+def test_what_looks_like_a_token_inside_oauth_is_one_whatever_it_is_called():
+    random = [
+        "o9Nka5ibU-lUGQaeAHqu0nOZyJg0",
+        "canary-9f8e7d6c5b4a3f2e",
+        "gho_16C7e42F292c6912E7710c838347Ae178B4a",
+        "canary-token-0123456789",
+        "62f209327ab3cc10d9016ee5",
+    ]
+    names = [
+        "nutstest-login",
+        "Nia of the mountains 1987",
+        "nia.of.the.mountains1987",
+        "microsoft-azure-2023-team",
+        "user_13812345678",
+        "TheGreatOctocatFrom",
+        "nia@mountains-2023.example",
+        "https://a.example/Q0j4TwGTfTKbuL7a9cq2/132",
+        "2021-09-02T13:28:22.496Z",
+        "1234567890123456789",
+    ]
+    for name in ("login", "name", "openid", "email", "avatar_url"):
+        assert secrets({"oauth": {name: random}}) == set(random)
+        assert secrets({"oauth": {name: names}}) == frozenset()
+
+
+def test_the_persons_own_id_inside_oauth_is_none_where_it_is_called_one():
+    unionid = "o9Nka5ibU-lUGQaeAHqu0nOZyJg0"
+
+    assert secrets({"userIdInIdp": unionid, "oauth": {"unionid": unionid, "idstr": unionid, "raw": {"userId": unionid}}}) == set()
+    for name in ("session", "login", "access_token", "ticket"):
+        assert secrets({"userIdInIdp": unionid, "oauth": {name: unionid}}) == {unionid}
 
 
 def test_ext_idps_are_read():
@@ -366,9 +407,12 @@ def test_ext_idps_are_read():
         {"extIdpId": None, "extIdpType": "strange", "logo": "http://l/g.svg", "clientSecret": "never kept"},
     ]
 
-    github, other = read_ext_idps(answer({"statusCode": 200, "data": rows}))
+    found = read_ext_idps(answer({"statusCode": 200, "data": rows}))
+    github, other = found.sources
 
     assert (github.ext_idp_id, github.type, github.category) == ("e1", "github", "social")
     assert (github.name, github.name_en, github.logo_url) == ("极狐", "GitHub", "https://l/g.svg")
     # Whether a page may load a logo is for `bff.accounts` to say.
     assert (other.type, other.category, other.name, other.logo_url) == ("unknown", None, None, "http://l/g.svg")
+    assert found.secrets == {"never kept"}
+    assert "never kept" not in repr(found)

@@ -124,9 +124,44 @@ def test_whatever_the_callers_token_is_a_finished_answer_with_it_is_caught(befor
     assert contains(f"{before}{shown}{after}".encode(errors="surrogatepass"), secret)
 
 
-def test_what_only_begins_like_the_callers_token_is_none():
-    # Every token of the same algorithm begins like every other.
-    assert not contains(f"{SECRET[:-1]}!".encode(), SECRET)
+def test_a_finished_answer_with_the_beginning_of_the_callers_token_is_caught():
+    assert contains(f"https://img.example/?t={SECRET[:16]}".encode(), SECRET)
+    assert contains(f"https://img.example/?t={quote(SECRET[:16], safe='')}".encode(), SECRET)
+    assert not contains(f"https://img.example/?t={SECRET[:15]}!".encode(), SECRET)
+
+
+@in_every_form
+@pytest.mark.parametrize("length", [16, 17, 23])
+def test_a_secret_that_was_cut_short_is_found_in_every_form(form, length):
+    value = {"displayName": f"x{form(SECRET[:length])}", "id": "62f2"}
+
+    assert LeakGuard([SECRET]).clean(value) == ({"displayName": None, "id": "62f2"}, ("displayName",))
+
+
+def test_fewer_characters_than_sixteen_of_a_longer_secret_are_found_by_chance():
+    value = {"displayName": SECRET[:15]}
+
+    assert LeakGuard([SECRET]).clean(value) == (value, ())
+
+
+def test_what_many_texts_begin_with_is_no_part_of_a_secret():
+    value = {"avatarUrl": "https://avatars.example/u/35067055", "subject": "1234567890123456789"}
+    secrets = ["https://avatars.example/other", "1234567890123456789-gho_16C7e42F292c6912E7710c"]
+
+    assert LeakGuard(secrets).clean(value) == (value, ())
+    assert LeakGuard(secrets).clean([secrets[1][:20]]) == ([None], ("[]",))
+    assert LeakGuard(["9" * 400]).clean(["9" * 256]) == ([None], ("[]",))
+
+
+@pytest.mark.parametrize("name", ["access_token", "token", "oauth-token", "X-Session-Key", "client_secret", "%61ccess_token"])
+@pytest.mark.parametrize("mark", ["?", "&", "#", ";", "?u=https%3A%2F%2Fb.example%3F"])
+def test_a_parameter_named_like_a_credential_is_one_whatever_its_value(name, mark):
+    value = {"avatarUrl": f"https://img.example/1{mark}{name}=zzz", "other": "https://img.example/1?v=4&name=token#x=1"}
+
+    cleaned, stopped = LeakGuard([]).clean(value)
+
+    assert cleaned == value | {"avatarUrl": None}
+    assert stopped == ("avatarUrl",)
 
 
 # Without what JSON itself is made of: its own brackets and quotes would spell such a secret.
@@ -189,6 +224,8 @@ HARD = {
     "percent signs alone": (lambda chance, _: letters(chance, 8), lambda _: "%25" * 666),
     "backslashes alone": (lambda chance, _: letters(chance, 8), lambda _: "\\" * 2000),
     "one ending and many beginnings": (lambda _, number: f"{number:04}-callback", lambda _: "/callback" * 220),
+    "one beginning and many endings": (lambda _, number: f"callback-of-many-{number:04}", lambda _: "/callback-of-man" * 125),
+    "parameters": (lambda chance, _: letters(chance, 20), lambda _: "?a=b" * 500),
 }
 
 

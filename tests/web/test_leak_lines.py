@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from tests.valkey import legible
 
 PATH = "/me/linked-accounts"
@@ -20,13 +22,20 @@ def test_a_providers_token_is_told_by_the_field_it_was_in(client, genauth, sign_
     assert not any(canary.encode() in output for canary in genauth.canaries("ivy"))
 
 
-def test_the_callers_own_token_in_an_answer_of_genauths_is_told_too(client, genauth, sign_in, written, stored):
-    late = genauth.token("omar")
+@pytest.fixture
+def opaque(client_with, genauth):
+    """A client of a service that takes opaque tokens, no two of which begin alike, and such tokens."""
+    return client_with(TOKEN_VERIFICATION="introspection"), lambda person: genauth.token(person, kind="opaque")
+
+
+def test_the_callers_own_token_in_an_answer_of_genauths_is_told_too(opaque, genauth, written, stored):
+    client, token = opaque
+    early, late = token("omar"), token("omar")
     rows = [
         {"identityId": "i", "extIdpId": "s", "provider": "github", "userInfoInIdp": {"photo": f"https://x.example/?t={late}"}}
     ]
     genauth.answers("omar", identities=rows)
-    client.get(PATH, headers=sign_in("omar"))
+    client.get(PATH, headers={"Authorization": f"Bearer {early}"})
 
     response = client.get(PATH, headers={"Authorization": f"Bearer {late}"})
 
@@ -35,8 +44,9 @@ def test_the_callers_own_token_in_an_answer_of_genauths_is_told_too(client, gena
     assert not any(late.encode() in legible(key, stored.get(key)) for key in stored.keys("*"))
 
 
-def test_the_callers_own_token_in_what_was_stored_for_another_session_is_told_too(client, genauth, written):
-    early, late = genauth.token("omar"), genauth.token("omar")
+def test_the_callers_own_token_in_what_was_stored_for_another_session_is_told_too(opaque, genauth, written):
+    client, token = opaque
+    early, late = token("omar"), token("omar")
     rows = [
         {"identityId": "i", "extIdpId": "s", "provider": "github", "userInfoInIdp": {"photo": f"https://x.example/?t={early}"}}
     ]
@@ -50,4 +60,15 @@ def test_the_callers_own_token_in_what_was_stored_for_another_session_is_told_to
     assert response.headers["Cache-Status"].startswith("linked-accounts; hit")
     assert early not in response.text
     assert response.json["linkedAccounts"][0]["avatarUrl"] is None
+    assert told(written().out) == ["[].avatarUrl"]
+
+
+def test_a_signed_token_of_another_session_is_stopped_for_it_begins_like_the_callers(client, genauth, written):
+    early, late = genauth.token("omar"), genauth.token("omar")
+    rows = [
+        {"identityId": "i", "extIdpId": "s", "provider": "github", "userInfoInIdp": {"photo": f"https://x.example/?t={early}"}}
+    ]
+    genauth.answers("omar", identities=rows)
+
+    assert early not in client.get(PATH, headers={"Authorization": f"Bearer {late}"}).text
     assert told(written().out) == ["[].avatarUrl"]
