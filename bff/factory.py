@@ -19,6 +19,7 @@ from bff.web import (
     ResponseCache,
     allow_origins,
     answer_problems,
+    bounded,
     docs,
     health,
     me,
@@ -106,7 +107,7 @@ def _behind_middleware(flask: "WSGIApplication", services: Services, clock: Call
     application = RequestContext(application, flask, settings, services.metrics)
     if hops := settings.trusted_proxies:
         application = ProxyFix(application, x_for=hops, x_proto=hops, x_host=0, x_port=0)
-    return application
+    return bounded(application)
 
 
 def _clock_set_back(seconds: float) -> None:

@@ -28,7 +28,7 @@ from bff.errors import TokenRefused, UpstreamFailure, UpstreamRejected, Upstream
 from bff.genauth import CallNotMade, GenAuthClient
 from bff.models import Session
 from bff.observability import Recorder
-from bff.resilience import BulkheadFull, Deadline, SingleFlight, WaitingRoom
+from bff.resilience import BulkheadFull, Deadline, SingleFlight, WaitingRoom, set_apart
 
 # A fresh answer is asked of GenAuth only if what there is is older than this; younger is fresh by definition.
 _REFRESHABLE_SECONDS = 2.0
@@ -178,7 +178,8 @@ class LinkedAccounts:
         try:
             reported = self._genauth.identities(session.token, deadline, whose=session.digest)
             catalogue = self._providers.catalogue(deadline)
-            rendered, emptied = render(link(reported.rows), catalogue, [*reported.secrets, session.token])
+            with set_apart(reported.size, deadline):
+                rendered, emptied = render(link(reported.rows), catalogue, [*reported.secrets, session.token])
         except (TokenRefused, UserBlocked) as refusal:
             self._refusals.put(session.digest, refusal)
             self._cache.put_refusal(session, refusal)

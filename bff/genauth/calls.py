@@ -24,7 +24,7 @@ from bff.genauth.envelope import TransientError
 from bff.genauth.messages import Request, Response
 from bff.genauth.transport import ConnectError, ConnectionClosed, Transport
 from bff.observability import Recorder
-from bff.resilience import Deadline, Permit, released
+from bff.resilience import Deadline, Permit, released, set_apart
 
 T = TypeVar("T")
 
@@ -117,7 +117,8 @@ class Caller:
         path = call.request.path
         url = self._host + path if path.startswith("/") else path
         call.response = replace(self._transport.send(url, call.request, deadline), credentials=call.request.credentials)
-        return call.read(call.response)
+        with set_apart(len(call.response.body), deadline):
+            return call.read(call.response)
 
     def _log(self, call: Call[T], error: BffError, outcome: str, seconds: float) -> None:
         write = log.warning if isinstance(error, (UpstreamFailure, UpstreamRejected)) else log.info

@@ -31,10 +31,11 @@ _EXT_IDPS = ExtIdpSchema(many=True)
 
 @dataclass(frozen=True, slots=True)
 class Identities:
-    """A person's identity records, and the secrets that came with them, for the leak guard."""
+    """A person's identity records, and the secrets that came with them, for the leak guard. ``size``: the response's bytes."""
 
     rows: tuple[Identity, ...]
     secrets: frozenset[str] = field(repr=False)
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ def read_identities(response: Response) -> Identities:
     if None in [row.account_id for row in rows]:
         raise UnreadableData(note=note(response, "a row without an id"))
     ids = frozenset([row.user_id_in_idp for row in rows if row.user_id_in_idp])
-    return Identities(rows, _secrets(response, ids))
+    return Identities(rows, _secrets(response, ids), len(response.body))
 
 
 def read_ext_idps(response: Response) -> ExtIdps:

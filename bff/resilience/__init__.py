@@ -1,6 +1,6 @@
 """The patterns that know nothing of us: deadline, breaker, bulkhead, single flight, admission control, rate limit, clock."""
 
-from bff.resilience.admission import FairSemaphore, NotAdmittedAgain, admitted, released
+from bff.resilience.admission import FairSemaphore, NotAdmittedAgain, admitted, released, set_apart
 from bff.resilience.bulkhead import Bulkhead, BulkheadFull
 from bff.resilience.caches import LARGEST_ENTRY, Cache, cache, memoised
 from bff.resilience.circuit_breaker import CircuitBreaker, CircuitOpen, Permit, Rules
@@ -32,4 +32,5 @@ __all__ = [
     "is_draining",
     "memoised",
     "released",
+    "set_apart",
 ]

@@ -13,6 +13,7 @@ from bff.errors import UpstreamTimeout, UpstreamUnavailable
 from bff.resilience.deadline import Deadline
 
 _RETRY_SECONDS = 1.0
+_LARGE = 64 * 1024  # many times what one person's data usually is
 
 
 class NotAdmittedAgain(UpstreamTimeout):
@@ -52,6 +53,9 @@ class FairSemaphore:
                 self._permits += 1
 
 
+_large_work = FairSemaphore(1)
+
+
 class _Thread(threading.local):
     """``admission`` is what this thread was admitted with, while it holds the permit."""
 
@@ -88,6 +92,24 @@ def released() -> Iterator[None]:
             if not semaphore.acquire(deadline.remaining()):
                 raise NotAdmittedAgain(note="not admitted again before the deadline")
             _this.admission = admission
+
+
+@contextmanager
+def set_apart(size: int, deadline: Deadline) -> Iterator[None]:
+    """Work on so many bytes, for the length of the block: if they are many, by one thread at a time, which holds no permit.
+
+    One person's large data then delays nobody but others whose data is as large. Raises NotAdmittedAgain at the deadline.
+    """
+    if size <= _LARGE:
+        yield
+        return
+    with released():
+        if not _large_work.acquire(deadline.remaining()):
+            raise NotAdmittedAgain(note="waited for other large work")
+        try:
+            yield
+        finally:
+            _large_work.release()
 
 
 def _release() -> tuple[FairSemaphore, Deadline] | None:

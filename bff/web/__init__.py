@@ -6,7 +6,7 @@ as the contract; what a request carries is in `context`.
 
 from bff.web.admission_control import AdmissionControl
 from bff.web.authentication import requires_no_session, requires_session
-from bff.web.context import provide, services_of
+from bff.web.context import bounded, provide, services_of
 from bff.web.cors import allow_origins
 from bff.web.docs import docs
 from bff.web.health import health
@@ -23,6 +23,7 @@ __all__ = [
     "ResponseCache",
     "allow_origins",
     "answer_problems",
+    "bounded",
     "docs",
     "health",
     "me",

@@ -8,7 +8,8 @@ import re
 from collections.abc import Iterator
 from ipaddress import IPv6Address, ip_address, ip_network
 
-from flask import Request, g, request
+from flask import g, request
+from werkzeug.sansio.http import parse_cookie
 
 from bff.errors import (
     BffError,
@@ -28,6 +29,7 @@ _UNKNOWN_ADDRESS = "unknown"
 # In characters. Longer cookies take time to read, whatever is in them.
 _LONGEST_COOKIES = 8192
 _REFUSALS = (Unauthenticated, InvalidRequest, CsrfHeaderMissing, OriginNotAllowed)
+_MOST_WORDS = 8  # of an Authorization field are looked at one by one, the rest as one
 
 
 def requires_no_session() -> None:
@@ -65,7 +67,7 @@ def bearer() -> str | None:
 def presented_credentials(environ: Environ, cookie_name: str | None) -> list[str]:
     """The words of the Authorization header, and the session cookie in cookie mode, good or not."""
     cookies = _session_cookies(environ, cookie_name) if cookie_name else []
-    return [*re.split(r"[\s,]+", environ.get("HTTP_AUTHORIZATION", "")), *cookies]
+    return [*re.split(r"[\s,]+", environ.get("HTTP_AUTHORIZATION", ""), maxsplit=_MOST_WORDS), *cookies]
 
 
 @memoised("addresses")
@@ -92,8 +94,9 @@ def counted_address(address: str | None) -> tuple[str, str | None]:
 
 
 def _session_cookies(environ: Environ, name: str) -> list[str]:
-    """The values of the session cookie."""
-    return Request(environ).cookies.getlist(name)
+    """The values of the session cookie; of more than one, two. No other cookie is taken apart, however many there are."""
+    ours = re.findall(rf"(?:^|;)[ \t]*({re.escape(name)}[ \t]*=[^;]*)", environ.get("HTTP_COOKIE", ""))
+    return parse_cookie(";".join(ours[:2])).getlist(name)
 
 
 def _cookie(name: str | None, origins: tuple[str, ...]) -> str | None:

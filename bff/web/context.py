@@ -16,6 +16,16 @@ Headers = list[tuple[str, str]]
 Application = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 
 RECORD = "linked_accounts.request"
+LONGEST_FIELD = 2048  # characters
+# What we, or a library for us, take apart item by item.
+_LISTS = (
+    "HTTP_ACCEPT_LANGUAGE",
+    "HTTP_ACCESS_CONTROL_REQUEST_HEADERS",
+    "HTTP_CACHE_CONTROL",
+    "HTTP_IF_NONE_MATCH",
+    "HTTP_X_FORWARDED_FOR",
+    "HTTP_X_FORWARDED_PROTO",
+)
 _SERVICES = "linked-accounts"
 
 
@@ -46,6 +56,21 @@ class FinishedResponse:
     status: str
     headers: Headers
     body: bytes
+
+
+def bounded(application: Application) -> Application:
+    """A WSGI application around ``application``, for which a field that lists more than anybody needs begins later.
+
+    The end counts: proxies add theirs there, and in the other fields the order means nothing.
+    """
+
+    def call(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        for name in _LISTS:
+            if len(sent := environ.get(name, "")) > LONGEST_FIELD:
+                environ[name] = sent[-LONGEST_FIELD:].partition(",")[2]
+        return application(environ, start_response)
+
+    return call
 
 
 def finish(application: Application, environ: Environ) -> FinishedResponse:

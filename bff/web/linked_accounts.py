@@ -6,7 +6,7 @@ from marshmallow import ValidationError
 
 from bff.errors import InvalidRequest
 from bff.resilience import memoised
-from bff.web.context import record, services, session
+from bff.web.context import LONGEST_FIELD, record, services, session
 from bff.web.openapi import problem_responses
 from bff.web.representation import language, represent
 from schemas.linked_accounts import HEADERS, PARAMETERS, LinkedAccountsQuerySchema, LinkedAccountsSchema
@@ -23,6 +23,8 @@ _PROBLEMS = problem_responses(400, 401, 403, 429, 500, 502, 503, 504)
 @me.alt_response(304, headers=HEADERS, description="Nothing has changed since the ETag in If-None-Match.")
 def linked_accounts() -> Response:
     """The outside accounts that this person has linked."""
+    if len(request.query_string) > LONGEST_FIELD:
+        raise InvalidRequest(f"The query is longer than {LONGEST_FIELD} characters.", note="query too long")
     request_record, include = record(), _include(",".join(request.args.getlist("include")))
     representation = represent(
         services(),

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from bff.errors import UpstreamTimeout, UpstreamUnavailable
-from bff.resilience import Deadline, FairSemaphore, admitted, released
+from bff.resilience import Deadline, FairSemaphore, NotAdmittedAgain, admitted, released, set_apart
 from tests.admission import admitting
 
 
@@ -202,3 +202,42 @@ def test_no_permit_is_lost_or_made_while_many_give_up():
     assert semaphore.acquire(0)
     assert semaphore.acquire(0)
     assert not semaphore.acquire(0)
+
+
+LARGE = 1024 * 1024
+
+
+def test_large_work_is_done_without_a_permit_and_other_work_with_one():
+    semaphore, deadline = FairSemaphore(1), Deadline.after(1)
+
+    with admitted(semaphore, deadline):
+        with set_apart(1_000, deadline):
+            assert not semaphore.acquire(0)
+        with set_apart(LARGE, deadline):
+            assert semaphore.acquire(0), "others compute meanwhile"
+            semaphore.release()
+        assert not semaphore.acquire(0)
+
+
+def test_large_work_is_done_one_at_a_time_and_waited_for_until_the_deadline():
+    waited = []
+
+    def wait(_name):
+        with pytest.raises(NotAdmittedAgain), set_apart(LARGE, Deadline.after(0.05)):
+            pass
+        waited.append(1)
+
+    with set_apart(LARGE, Deadline.after(1)):
+        join(at_once(wait, *range(3)))
+        with set_apart(1_000, Deadline.after(0)):
+            pass
+
+    assert len(waited) == 3
+    with set_apart(LARGE, Deadline.after(0)):
+        pass
+
+
+def test_large_work_that_fails_leaves_room_for_the_next():
+    for _ in range(2):
+        with pytest.raises(ValueError, match="broken"), set_apart(LARGE, Deadline.after(0)):
+            raise ValueError("broken")
