@@ -9,7 +9,7 @@ from bff import factory
 
 def create_app() -> Flask:
     """The application of a worker, from the environment. Call it once in a process."""
-    application = factory.create_app()
+    application = factory.create_app(threads=factory.THREADS)
     # What exists by now stays as long as the process: full collections leave it out, which would stop every thread meanwhile.
     gc.freeze()
     return application

@@ -39,15 +39,18 @@ log = structlog.get_logger()
 _LARGEST_BODY = 64 * 1024
 # How many requests of a worker compute at a time; docs/adr/0013 says why so few.
 PERMITS = 4
+# A worker's threads, and how many of them are kept for what waits for nobody: health, metrics, hits.
+THREADS = 192
+_NEVER_WAITING = 16
 # A thread that computes is asked to give the interpreter to others after this many seconds, for requests that hold no permit.
 _SWITCH_SECONDS = 0.001
 
 
-def create_app(settings: Settings | None = None, *, clock: Callable[[], float] = time.time) -> Flask:
+def create_app(settings: Settings | None = None, *, clock: Callable[[], float] = time.time, threads: int = sys.maxsize) -> Flask:
     """The WSGI application. Connects to nothing.
 
     Without ``settings`` it reads the environment, and raises `ConfigurationError` if that cannot be used.
-    ``clock`` is what linked accounts age by, in epoch seconds.
+    ``clock`` is what linked accounts age by, in epoch seconds. ``threads`` is how many call the application at once.
     """
     settings = settings or Settings.from_env()
     sys.setswitchinterval(_SWITCH_SECONDS)
@@ -85,14 +88,16 @@ def create_app(settings: Settings | None = None, *, clock: Callable[[], float] =
     if settings.metrics_token:
         register(metrics, guard=requires_metrics_token)
 
-    app.wsgi_app = _behind_middleware(app.wsgi_app, services, clock)  # type: ignore[assignment,method-assign]
+    app.wsgi_app = _behind_middleware(app.wsgi_app, services, clock, threads)  # type: ignore[assignment,method-assign]
     return app
 
 
-def _behind_middleware(flask: "WSGIApplication", services: Services, clock: Callable[[], float]) -> "WSGIApplication":
+def _behind_middleware(
+    flask: "WSGIApplication", services: Services, clock: Callable[[], float], threads: int
+) -> "WSGIApplication":
     """Flask behind its middleware; a request passes the last one first."""
     settings = services.settings
-    application: WSGIApplication = AdmissionControl(flask, PERMITS)
+    application: WSGIApplication = AdmissionControl(flask, PERMITS, waiting=threads - _NEVER_WAITING)
     if settings.local_cache_seconds:
         application = ResponseCache(
             application,

@@ -26,7 +26,7 @@ from bff.cache import (
 from bff.errors import BffError, UpstreamFailure
 from bff.genauth import GenAuthClient
 from bff.observability import Metrics, Readiness
-from bff.resilience import CircuitBreaker, Deadline, RateLimit, Rules, WaitingRoom, memoised
+from bff.resilience import CircuitBreaker, Deadline, RateLimit, Rules, SingleFlight, WaitingRoom, memoised
 from bff.settings import Settings
 
 REDIS_TIMEOUT_SECONDS = 0.25
@@ -35,8 +35,9 @@ REFUSAL_SECONDS = 8.0
 NETWORK_TIMES = 4
 # A caller that is killed keeps the others waiting this long; one that lives renews it.
 LOCK_SECONDS = 1.5
-# A worker has 128 threads, of which GenAuth may hold 64: with these waiting too, some are left to answer from memory.
-WAITING_PLACES = 32
+# For those that wait for longer than a second, and how many of them one person may have.
+WAITING_PLACES = 96
+WAITING_EACH = 32
 # Orchestrators give a probe a second or two.
 _PROBE_SECONDS = 1.0
 # Redis answers in well under a millisecond or not at all: one failure is enough to know, and a second to find out again.
@@ -83,6 +84,7 @@ def make_services(app: Flask, settings: Settings, *, clock: Callable[[], float] 
         store, f"{PREFIX}changed:{application}", on_invalidate=responses.invalidate, on_gap=responses.clear
     )
     genauth = GenAuthClient.from_settings(settings, metrics)
+    waiting_room = WaitingRoom(WAITING_PLACES, each=WAITING_EACH, watched=metrics.waiting)
     lifetimes = Lifetimes(
         ttl=settings.cache_ttl_seconds,
         stale=settings.cache_stale_seconds,
@@ -97,14 +99,16 @@ def make_services(app: Flask, settings: Settings, *, clock: Callable[[], float] 
     )
     return Services(
         settings=settings,
-        sessions=Sessions(_verifier(settings, genauth, _jwks_snapshot(settings, store, codec, metrics))),
+        sessions=Sessions(
+            _verifier(settings, genauth, _jwks_snapshot(settings, store, codec, metrics)), flights=SingleFlight(waiting_room)
+        ),
         linked_accounts=LinkedAccounts(
             genauth,
             cache,
             providers,
             Refusals(REFUSAL_SECONDS, clock, kept_seconds=lifetimes.longest),
             metrics,
-            waiting_room=WaitingRoom(WAITING_PLACES, watched=metrics.waiting),
+            waiting_room=waiting_room,
             changed=lambda user_id: invalidations.publish(person(user_id)),
             clock=clock,
         ),

@@ -28,11 +28,13 @@ from bff.errors import TokenRefused, UpstreamFailure, UpstreamRejected, Upstream
 from bff.genauth import CallNotMade, GenAuthClient
 from bff.models import Session
 from bff.observability import Recorder
-from bff.resilience import BulkheadFull, Deadline, SingleFlight, WaitingRoom, set_apart
+from bff.resilience import BulkheadFull, Deadline, Shares, SingleFlight, WaitingRoom, set_apart
 
 # A fresh answer is asked of GenAuth only if what there is is older than this; younger is fresh by definition.
 _REFRESHABLE_SECONDS = 2.0
 _POLL_SECONDS = 0.025
+# How many sessions of one person may be asked about at a time: a good third of the calls that may be under way.
+_CALLS_EACH = 24
 
 
 class Source(StrEnum):
@@ -101,6 +103,7 @@ class LinkedAccounts:
         self._changed = changed
         self._clock = clock
         self._flights: SingleFlight[Answer] = SingleFlight(waiting_room)
+        self._calls = Shares(_CALLS_EACH)
 
     def of(self, session: Session, deadline: Deadline, *, refresh: bool = False) -> Answer:
         """The accounts linked to the session's user. ``refresh`` asks for an answer no older than two seconds.
@@ -135,6 +138,7 @@ class LinkedAccounts:
                     session.digest,
                     lambda: self._locked(session, deadline, younger_than, seen),
                     deadline,
+                    visitor=session.user_id,
                 )
             except TimeoutError:
                 raise UpstreamTimeout(note="waited for another thread's call") from None
@@ -152,7 +156,7 @@ class LinkedAccounts:
         seen.raise_if_failed()
         self._genauth.raise_if_open(session.digest)
         source, forward = Source.CACHE, self._forward(seen, younger_than)
-        with ExitStack() as waiting:
+        with self._calls.place(session.user_id), ExitStack() as waiting:
             wait = None
             while True:
                 with self._cache.attempt(session) as acquired:
@@ -166,7 +170,7 @@ class LinkedAccounts:
                         return self._answer(entry, Source.GENAUTH, entry.at, forward)
                 if deadline.passed:
                     raise UpstreamTimeout(note="waited for another process's call")
-                wait = wait or waiting.enter_context(self.waiting_room.visit())
+                wait = wait or waiting.enter_context(self.waiting_room.visit(session.user_id))
                 pause = _POLL_SECONDS * random.uniform(0.5, 1.5)  # noqa: S311 - spreads load
                 wait(threading.Event(), min(deadline.remaining(), pause))
                 source = Source.COLLAPSED

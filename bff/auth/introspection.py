@@ -7,18 +7,21 @@ decides; inactive ones, which take a call too, are kept here, and so are those t
 import hashlib
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from bff.auth.access_tokens import LEEWAY_SECONDS
 from bff.auth.sessions import Acceptance
-from bff.errors import TokenInvalid, TokenRefused, UpstreamFailure, UpstreamMalformed, UpstreamRejected
+from bff.errors import TokenInvalid, TokenRefused, UpstreamFailure, UpstreamMalformed, UpstreamRejected, UpstreamUnavailable
 from bff.genauth import CallCircuitOpen, CallNotMade, GenAuthClient, Introspection
-from bff.resilience import Cache, Deadline, cache
+from bff.resilience import BulkheadFull, Cache, Deadline, Shares, cache
 from schemas.oidc import is_identifier
 
 # A client that retries without end does not reach GenAuth, and a mistake that was corrected there is seen soon.
 REFUSED_SECONDS = 5.0
 FAILED_SECONDS = 2.0
+# How many tokens of one person are asked about at a time: half of the places for tokens that were accepted before.
+_CALLS_EACH = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,7 @@ class Introspector:
         self._clock = clock
         self._monotonic = monotonic
         self._errors: Cache[bytes, _Error] = cache("refused_tokens", seconds=REFUSED_SECONDS)
+        self._calls = Shares(_CALLS_EACH)
 
     def verify(self, token: str, deadline: Deadline, *, known_as: str | None = None) -> Acceptance:
         """Whose token it is; raises TokenRefused, TokenInvalid, and UpstreamFailure without a response of GenAuth."""
@@ -60,9 +64,11 @@ class Introspector:
             raise error.kind(note="a moment ago", retry_after=error.retry_after)
         asked_at = self._monotonic()
         try:
-            return self._accept(
-                self._genauth.introspect(token, deadline, known=known_as is not None, whose=digest.hex()), asked_at
-            )
+            with self._calls.place(known_as) if known_as else nullcontext():
+                response = self._genauth.introspect(token, deadline, known=known_as is not None, whose=digest.hex())
+            return self._accept(response, asked_at)
+        except BulkheadFull:
+            raise UpstreamUnavailable(note="too many tokens of one person", retry_after=1) from None
         except (TokenInvalid, UpstreamFailure, UpstreamRejected) as raised:
             if not isinstance(raised, CallNotMade):  # which is about this process, not about the token
                 seconds = REFUSED_SECONDS if isinstance(raised, TokenInvalid) else FAILED_SECONDS

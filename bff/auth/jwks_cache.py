@@ -18,8 +18,8 @@ from collections.abc import Callable
 
 from bff.auth.jwk import Key, KeySet
 from bff.auth.jwks_refresher import Fetch, JwksRefresher
-from bff.errors import TokenInvalid, UpstreamTimeout, UpstreamUnavailable
-from bff.resilience import Cache, Deadline, cache, released
+from bff.errors import TokenInvalid, UpstreamFailure, UpstreamTimeout, UpstreamUnavailable
+from bff.resilience import Cache, Deadline, cache, is_crowded, released
 
 UNKNOWN_SECONDS = 60.0
 # While GenAuth hangs, tokens with an unknown kid could occupy every thread. Beyond these many, a thread waits for a key only as
@@ -71,6 +71,15 @@ class JwksCache:
         Raises TokenInvalid when GenAuth has no such key, UpstreamUnavailable or UpstreamTimeout when that cannot be known now.
         Without ``allow_snapshot``, the key set is one that this very process fetched.
         """
+        any_keys = self._refresher.current() is not None
+        try:
+            return self._find(kid, issued_at, deadline, allow_snapshot=allow_snapshot)
+        except UpstreamFailure as failure:
+            # There are keys, and not this one: anybody can make up a kid. Without any key it says nothing about the token.
+            failure.counted = any_keys
+            raise
+
+    def _find(self, kid: str | None, issued_at: float, deadline: Deadline, *, allow_snapshot: bool) -> tuple[Key, KeySet]:
         key_set = self._refresher.current(allow_snapshot=allow_snapshot)
         first = key_set is None
         if key_set is None:
@@ -80,7 +89,7 @@ class JwksCache:
         if key := key_set.get(kid):
             return key, key_set
         if key_set.from_snapshot:
-            return self.find(kid, issued_at, deadline, allow_snapshot=False)
+            return self._find(kid, issued_at, deadline, allow_snapshot=False)
         if kid is None:
             # No newer set would tell which of its keys is meant.
             raise TokenInvalid(note="no kid")
@@ -131,6 +140,8 @@ class JwksCache:
 
 
 def _wait(event: threading.Event, deadline: Deadline) -> None:
+    if is_crowded():
+        raise UpstreamUnavailable(note="too many wait", retry_after=1)
     with released():
         arrived = event.wait(deadline.remaining())
     if not arrived:

@@ -11,9 +11,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from bff.errors import InvalidTokenRequest, SessionExpired, TokenInvalid, UpstreamTimeout
+from bff.errors import (
+    InvalidTokenRequest,
+    SessionExpired,
+    TokenInvalid,
+    UpstreamFailure,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+)
 from bff.models import Session
-from bff.resilience import Cache, Deadline, SingleFlight, cache
+from bff.resilience import BulkheadFull, Cache, Deadline, SingleFlight, cache
 
 LONGEST_TOKEN = 8192
 # For how long a token that nobody sends counts as one that was genuine here.
@@ -109,12 +116,11 @@ class Sessions:
 
     def would_call(self, token: str) -> bool:
         """Whether verifying takes a call for a token that was not accepted here within the last hour."""
-        return self._verifier.calls_genauth and self._accepted.get(_hash(token).digest()) is None
+        return self._verifier.calls_genauth and self._known_as(_hash(token).digest()) is None
 
     def _verify(self, token: str, digest: bytes, deadline: Deadline) -> Acceptance:
-        before = self._accepted.get(digest)
         try:
-            acceptance = self._verifier.verify(token, deadline, known_as=before.user_id if before else None)
+            acceptance = self._verifier.verify(token, deadline, known_as=self._known_as(digest))
         except TokenInvalid:
             self._accepted.drop(digest)  # from here on it is a token like any that is made up
             raise
@@ -128,11 +134,21 @@ class Sessions:
             # Another request's flight may have ended since the look-up.
             return self._lookup(digest) or self._verify(token, digest, deadline)
 
+        known_as = self._known_as(digest)
+        failure: UpstreamFailure
         try:
-            acceptance, _ = self._flights.do(digest, verify, deadline)
+            return self._flights.do(digest, verify, deadline, visitor=known_as or digest)[0]
         except TimeoutError:
-            raise UpstreamTimeout(note="waited for another request's introspection") from None
-        return acceptance
+            failure = UpstreamTimeout(note="waited for another request's introspection")
+        except BulkheadFull:
+            failure = UpstreamUnavailable(note="too many wait", retry_after=1)
+        failure.counted = known_as is None
+        raise failure
+
+    def _known_as(self, digest: bytes) -> str | None:
+        """Whose token it was when it was accepted here within the last hour; None for others."""
+        acceptance = self._accepted.get(digest)
+        return acceptance.user_id if acceptance else None
 
     def _lookup(self, digest: bytes) -> Acceptance | None:
         """The acceptance that is kept for the token, if it need not be verified again."""

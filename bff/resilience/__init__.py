@@ -1,7 +1,7 @@
 """The patterns that know nothing of us: deadline, breaker, bulkhead, single flight, admission control, rate limit, clock."""
 
-from bff.resilience.admission import FairSemaphore, NotAdmittedAgain, admitted, released, set_apart
-from bff.resilience.bulkhead import Bulkhead, BulkheadFull
+from bff.resilience.admission import FairSemaphore, NotAdmittedAgain, admitted, is_crowded, released, set_apart
+from bff.resilience.bulkhead import Bulkhead, BulkheadFull, Shares
 from bff.resilience.caches import LARGEST_ENTRY, Cache, cache, memoised
 from bff.resilience.circuit_breaker import CircuitBreaker, CircuitOpen, Permit, Rules
 from bff.resilience.deadline import Deadline
@@ -23,12 +23,14 @@ __all__ = [
     "Permit",
     "RateLimit",
     "Rules",
+    "Shares",
     "SingleFlight",
     "SteadyClock",
     "WaitingRoom",
     "admitted",
     "begin_draining",
     "cache",
+    "is_crowded",
     "is_draining",
     "memoised",
     "released",

@@ -4,6 +4,7 @@ Waiting for GenAuth needs many threads. If all of them compute at once they comp
 could be answered at once are late. Hence many threads and few permits (docs/adr/0013).
 """
 
+import sys
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ from bff.resilience.deadline import Deadline
 
 _RETRY_SECONDS = 1.0
 _LARGE = 64 * 1024  # many times what one person's data usually is
+# Of the threads that may wait, those that wait for another caller leave so many to those that call somebody else's server.
+_LEFT_TO_CALLERS = 32
 
 
 class NotAdmittedAgain(UpstreamTimeout):
@@ -21,9 +24,15 @@ class NotAdmittedAgain(UpstreamTimeout):
 
 
 class FairSemaphore:
-    """A semaphore that serves threads in the order in which they came, so that none waits while others pass again and again."""
+    """A semaphore that serves threads in the order in which they came, so that none waits while others pass again and again.
 
-    def __init__(self, permits: int) -> None:
+    It counts the threads that have stepped outside, who hold no permit and want it back; ``outside_at_most`` is how many of them
+    the process can bear: a thread that waits is one less for what needs no waiting.
+    """
+
+    def __init__(self, permits: int, *, outside_at_most: int = sys.maxsize) -> None:
+        self.outside = 0
+        self.outside_at_most = outside_at_most
         self._permits = permits
         self._lock = threading.Lock()
         self._queue: deque[threading.Event] = deque()
@@ -52,6 +61,20 @@ class FairSemaphore:
             else:
                 self._permits += 1
 
+    def step_outside(self) -> None:
+        """Release the permit, to take it back later."""
+        with self._lock:
+            self.outside += 1
+        self.release()
+
+    def step_inside(self, timeout: float) -> bool:
+        """`acquire` the permit again."""
+        try:
+            return self.acquire(timeout)
+        finally:
+            with self._lock:
+                self.outside -= 1
+
 
 _large_work = FairSemaphore(1)
 
@@ -74,7 +97,9 @@ def admitted(semaphore: FairSemaphore, deadline: Deadline) -> Iterator[None]:
     try:
         yield
     finally:
-        _release()
+        if _this.admission is not None:
+            _this.admission = None
+            semaphore.release()
 
 
 @contextmanager
@@ -83,13 +108,15 @@ def released() -> Iterator[None]:
 
     Raises NotAdmittedAgain if no permit is to be had again before the request's deadline.
     """
-    admission = _release()
+    admission, _this.admission = _this.admission, None
+    if admission is not None:
+        admission[0].step_outside()
     try:
         yield
     finally:
         if admission is not None:
             semaphore, deadline = admission
-            if not semaphore.acquire(deadline.remaining()):
+            if not semaphore.step_inside(deadline.remaining()):
                 raise NotAdmittedAgain(note="not admitted again before the deadline")
             _this.admission = admission
 
@@ -112,9 +139,12 @@ def set_apart(size: int, deadline: Deadline) -> Iterator[None]:
             _large_work.release()
 
 
-def _release() -> tuple[FairSemaphore, Deadline] | None:
-    """Give this thread's permit back, if it holds one, and return what it was admitted with."""
-    admission, _this.admission = _this.admission, None
-    if admission is not None:
-        admission[0].release()
-    return admission
+def is_crowded(*, for_a_call: bool = False) -> bool:
+    """Whether too many threads wait already for this one to wait too; never for a thread without a permit.
+
+    ``for_a_call``: to call somebody else's server, as opposed to waiting for another thread's call.
+    """
+    if _this.admission is None:
+        return False
+    semaphore, _ = _this.admission
+    return semaphore.outside + (0 if for_a_call else _LEFT_TO_CALLERS) >= semaphore.outside_at_most

@@ -1,10 +1,12 @@
-"""A bulkhead: a slow dependency may hold this many threads and no more."""
+"""Bulkheads: a slow dependency may hold this many threads and no more, and one person's requests a few of them."""
 
+import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 
-from bff.resilience.admission import released
+from bff.resilience.admission import is_crowded, released
 
 
 class BulkheadFull(Exception):
@@ -34,11 +36,13 @@ class Bulkhead:
     @property
     def full(self) -> bool:
         """Whether `place` would refuse at once."""
-        return not self._is_free() and self._waiting >= self._line
+        return is_crowded(for_a_call=True) or (not self._is_free() and self._waiting >= self._line)
 
     @contextmanager
     def place(self) -> Iterator[None]:
         """One place for the length of the block, or BulkheadFull. Whoever waits for one holds no admission permit meanwhile."""
+        if is_crowded(for_a_call=True):
+            raise BulkheadFull
         entered = self._enter(wait=False)
         try:
             if not entered:
@@ -76,3 +80,28 @@ class Bulkhead:
             return self._changed.wait_for(self._is_free, self._wait_seconds)
         finally:
             self._waiting -= 1
+
+
+class Shares:
+    """Places of which one holder may have ``each`` at a time, so that nobody takes all of them. ``places``: how many in all."""
+
+    def __init__(self, each: int, *, places: int = sys.maxsize) -> None:
+        self._each = each
+        self._places = places
+        self._lock = threading.Lock()
+        self._held: Counter[Hashable] = Counter()
+
+    @contextmanager
+    def place(self, holder: Hashable) -> Iterator[None]:
+        """One place for the length of the block, or BulkheadFull at once."""
+        with self._lock:
+            if self._held[holder] >= self._each or self._held.total() >= self._places:
+                raise BulkheadFull
+            self._held[holder] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._held[holder] -= 1
+                if not self._held[holder]:
+                    del self._held[holder]

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Generic, TypeVar, cast
 
-from bff.resilience.admission import released
-from bff.resilience.bulkhead import BulkheadFull
+from bff.resilience.admission import is_crowded, released
+from bff.resilience.bulkhead import BulkheadFull, Shares
 from bff.resilience.deadline import Deadline
 
 T = TypeVar("T")
@@ -25,24 +25,28 @@ class WaitingRoom:
     """How many threads may wait long for another caller, so that some are left to answer what needs no waiting.
 
     A short wait is free: while GenAuth is well, a thousand callers may want one answer and all of them get it. Only who waits
-    longer than ``free_seconds`` needs one of the ``places``, and gets `BulkheadFull` when there is none.
+    longer than ``free_seconds`` needs one of the ``places``, and gets `BulkheadFull` when there is none, or when one visitor has
+    ``each`` of them. While the process `is_crowded`, nobody waits at all.
     """
 
     def __init__(
         self,
         places: int,
         *,
+        each: int | None = None,
         free_seconds: float = 1.0,
         watched: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         """``watched`` is entered for as long as a thread waits, short or long."""
         self.free_seconds = free_seconds
-        self._places = threading.Semaphore(places)
+        self._places = Shares(each or places, places=places)
         self._watched = watched
 
     @contextmanager
-    def visit(self) -> Iterator[Callable[[threading.Event, float], bool]]:
+    def visit(self, visitor: Hashable) -> Iterator[Callable[[threading.Event, float], bool]]:
         """One thread's wait, for the length of the block: ``wait(event, seconds)`` returns whether the event came."""
+        if is_crowded():
+            raise BulkheadFull
         free_until = time.monotonic() + self.free_seconds
         with self._watched(), ExitStack() as place:
 
@@ -52,9 +56,7 @@ class WaitingRoom:
                 if until > free_until:
                     if _wait(event, free_until):
                         return True
-                    if not self._places.acquire(blocking=False):
-                        raise BulkheadFull
-                    place.callback(self._places.release)
+                    place.enter_context(self._places.place(visitor))
                     free_until = inf
                 return _wait(event, until)
 
@@ -78,18 +80,19 @@ class SingleFlight(Generic[T]):
         self._lock = threading.Lock()
         self._flights: dict[Hashable, _Flight[T]] = {}
 
-    def do(self, key: Hashable, call: Callable[[], T], deadline: Deadline) -> tuple[T, bool]:
+    def do(self, key: Hashable, call: Callable[[], T], deadline: Deadline, *, visitor: Hashable = None) -> tuple[T, bool]:
         """What ``call`` returns or raises, and whether somebody else's call was shared.
 
-        Waits no longer than ``deadline``, then raises TimeoutError; BulkheadFull when too many wait. A failure is shared too:
-        those who waited do not make the call and fail one after the other.
+        Waits no longer than ``deadline``, then raises TimeoutError; BulkheadFull when too many wait, or too many for the
+        ``visitor``, which is the key if none is named. A failure is shared too: those who waited do not make the call and fail
+        one after the other.
         """
         with self._lock:
             flight = self._flights.get(key)
             if flight is None:
                 ours = self._flights[key] = _Flight()
         if flight is not None:
-            with self._room.visit() as wait:
+            with self._room.visit(key if visitor is None else visitor) as wait:
                 if not wait(flight.landed, deadline.remaining()):
                     raise TimeoutError
             return _outcome(flight), True

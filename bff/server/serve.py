@@ -25,6 +25,7 @@ from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
 
+from bff.factory import THREADS
 from bff.observability import logging as logs
 from bff.resilience import begin_draining
 from bff.server import descriptors
@@ -56,7 +57,7 @@ def server_options(port: int, workers: int, connections: int) -> dict[str, Any]:
         "http": HTTPModes.http1,
         "websockets": False,
         # A request holds its thread while it waits for GenAuth: threads enough that others are answered from memory meanwhile.
-        "blocking_threads": 128,
+        "blocking_threads": THREADS,
         # A crowd that comes at once waits in these queues until its deadline; beyond them connections are refused.
         "backlog": 4096,
         "backpressure": connections,

@@ -344,7 +344,7 @@ def test_an_answer_that_came_between_two_looks_is_not_asked_for_again(genauth, c
 
         others = 1
 
-        def do(self, _key, call, _deadline):
+        def do(self, _key, call, _deadline, **_how):
             if self.others:
                 self.others = 0
                 of(sessions)

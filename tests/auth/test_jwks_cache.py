@@ -547,3 +547,27 @@ def test_a_key_without_a_name_serves_alone_and_for_tokens_that_name_none(genauth
     house = House(genauth, clock)
     refusal(house, signer.token(headers={"kid": None}))
     assert house.of(Signer("k2").token()).user_id
+
+
+# Whose fault it is --------------------------------------------------------------------------------
+
+
+def test_a_token_of_an_unknown_key_counts_as_a_failure_of_whoever_sent_it(genauth, house, signer):
+    house.of(signer.token())
+    genauth.goes_away()
+
+    assert {refusal(house, stranger(n), UpstreamUnavailable).counted for n in range(6)} == {True}
+
+
+def test_so_does_one_that_waits_in_vain_for_its_key(genauth, threaded, signer):
+    threaded.of(signer.token())
+    genauth.hangs = threading.Event()
+
+    assert refusal(threaded, stranger(), UpstreamTimeout, seconds=0.05).counted
+    genauth.hangs.set()
+
+
+def test_without_any_key_nobody_is_to_blame(genauth, house, signer):
+    genauth.goes_away()
+
+    assert not refusal(house, signer.token(), UpstreamUnavailable).counted

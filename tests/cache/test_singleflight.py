@@ -187,3 +187,32 @@ def test_a_failure_that_nobody_waited_for_does_not_wait_for_the_garbage_collecto
         assert gone() is None
     finally:
         gc.enable()
+
+
+def test_one_visitor_gets_a_few_of_the_places():
+    flights, of_mei, of_omar = SingleFlight(WaitingRoom(5, each=2, free_seconds=0.1)), Slow(), Slow()
+    threads, _, mei = fly(flights, of_mei, 10)
+    more, _, omar = fly(flights, of_omar, 2, key="omar")
+    time.sleep(0.3)
+
+    assert [type(each) for each in mei].count(BulkheadFull) == 8
+    assert omar == [None, None], "they wait"
+
+    of_mei.go.set()
+    of_omar.go.set()
+    for thread in threads + more:
+        thread.join()
+    assert omar == [(1, True)] * 2
+
+
+def test_the_flights_of_one_visitor_share_the_places():
+    flights, calls = SingleFlight(WaitingRoom(5, each=2, free_seconds=0.1)), [Slow(), Slow()]
+    threads, results = in_threads(8, lambda n: flights.do(f"token-{n % 2}", calls[n % 2], Deadline.after(5), visitor="mei"))
+    time.sleep(0.4)
+
+    assert [type(each) for each in results].count(BulkheadFull) == 4
+
+    for call in calls:
+        call.go.set()
+    for thread in threads:
+        thread.join()

@@ -155,6 +155,19 @@ def test_waiting_callers_are_bounded_and_the_rest_are_told_soon(app_with, genaut
     assert genauth.calls(ASKED) == 1
 
 
+def test_the_sessions_of_one_person_leave_waiting_places_to_others(app_with, genauth, sign_in):
+    sessions, omar = [sign_in("mei"), sign_in("mei")], sign_in("omar")
+    app = app_with()
+    services(app).linked_accounts.waiting_room.free_seconds = 0.2
+    genauth.trouble(path=ASKED, latency=1.5)
+
+    answers = together(70, lambda n: timed(app.test_client(), sessions[n % 2] if n < 60 else omar))
+
+    assert [answer.status for answer in answers[60:]] == [200] * 10
+    assert sorted(answer.status for answer in answers[:60]) == [200] * (2 + 32) + [503] * 26
+    assert genauth.calls(ASKED) == 3
+
+
 # Real processes ---------------------------------------------------------------------------------------
 
 

@@ -44,3 +44,21 @@ def test_one_that_hangs_holds_nobody_up_and_keeps_its_last_status():
     hanging.set()
 
     assert (statuses, took < 0.9) == ({"genauth": True}, True)
+
+
+def test_of_many_probes_one_waits():
+    asked, hanging = threading.Event(), threading.Event()
+    dependencies = Readiness({"genauth": lambda: asked.set() or hanging.wait(10)}, wait_seconds=10)
+    first, *others = [threading.Thread(target=dependencies.statuses) for _ in range(20)]
+    first.start()
+    assert asked.wait(5)
+
+    for thread in others:
+        thread.start()
+    for thread in others:
+        thread.join(5)
+
+    assert [thread.is_alive() for thread in (first, *others)] == [True] + [False] * 19
+    hanging.set()
+    first.join(5)
+    assert dependencies.statuses() == {"genauth": True}

@@ -6,6 +6,11 @@ import time
 
 import pytest
 
+from bff.factory import THREADS, create_app
+from bff.server.serve import server_options
+from bff.settings import Settings
+from bff.web import services_of
+from tests.security.service import Service
 from tests.valkey import legible
 
 ASKED = "/api/v3/get-identities"
@@ -175,3 +180,83 @@ def test_whoever_comes_from_one_ipv6_network_after_the_other_is_sent_away(servic
     assert statuses == [401] * 12 + [429] * 18
     assert genauth.calls(INTROSPECTION) == 12
     assert made_up(service, 99, address="2001:db8:2::1") == 401
+
+
+# Cheap ways to be slow ----------------------------------------------------------------------------
+
+
+def test_forged_tokens_of_a_key_that_nobody_can_look_for_now_are_counted(service_with, genauth):
+    service = service_with(RATE_LIMIT="3/minute")
+    assert service.accounts_of(genauth.token("mei")).status == 200
+    genauth.trouble(path="/oidc/.well-known/jwks.json", status=500)
+
+    def forged(number):
+        claims = {"iat": int(time.time()) + 5}
+        return genauth.token("mei", claims=claims, headers={"kid": f"nobody-{number}"}, key="foreign")
+
+    assert [service.accounts_of(forged(number)).status for number in range(6)] == [503] * 3 + [429] * 3
+    assert service.accounts_of(genauth.token("omar")).status == 200
+
+
+@pytest.fixture
+def small_service(environ):
+    """The service as a worker with 64 threads has it: 16 of them wait for nobody, and 32 are for calls."""
+    return Service(create_app(Settings.from_env({**environ, "LOG_LEVEL": "debug"}), threads=64))
+
+
+def test_a_crowd_of_one_persons_requests_leaves_threads_to_everybody_else(small_service, genauth):
+    services_of(small_service.app).linked_accounts.waiting_room.free_seconds = 10
+    mei, omar = genauth.token("mei"), genauth.token("omar")
+    assert small_service.accounts_of(omar).status == 200
+    genauth.trouble(path=ASKED, person="mei", latency=2.0)
+    statuses = []
+    crowd = [threading.Thread(target=lambda: statuses.append(small_service.accounts_of(mei).status)) for _ in range(60)]
+    for thread in crowd:
+        thread.start()
+    patience = time.monotonic() + 1.5
+    while len(statuses) < 60 - 1 - 16 - 4 and time.monotonic() < patience:
+        time.sleep(0.01)
+
+    assert set(statuses) == {503}, "who finds no room is told so, long before the call is over"
+    assert len(statuses) >= 60 - 1 - 16 - 4  # four may look at the same moment
+    assert small_service.accounts_of(omar).status == 200
+    assert small_service.accounts_of(genauth.token("nia")).status == 200, "a call is still made for others"
+
+    for thread in crowd:
+        thread.join()
+
+
+def test_all_sessions_of_one_person_together_leave_calls_to_others(service, genauth):
+    tokens = [genauth.token("mei") for _ in range(40)]
+    assert service.accounts_of(genauth.token("omar")).status == 200
+    genauth.trouble(path=ASKED, person="mei", latency=0.8)
+    statuses = []
+    crowd = [threading.Thread(target=lambda t=t: statuses.append(service.accounts_of(t).status)) for t in tokens]
+    for thread in crowd:
+        thread.start()
+    for thread in crowd:
+        thread.join()
+
+    assert genauth.calls(ASKED) == 1 + 24
+    assert sorted(statuses) == [200] * 24 + [503] * 16
+
+
+def test_all_opaque_tokens_of_one_person_together_get_a_few_calls(service_with, genauth):
+    service = service_with(TOKEN_VERIFICATION="introspection", TOKEN_ACCEPTED_SECONDS="1")
+    tokens = [genauth.token("mei", kind="opaque") for _ in range(10)]
+    assert {service.accounts_of(token).status for token in tokens} == {200}
+    time.sleep(1.05)
+    genauth.trouble(path=INTROSPECTION, latency=0.8)
+    statuses = []
+    crowd = [threading.Thread(target=lambda t=t: statuses.append(service.accounts_of(t).status)) for t in tokens]
+    for thread in crowd:
+        thread.start()
+    for thread in crowd:
+        thread.join()
+
+    assert genauth.calls(INTROSPECTION) == 10 + 4
+    assert sorted(statuses) == [200] * 4 + [503] * 6
+
+
+def test_the_server_has_the_threads_that_its_limits_are_made_for():
+    assert server_options(8000, 1, connections=100)["blocking_threads"] == THREADS

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from bff.errors import UpstreamTimeout, UpstreamUnavailable
-from bff.resilience import Deadline, FairSemaphore, NotAdmittedAgain, admitted, released, set_apart
+from bff.resilience import Deadline, FairSemaphore, NotAdmittedAgain, admitted, is_crowded, released, set_apart
 from tests.admission import admitting
 
 
@@ -241,3 +241,35 @@ def test_large_work_that_fails_leaves_room_for_the_next():
     for _ in range(2):
         with pytest.raises(ValueError, match="broken"), set_apart(LARGE, Deadline.after(0)):
             raise ValueError("broken")
+
+
+def test_who_waits_for_another_caller_leaves_room_for_those_that_call():
+    """Of 34 that may wait, 32 are for calls."""
+    semaphore, leave, seen = FairSemaphore(1, outside_at_most=34), threading.Event(), []
+
+    def wait(_name):
+        with admitted(semaphore, Deadline.after(10)):
+            seen.append((is_crowded(), is_crowded(for_a_call=True)))
+            with released():
+                leave.wait(10)
+
+    threads = []
+    for number in range(35):
+        threads += at_once(wait, number)
+    leave.set()
+    join(threads)
+
+    assert seen == [(False, False)] * 2 + [(True, False)] * 32 + [(True, True)]
+    with admitted(semaphore, Deadline.after(1)):
+        assert not is_crowded(), "whoever came back counts no more"
+    assert not is_crowded(), "no thread without a permit is held up"
+
+
+def test_who_is_not_admitted_again_counts_no_more():
+    semaphore = FairSemaphore(1, outside_at_most=1)
+    with pytest.raises(UpstreamTimeout), admitted(semaphore, Deadline.after(0.05)), released():
+        assert semaphore.acquire(0), "somebody else took it"
+
+    semaphore.release()
+    with admitted(semaphore, Deadline.after(1)):
+        assert not is_crowded(for_a_call=True)

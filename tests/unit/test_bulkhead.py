@@ -2,10 +2,11 @@
 
 import threading
 import time
+from contextlib import ExitStack
 
 import pytest
 
-from bff.resilience.bulkhead import Bulkhead, BulkheadFull
+from bff.resilience.bulkhead import Bulkhead, BulkheadFull, Shares
 
 
 def make(places, *, wait_seconds=0.05, line=100, on_use=lambda _in_use: None):
@@ -134,3 +135,27 @@ def test_it_is_full_when_its_line_is():
         with pytest.raises(BulkheadFull), bulkhead.place():
             pass
     waiting.join()
+
+
+def test_one_holder_gets_a_few_places_and_the_others_theirs():
+    shares = Shares(2, places=5)
+
+    with ExitStack() as held:
+        for holder in ("mei", "mei", "omar", "omar"):
+            held.enter_context(shares.place(holder))
+        with pytest.raises(BulkheadFull), shares.place("mei"):
+            pass
+        held.enter_context(shares.place("nia"))
+        with pytest.raises(BulkheadFull), shares.place("max"):
+            pass
+
+    with shares.place("mei"), shares.place("mei"):
+        pass
+
+
+def test_an_error_inside_gives_the_share_back():
+    shares = Shares(1)
+
+    for _ in range(3):
+        with pytest.raises(ZeroDivisionError), shares.place("mei"):
+            raise ZeroDivisionError
