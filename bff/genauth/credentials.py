@@ -92,23 +92,25 @@ def secrets_in(raw: object, ids: Collection[str] = ()) -> frozenset[str]:
 def _search(raw: object, ids: Collection[str]) -> Iterator[str]:
     # Where we are, and how many strings had to be opened to get there. A stack, not recursion: depth is the sender's choice.
     stack: list[tuple[Any, str, int]] = [([raw], _ELSEWHERE, 0)]
+    places: dict[tuple[str, str], str] = {}  # records have the same names
     while stack:
         around, where, texts = stack.pop()
         for key, value in _named(around):
-            if isinstance(value, _COMPOUND):
-                if value:
-                    stack.append((value, _place(key, where, inside=True), texts))
-                continue
-            text = _text(value)
-            if len(text) < SHORTEST_SECRET:
+            text = value if isinstance(value, str) else _digits(value)
+            if len(text) < SHORTEST_SECRET and not (value and isinstance(value, _COMPOUND)):
                 continue  # no secret, and no room for one either
+            place = places.get((key, where)) or places.setdefault((key, where), _place(key, where))
+            inside = _OAUTH if place == _PROFILE_IN_OAUTH and key.lower() == "profile" else place
+            if not text:
+                stack.append((value, inside, texts))
+                continue
             opened = json_value(text) if texts < _DEEPEST_TEXT and text[0] in _OPENING else None
             if isinstance(opened, _COMPOUND):
-                stack.append((opened, _place(key, where, inside=True), texts + 1))
-            place = _place(key, where)
+                stack.append((opened, inside, texts + 1))
             if place != _ELSEWHERE and not (text in ids and _is_id(key)):
                 yield from _secrets_of(text, place, whole_json=isinstance(opened, _COMPOUND))
-            yield from map(unquote, credential_parameters(text))
+            if "=" in text:
+                yield from map(unquote, credential_parameters(text))
         if where in (_OAUTH, _CREDENTIAL) and isinstance(around, dict):
             yield from filter(_looks_random, around)  # as in {"<token>": {"scope": …}}
 
@@ -130,14 +132,14 @@ def _secrets_of(text: str, place: str, *, whole_json: bool) -> Iterator[str]:
             yield text
         return
     yield text
-    yield text.strip("\"' ")
-    if not whole_json:  # the parts of JSON are looked at one by one
+    if not whole_json and not _WORD.fullmatch(text):  # the parts of JSON are looked at one by one
+        yield text.strip("\"' ")
         yield from _SCHEME.findall(text)
         yield from filter(_looks_random, _WORD.findall(text))
 
 
-def _place(key: str, where: str, *, inside: bool = False) -> str:
-    """Where a value below ``key`` is, or with ``inside`` what is in it. In a list, whose items have no key, it is where it is."""
+def _place(key: str, where: str) -> str:
+    """Where a value below ``key`` is. In a list, whose items have no key, it is where the list is."""
     if not key or where == _CREDENTIAL:
         return where
     if names_credential(key):
@@ -146,8 +148,7 @@ def _place(key: str, where: str, *, inside: bool = False) -> str:
         return _OAUTH
     if where == _OAUTH:
         name = _bare(key)
-        is_profile = name in _PROFILE or name.endswith(("url", "uri", "name"))
-        return _PROFILE_IN_OAUTH if is_profile and not (inside and name == "profile") else _OAUTH
+        return _PROFILE_IN_OAUTH if name in _PROFILE or name.endswith(("url", "uri", "name")) else _OAUTH
     return where
 
 
@@ -167,8 +168,5 @@ def _bare(name: str) -> str:
     return _PUNCTUATION.sub("", name.lower())
 
 
-def _text(value: object) -> str:
-    """A text, or a number's digits; nothing for anything else."""
-    if isinstance(value, str):
-        return value
+def _digits(value: object) -> str:
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else ""

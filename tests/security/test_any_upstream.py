@@ -54,7 +54,19 @@ anything = st.recursive(
     leaves, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(keys, inner, max_size=5), max_leaves=20
 )
 rows = st.lists(st.dictionaries(keys, anything, max_size=9), max_size=4)
-token_names = st.sampled_from(["accessToken", "refreshToken", "access_token", "refresh_token", "idToken", "oauth"])
+token_names = st.sampled_from(
+    [
+        "accessToken",
+        "refreshToken",
+        "access_token",
+        "refresh_token",
+        "idToken",
+        "oauth",
+        "token",
+        "oauth_token_secret",
+        "session-key",
+    ]
+)
 codes = st.sampled_from([200, 200, 200, 200, 201, 204, 301, 302, 304, 400, 401, 403, 404, 408, 418, 429, 500, 502, 503, 504, 999])
 response_headers = st.dictionaries(
     st.sampled_from(["retry-after", "x-request-id", "location", "content-type", "set-cookie", "content-encoding"]),
@@ -122,6 +134,7 @@ def planted(place, name, token, around):
         "profile": {"userInfoInIdp": {"photo": f"https://a.example/{CANARY}", "nickname": token, name: {"x": CANARY}}},
         "text": {"userInfoInIdp": json.dumps({name: [CANARY], "name": CANARY, "x": 1})},
         "nested": {"userInfoInIdp": {"x": [{"y": {name: CANARY}}, around], "username": f"a{CANARY}z", "email": f"{CANARY}@a.b"}},
+        "cut": {name: CANARY * 12, "userInfoInIdp": {"nickname": "x" * 250 + CANARY * 12, "name": CANARY * 12}},
     }[place]
 
 
@@ -129,7 +142,7 @@ def planted(place, name, token, around):
 @given(
     data=rows,
     plants=st.lists(
-        st.tuples(st.integers(0, 3), st.sampled_from(["row", "profile", "text", "nested"]), token_names, anything),
+        st.tuples(st.integers(0, 3), st.sampled_from(["row", "profile", "text", "nested", "cut"]), token_names, anything),
         min_size=1,
         max_size=3,
     ),
