@@ -365,7 +365,7 @@ def test_what_looks_like_a_token_inside_oauth_is_one_whatever_it_is_called():
     random = [
         "o9Nka5ibU-lUGQaeAHqu0nOZyJg0",
         "canary-9f8e7d6c5b4a3f2e",
-        "gho_16C7e42F292c6912E7710c838347Ae178B4a",
+        "gho_canary16C7e42F292c6912E7710c838347Ae178B4a",
         "canary-token-0123456789",
         "62f209327ab3cc10d9016ee5",
     ]
