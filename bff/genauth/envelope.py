@@ -74,7 +74,7 @@ def raise_if_unavailable(response: Response, status: int, *words: str) -> None:
 def json_object(response: Response) -> dict[str, object] | None:
     """The body as an object; None when it is none."""
     if response.json is RecursionError:
-        raise UnreadableData(note=note(response, "nested too deeply"))  # as in somebody's crafted profile
+        raise UnreadableData(note=note(response, "nested too deeply or too often"))  # as in somebody's crafted profile
     return response.json if isinstance(response.json, dict) else None
 
 

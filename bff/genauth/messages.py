@@ -13,6 +13,8 @@ from schemas.genauth import parsed
 WAIT_AT_MOST = 3600.0
 
 _LONGEST_FAILURE = 64 * 1024  # bytes of an answer that is no success; GenAuth's own have a few hundred
+# Lists and objects in a body, those in JSON in its texts included. A thousand identity records have fewer.
+MOST_COMPOUNDS = 30_000
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 
@@ -42,7 +44,12 @@ class Response:
 
     @cached_property
     def json(self) -> object:
-        """What the body says as JSON; ValueError or RecursionError, the class itself, where it says nothing."""
+        """What the body says as JSON.
+
+        ValueError, the class itself, where it says nothing; RecursionError where it is nested too deeply or too often.
+        """
+        if self.body.count(b"[") + self.body.count(b"{") > MOST_COMPOUNDS:
+            return RecursionError
         try:
             return parsed(self.body)
         except ValueError:

@@ -237,7 +237,7 @@ def test_no_control_and_no_half_of_an_emoji_is_kept():
     assert {clean(f"a{chr(point)}b") for point in range(0xD800, 0xE000)} == {"a\ufffdb"}
 
 
-@pytest.mark.parametrize("info", [None, "", "null", "[]", "{", "[" * 100_000, [], 7, True, "not json", '{"a":' * 5000])
+@pytest.mark.parametrize("info", [None, "", "null", "[]", "{", "[" * 20_000, [], 7, True, "not json", '{"a":' * 5000])
 def test_a_profile_of_any_other_shape_is_empty(info):
     row = {"identityId": "a", "userInfoInIdp": info}
 

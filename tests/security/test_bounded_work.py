@@ -9,6 +9,7 @@ import pytest
 
 from bff.errors import BffError
 from bff.factory import PERMITS
+from bff.genauth.envelope import UnreadableData
 from bff.genauth.messages import Response
 from bff.genauth.protocol import read_ext_idps, read_identities
 from bff.resilience import Deadline, set_apart
@@ -119,9 +120,35 @@ def test_more_rows_than_anybody_has_are_refused_by_their_number(read, row):
     def act():
         with pytest.raises(BffError) as error:
             read(response)
-        assert error.value.note == "HTTP 200, more than 1000 records"
+        nested = isinstance(row, dict | list)
+        assert error.value.note == f"HTTP 200, {'nested too deeply or too often' if nested else 'more than 1000 records'}"
 
     assert calls_made(act) < 100_000  # the garbage collector of a test run calls, too
+
+
+@pytest.mark.parametrize(
+    "shape",
+    ["[" * 100 + "]" * 100, "[]", '{"a": {}}', r'"[[[[[[[[]]]]]]]]"', r'"{\"a\": [[\"{}\"]]}"', "[1]"],
+)
+def test_what_is_nested_more_often_than_anybodys_data_is_refused_unread(shape):
+    oauth = ",".join([shape] * (900_000 // (len(shape) + 1)))
+    row = f'{{"identityId": "1", "extIdpId": "1", "userInfoInIdp": {{"oauth": [{oauth}]}}}}'
+    response = Response(200, {}, f'{{"statusCode": 200, "data": [{row}]}}'.encode())
+
+    def act():
+        with pytest.raises(UnreadableData):
+            read_identities(response)
+
+    assert calls_made(act) < 10_000
+
+
+def test_what_is_nested_as_often_as_a_thousand_records_can_be_is_read():
+    oauth = {"raw": {"groups": [[], [], {}]}, "text": '{"groups": [[], [], {}]}'}
+    rows = [
+        {"identityId": f"{n}", "extIdpId": f"{n}", "originConnIds": ["x"], "userInfoInIdp": {"oauth": oauth}} for n in range(1000)
+    ]
+
+    assert len(read_identities(envelope(rows)).rows) == 1000
 
 
 def test_one_persons_large_answers_are_worked_on_without_a_permit_that_others_need(service, genauth):
