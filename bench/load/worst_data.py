@@ -25,7 +25,17 @@ def shapes() -> dict[str, list[dict[str, Any]]]:
         "120 records with 8 tokens each": [_record(number, chance, secrets=8, url=1_900, length=300) for number in range(120)],
         "200 records with 100 tokens each": [_record(number, chance, secrets=100, url=1_200) for number in range(_RECORDS)],
         "240,000 records with nothing in them": [{}] * 240_000,
+        "4,700 lists, each a hundred deep": [_nested([_deep(100) for _ in range(4_700)])],
+        "2,900 texts, each JSON of ten lists": [_nested(["[[],[],[],[],[],[],[],[],[]]" + " " * 200] * 2_900)],
     }
+
+
+def _nested(oauth: list[Any]) -> dict[str, Any]:
+    return {"identityId": "1", "extIdpId": "1", "userInfoInIdp": {"oauth": oauth}}
+
+
+def _deep(levels: int) -> list[Any]:
+    return [_deep(levels - 1)] if levels > 1 else []
 
 
 def requests() -> dict[str, dict[str, str]]:
