@@ -19,6 +19,7 @@ from bff.cache import (
     Lifetimes,
     Locks,
     PlainCodec,
+    RecognisedTokens,
     RedisStore,
     Snapshot,
     redis_backend,
@@ -100,7 +101,11 @@ def make_services(app: Flask, settings: Settings, *, clock: Callable[[], float] 
     return Services(
         settings=settings,
         sessions=Sessions(
-            _verifier(settings, genauth, _jwks_snapshot(settings, store, codec, metrics)), flights=SingleFlight(waiting_room)
+            _verifier(settings, genauth, _jwks_snapshot(settings, store, codec, metrics)),
+            recognised=RecognisedTokens(store, codec, f"{PREFIX}recognised:{application}", metrics)
+            if settings.token_verification == "introspection"  # noqa: S105 - the name of a way, no password
+            else None,
+            flights=SingleFlight(waiting_room),
         ),
         linked_accounts=LinkedAccounts(
             genauth,

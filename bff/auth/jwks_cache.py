@@ -23,8 +23,9 @@ from bff.resilience import Cache, Deadline, cache, is_crowded, released
 
 UNKNOWN_SECONDS = 60.0
 # While GenAuth hangs, tokens with an unknown kid could occupy every thread. Beyond these many, a thread waits for a key only as
-# long as a fetch usually takes.
+# long as a fetch usually takes, and beyond the brief ones too, not at all: others need threads, and anybody can make up a kid.
 MOST_WAITING = 16
+MOST_WAITING_BRIEFLY = 32
 BRIEF_WAIT_SECONDS = 0.5
 
 
@@ -42,6 +43,7 @@ class JwksCache:
         self._brief_wait_seconds = brief_wait_seconds
         self._monotonic = monotonic
         self._long_waits = threading.Semaphore(MOST_WAITING)
+        self._brief_waits = threading.Semaphore(MOST_WAITING_BRIEFLY)
         # In which key set a kid was missing. Tokens with it are refused without a call until another set could have it.
         self._missing_from: Cache[str, KeySet] = cache("unknown_key_ids", seconds=UNKNOWN_SECONDS)
 
@@ -131,12 +133,16 @@ class JwksCache:
         return TokenInvalid(note="unknown kid")
 
     def _wait_for_fetch(self, fetch: Fetch, deadline: Deadline) -> None:
-        may_wait_long = self._long_waits.acquire(blocking=False)
+        if self._long_waits.acquire(blocking=False):
+            place, until = self._long_waits, deadline
+        elif self._brief_waits.acquire(blocking=False):
+            place, until = self._brief_waits, deadline.within(self._brief_wait_seconds)
+        else:
+            raise UpstreamUnavailable(note="too many wait for a key", retry_after=1)
         try:
-            _wait(fetch.done, deadline if may_wait_long else deadline.within(self._brief_wait_seconds))
+            _wait(fetch.done, until)
         finally:
-            if may_wait_long:
-                self._long_waits.release()
+            place.release()
 
 
 def _wait(event: threading.Event, deadline: Deadline) -> None:

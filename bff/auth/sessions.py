@@ -23,6 +23,8 @@ from bff.models import Session
 from bff.resilience import BulkheadFull, Cache, Deadline, SingleFlight, cache
 
 LONGEST_TOKEN = 8192
+# As whom all those wait together whose token nobody knows; no user has that id.
+_NOBODY = ""
 # For how long a token that nobody sends counts as one that was genuine here.
 _RECOGNISED_SECONDS = 3600.0
 
@@ -63,23 +65,39 @@ class Verifier(Protocol):
         """
 
 
+class Recognised(Protocol):
+    """What the workers know together: `bff.cache.RecognisedTokens`."""
+
+    def put(self, digest: bytes, user_id: str, seconds: float) -> None:
+        """The token was accepted here, and is the user's."""
+
+    def get(self, digest: bytes) -> str | None:
+        """Whose token it was when some worker accepted it; None also while nobody can be asked."""
+
+    def drop(self, digest: bytes) -> None:
+        """The token is good no longer."""
+
+
 class Sessions:
     """Tokens in, sessions out.
 
     Only acceptances are kept here: refusing a signed token takes one signature check, and introspection, where a refusal takes a
-    call, keeps its refusals itself. ``accepted`` and ``flights`` are handed in by tests.
+    call, keeps its refusals itself. ``accepted`` and ``flights`` are handed in by tests. ``recognised`` is None where verifying
+    takes no call, so that nobody has to be let in before others.
     """
 
     def __init__(
         self,
         verifier: Verifier,
         *,
+        recognised: Recognised | None = None,
         accepted: Cache[bytes, Acceptance] | None = None,
         flights: SingleFlight[Acceptance] | None = None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._verifier = verifier
+        self._recognised = recognised
         self._accepted: Cache[bytes, Acceptance] = (
             cache("accepted_tokens", seconds=_RECOGNISED_SECONDS) if accepted is None else accepted
         )
@@ -115,16 +133,32 @@ class Sessions:
         return self._verifier.version
 
     def would_call(self, token: str) -> bool:
-        """Whether verifying takes a call for a token that was not accepted here within the last hour."""
-        return self._verifier.calls_genauth and self._known_as(_hash(token).digest()) is None
+        """Whether verifying takes a call for a token that no worker accepted within the last hour. May take a round trip."""
+        if not self._verifier.calls_genauth:
+            return False
+        digest = _hash(token).digest()
+        if self._known_as(digest) is not None:
+            return False
+        user_id = self._recognised.get(digest) if self._recognised else None
+        if user_id is None:
+            return True
+        # Another worker's word lets nobody in: the token has to be verified, before those that nobody knows.
+        self._accepted.put(digest, Acceptance(user_id, None, float("-inf"), self._verifier.version))
+        return False
 
     def _verify(self, token: str, digest: bytes, deadline: Deadline) -> Acceptance:
         try:
             acceptance = self._verifier.verify(token, deadline, known_as=self._known_as(digest))
         except TokenInvalid:
-            self._accepted.drop(digest)  # from here on it is a token like any that is made up
+            # From here on it is a token like any that is made up.
+            if self._known_as(digest) is not None:
+                self._accepted.drop(digest)
+                if self._recognised:
+                    self._recognised.drop(digest)
             raise
         self._accepted.put(digest, acceptance)
+        if self._recognised:
+            self._recognised.put(digest, acceptance.user_id, _RECOGNISED_SECONDS)
         return acceptance
 
     def _verify_once(self, token: str, digest: bytes, deadline: Deadline) -> Acceptance:
@@ -137,7 +171,7 @@ class Sessions:
         known_as = self._known_as(digest)
         failure: UpstreamFailure
         try:
-            return self._flights.do(digest, verify, deadline, visitor=known_as or digest)[0]
+            return self._flights.do(digest, verify, deadline, visitor=known_as or _NOBODY, stranger=known_as is None)[0]
         except TimeoutError:
             failure = UpstreamTimeout(note="waited for another request's introspection")
         except BulkheadFull:

@@ -6,6 +6,7 @@ from bff.cache.codec import Codec, EncryptedCodec, PlainCodec
 from bff.cache.entries import Entry, Lifetimes, Lookup
 from bff.cache.invalidation import InvalidationBus
 from bff.cache.lock import Locks
+from bff.cache.recognised_tokens import RecognisedTokens
 from bff.cache.redis_client import redis_backend
 from bff.cache.redis_store import PREFIX, CacheUnavailable, RedisStore
 from bff.cache.snapshot import SNAPSHOT_SECONDS, Snapshot
@@ -26,6 +27,7 @@ __all__ = [
     "Locks",
     "Lookup",
     "PlainCodec",
+    "RecognisedTokens",
     "RedisStore",
     "Snapshot",
     "redis_backend",

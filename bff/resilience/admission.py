@@ -139,12 +139,15 @@ def set_apart(size: int, deadline: Deadline) -> Iterator[None]:
             _large_work.release()
 
 
-def is_crowded(*, for_a_call: bool = False) -> bool:
+def is_crowded(*, for_a_call: bool = False, for_a_stranger: bool = False) -> bool:
     """Whether too many threads wait already for this one to wait too; never for a thread without a permit.
 
-    ``for_a_call``: to call somebody else's server, as opposed to waiting for another thread's call.
+    ``for_a_call``: to call somebody else's server, as opposed to waiting for another thread's call. ``for_a_stranger``: whose
+    request may be made up; half of the threads that may wait are left to the others.
     """
     if _this.admission is None:
         return False
     semaphore, _ = _this.admission
+    if for_a_stranger and 2 * semaphore.outside >= semaphore.outside_at_most:
+        return True
     return semaphore.outside + (0 if for_a_call else _LEFT_TO_CALLERS) >= semaphore.outside_at_most

@@ -43,9 +43,12 @@ class WaitingRoom:
         self._watched = watched
 
     @contextmanager
-    def visit(self, visitor: Hashable) -> Iterator[Callable[[threading.Event, float], bool]]:
-        """One thread's wait, for the length of the block: ``wait(event, seconds)`` returns whether the event came."""
-        if is_crowded():
+    def visit(self, visitor: Hashable, *, stranger: bool = False) -> Iterator[Callable[[threading.Event, float], bool]]:
+        """One thread's wait, for the length of the block: ``wait(event, seconds)`` returns whether the event came.
+
+        ``stranger``: the request may be made up, and must not crowd others out.
+        """
+        if is_crowded(for_a_stranger=stranger):
             raise BulkheadFull
         free_until = time.monotonic() + self.free_seconds
         with self._watched(), ExitStack() as place:
@@ -80,19 +83,27 @@ class SingleFlight(Generic[T]):
         self._lock = threading.Lock()
         self._flights: dict[Hashable, _Flight[T]] = {}
 
-    def do(self, key: Hashable, call: Callable[[], T], deadline: Deadline, *, visitor: Hashable = None) -> tuple[T, bool]:
+    def do(
+        self,
+        key: Hashable,
+        call: Callable[[], T],
+        deadline: Deadline,
+        *,
+        visitor: Hashable = None,
+        stranger: bool = False,
+    ) -> tuple[T, bool]:
         """What ``call`` returns or raises, and whether somebody else's call was shared.
 
         Waits no longer than ``deadline``, then raises TimeoutError; BulkheadFull when too many wait, or too many for the
-        ``visitor``, which is the key if none is named. A failure is shared too: those who waited do not make the call and fail
-        one after the other.
+        ``visitor``, which is the key if none is named; ``stranger`` as in `WaitingRoom.visit`. A failure is shared too: those who
+        waited do not make the call and fail one after the other.
         """
         with self._lock:
             flight = self._flights.get(key)
             if flight is None:
                 ours = self._flights[key] = _Flight()
         if flight is not None:
-            with self._room.visit(key if visitor is None else visitor) as wait:
+            with self._room.visit(key if visitor is None else visitor, stranger=stranger) as wait:
                 if not wait(flight.landed, deadline.remaining()):
                     raise TimeoutError
             return _outcome(flight), True

@@ -374,6 +374,27 @@ def test_few_threads_wait_long_for_a_key_that_may_not_exist(genauth, clock, sign
         thread.join(5)
 
 
+def test_made_up_key_ids_take_no_more_than_a_few_threads(genauth, clock, signer):
+    threaded = House(genauth, clock, brief_wait_seconds=8.0)
+    threaded.of(signer.token())
+    genauth.hangs = threading.Event()
+    refused = []
+    threads = [
+        threading.Thread(target=lambda n=n: refused.append(refusal(threaded, stranger(n), (UpstreamUnavailable, TokenInvalid))))
+        for n in range(60)
+    ]
+    for thread in threads:
+        thread.start()
+    deadline = Deadline.after(5)
+    while len(refused) < 12 and not deadline.passed:
+        time.sleep(0.01)
+
+    assert [(error.status, error.retry_after, error.counted) for error in refused] == [(503, 1, True)] * 12
+    genauth.hangs.set()
+    for thread in threads:
+        thread.join(5)
+
+
 def test_who_has_waited_makes_room_for_the_next(genauth, signer, clock):
     threaded = House(genauth, clock, brief_wait_seconds=0.0)
     threaded.of(signer.token())

@@ -4,6 +4,7 @@ What they cannot do to single values, sealed or plain, is in tests/cache/test_va
 Not defended: they may delete everything (that costs questions to GenAuth), and without CACHE_SECRET they may read and forge.
 """
 
+import hashlib
 import json
 import pickle
 import random
@@ -12,6 +13,7 @@ import time
 
 import pytest
 
+from bff.cache import PlainCodec
 from bff.web import services_of
 from tests.valkey import legible
 
@@ -226,3 +228,31 @@ def test_a_reader_of_redis_sees_no_name_and_no_provider_with_a_secret(service_wi
     everything = b"".join(key + value for key, value in ours(stored).items())
 
     assert not [known for known in (b"Omar", b"github", b"google", b"nutstest", b"https://", b"gmail") if known in everything]
+
+
+def test_a_token_that_is_recognised_is_asked_about_all_the_same(service_with, stored, genauth):
+    """Who plants whose token it is gets a place to wait, and no session."""
+    service = service_with(TOKEN_VERIFICATION="introspection")
+    mine, made_up = genauth.token("mei", kind="opaque"), "made-up"
+    accounts = service.accounts_of(mine).accounts
+    (key,) = stored.keys("la:4:recognised:*")
+    prefix = key.decode().rpartition(":")[0]
+    for token in (mine, made_up):
+        planted = f"{prefix}:{PlainCodec().opaque_id('recognised', hashlib.sha256(token.encode()).hexdigest())}"
+        stored.set(planted, PlainCodec().encode(planted, genauth.id_of("omar").encode()))
+    assert stored.keys("la:4:recognised:*") != [key]
+    another = service_with(TOKEN_VERIFICATION="introspection")
+
+    assert another.accounts_of(mine).accounts == accounts
+    assert another.accounts_of(made_up).status == 401
+
+
+@pytest.mark.parametrize("planted", [b"", b"x", b"\xff" * 50, b" mei", b"m" * 100_000])
+def test_whatever_stands_where_tokens_are_recognised(service_with, stored, genauth, planted):
+    settings = {"TOKEN_VERIFICATION": "introspection"}
+    mine = genauth.token("mei", kind="opaque")
+    service_with(**settings).accounts_of(mine)
+    (key,) = stored.keys("la:4:recognised:*")
+    for value in (planted, key + b" " + planted):
+        stored.set(key, value)
+        assert service_with(**settings).accounts_of(mine).status == 200

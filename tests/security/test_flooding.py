@@ -182,6 +182,69 @@ def test_whoever_comes_from_one_ipv6_network_after_the_other_is_sent_away(servic
     assert made_up(service, 99, address="2001:db8:2::1") == 401
 
 
+def crowd(service, tokens):
+    """The statuses that come for these tokens, asked with all at once, and what waits until all have come."""
+    statuses = []
+    threads = [threading.Thread(target=lambda t=t: statuses.append(service.accounts_of(t).status)) for t in tokens]
+    for thread in threads:
+        thread.start()
+    return statuses, lambda: [thread.join() for thread in threads]
+
+
+def some_come(statuses, how_many):
+    patience = time.monotonic() + 1.5
+    while len(statuses) < how_many and time.monotonic() < patience:
+        time.sleep(0.01)
+    return statuses[:]
+
+
+def test_a_token_that_another_worker_accepted_is_no_made_up_one(service_with, genauth):
+    settings = {"TOKEN_VERIFICATION": "introspection", "RATE_LIMIT": "3/minute"}
+    one, other = service_with(**settings), service_with(**settings)
+    known, new = genauth.token("mei", kind="opaque"), genauth.token("omar", kind="opaque")
+    assert one.accounts_of(known).status == 200
+    assert [made_up(other, number) for number in range(4)] == [401] * 3 + [429]
+
+    assert other.accounts_of(known).status == 200
+    assert other.accounts_of(new).status == 429
+
+
+def test_what_another_worker_accepted_is_forgotten_by_all_when_it_is_refused(service_with, genauth):
+    settings = {"TOKEN_VERIFICATION": "introspection", "RATE_LIMIT": "3/minute"}
+    one, other, third = (service_with(**settings) for _ in range(3))
+    token = genauth.token("mei", kind="opaque")
+    assert one.accounts_of(token).status == 200
+    genauth.revoke(token)
+
+    assert other.accounts_of(token).status == 401
+    assert [made_up(third, number) for number in range(3)][-1] == 429
+    assert third.accounts_of(token).status == 429
+
+
+def test_made_up_tokens_wait_together_in_as_many_places_as_one_person(service_with, genauth):
+    service = service_with(TOKEN_VERIFICATION="introspection")
+    services_of(service.app).linked_accounts.waiting_room.free_seconds = 0
+    genauth.trouble(path=INTROSPECTION, latency=1.0)
+
+    statuses, end = crowd(service, [f"made-up-{number % 5}" for number in range(5 + 32 + 6)])
+
+    assert some_come(statuses, 6) == [503] * 6
+    end()
+
+
+def test_made_up_tokens_leave_half_of_the_threads_that_may_wait(environ, genauth):
+    settings = Settings.from_env({**environ, "TOKEN_VERIFICATION": "introspection"})
+    service = Service(create_app(settings, threads=THREADS))
+    services_of(service.app).linked_accounts.waiting_room.free_seconds = 10
+    genauth.trouble(path=INTROSPECTION, latency=1.0)
+
+    statuses, end = crowd(service, ["made-up"] * 110)
+
+    assert set(some_come(statuses, 110 - 88 - 4)) == {503}  # four may look at the same moment
+    assert len(statuses) >= 110 - 88 - 4
+    end()
+
+
 # Cheap ways to be slow ----------------------------------------------------------------------------
 
 
