@@ -20,7 +20,7 @@ from schemas.oidc import is_identifier
 # A client that retries without end does not reach GenAuth, and a mistake that was corrected there is seen soon.
 REFUSED_SECONDS = 5.0
 FAILED_SECONDS = 2.0
-# How many tokens of one person are asked about at a time: half of the places for tokens that were accepted before.
+# How many tokens of one person are asked about at a time: few of the places for tokens that were accepted before.
 _CALLS_EACH = 4
 
 

@@ -33,11 +33,15 @@ class CallPolicy:
     ``whose`` stands for the token of a call, and is not the token: the breaker counts whom GenAuth fails for.
     """
 
-    def __init__(self, name: str, places: int, recorder: Recorder) -> None:
+    def __init__(self, name: str, places: int, recorder: Recorder, *, line: int | None = None) -> None:
+        """``line``: how many may wait for one of the ``places``, for a moment; half as many as those if it is not given."""
         self.breaker = CircuitBreaker(f"genauth-{name}", on_change=recorder.breaker_changed)
         # A short wait evens out a crowd that GenAuth would serve within moments. When GenAuth hangs, few wait, and not for long.
         self.bulkhead = Bulkhead(
-            places, wait_seconds=0.25, line=max(1, places // 2), on_use=partial(recorder.bulkhead_used, f"genauth-{name}")
+            places,
+            wait_seconds=0.25,
+            line=max(1, places // 2) if line is None else line,
+            on_use=partial(recorder.bulkhead_used, f"genauth-{name}"),
         )
 
     def raise_if_open(self, whose: str | None = None) -> None:

@@ -45,10 +45,11 @@ class GenAuthClient:
         self._caller = Caller(self._host, transport, recorder, upstream_seconds=upstream_seconds)
         self.identities_policy = CallPolicy("identities", at_once, recorder)
         self.sources_policy = CallPolicy("ext-idps", 2, recorder)
-        # Of its own, so that tokens can be verified while get-identities hangs.
-        self.oidc_policy = CallPolicy("oidc", 8, recorder)
-        # For tokens that were not accepted here before. Made-up ones may take all of its places: the others have theirs.
-        self.introspection_policy = CallPolicy("introspection", 8, recorder)
+        # Of its own, so that tokens can be verified while get-identities hangs. No two people can take all of its places.
+        self.oidc_policy = CallPolicy("oidc", 24, recorder)
+        # For tokens that were not accepted here before. Made-up ones may take all of its places: the others have theirs. After a
+        # restart everybody's token is such a one, and a crowd has a longer line.
+        self.introspection_policy = CallPolicy("introspection", 8, recorder, line=32)
         # Also of its own: a probe is impatient, and its failures must not keep tokens from being verified.
         self.health_policy = CallPolicy("health", 1, recorder)
         self._endpoint = (f"{self._host}{oidc.INTROSPECTION_PATH}", False)

@@ -321,5 +321,32 @@ def test_all_opaque_tokens_of_one_person_together_get_a_few_calls(service_with, 
     assert sorted(statuses) == [200] * 4 + [503] * 6
 
 
+def test_opaque_tokens_of_two_people_leave_calls_to_others(service_with, genauth):
+    service = service_with(TOKEN_VERIFICATION="introspection", TOKEN_ACCEPTED_SECONDS="1")
+    tokens = [genauth.token(who, kind="opaque") for who in ("mei", "omar") for _ in range(4)]
+    nia = genauth.token("nia", kind="opaque")
+    assert {service.accounts_of(token).status for token in [*tokens, nia]} == {200}
+    time.sleep(1.05)
+    genauth.trouble(path=INTROSPECTION, latency=0.8)
+    statuses, end = crowd(service, tokens)
+    patience = time.monotonic() + 5
+    while genauth.calls(INTROSPECTION) < 9 + 8 and time.monotonic() < patience:
+        time.sleep(0.01)
+
+    assert service.accounts_of(nia).status == 200
+    end()
+    assert statuses == [200] * 8
+
+
+def test_a_crowd_whose_tokens_are_new_here_is_let_in(service_with, genauth):
+    service = service_with(TOKEN_VERIFICATION="introspection")
+    genauth.trouble(path=INTROSPECTION, latency=0.03)
+
+    statuses, end = crowd(service, [genauth.token(f"user-{number}", kind="opaque") for number in range(24)])
+
+    end()
+    assert statuses == [200] * 24
+
+
 def test_the_server_has_the_threads_that_its_limits_are_made_for():
     assert server_options(8000, 1, connections=100)["blocking_threads"] == THREADS
