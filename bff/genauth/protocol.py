@@ -4,6 +4,7 @@
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -89,7 +90,7 @@ def read_identities(response: Response) -> Identities:
     if None in [row.account_id for row in rows]:
         raise UnreadableData(note=note(response, "a row without an id"))
     ids = frozenset([row.user_id_in_idp for row in rows if row.user_id_in_idp])
-    return Identities(rows, _secrets(response, ids), len(response.body))
+    return Identities(rows, _secrets(response, ids, _shown(rows)), len(response.body))
 
 
 def read_ext_idps(response: Response) -> ExtIdps:
@@ -97,9 +98,18 @@ def read_ext_idps(response: Response) -> ExtIdps:
     return ExtIdps(tuple([_ext_idp(row) for row in _EXT_IDPS.load(_rows(response))]), _secrets(response))
 
 
-def _secrets(response: Response, ids: frozenset[str] = frozenset()) -> frozenset[str]:
+def _secrets(response: Response, ids: frozenset[str] = frozenset(), shown: frozenset[str] = frozenset()) -> frozenset[str]:
     """The secrets of the whole response, beside the rows too."""
-    return secrets_in([response.json, dict(response.headers)], ids)
+    return secrets_in([response.json, dict(response.headers)], ids, shown)
+
+
+def _shown(rows: Iterable[Identity]) -> frozenset[str]:
+    """What the profiles say of the person, the parts of the e-mail address too."""
+    profiles = [row.profile for row in rows]
+    emails = [profile.email for profile in profiles if profile.email]
+    parts = [part for email in emails for part in email.split("@")]
+    names = [name for profile in profiles for name in (profile.nickname, profile.name, profile.username) if name]
+    return frozenset([*names, *emails, *parts])
 
 
 def _rows(response: Response) -> list[dict[str, Any]]:

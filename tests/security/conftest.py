@@ -10,6 +10,7 @@ from bff.factory import create_app
 from bff.settings import Settings
 from tests.security import effort
 from tests.security.service import Service
+from tests.valkey import legible
 
 PAGE = "https://app.example"
 COOKIE = "session"
@@ -88,3 +89,19 @@ class Log:
 def log(log_lines, capsysbinary):
     """Everything that was logged at LOG_LEVEL=debug, or went to stdout or stderr."""
     return Log(log_lines, capsysbinary)
+
+
+@pytest.fixture
+def leaves(service, genauth, stored, log):
+    """``leaves(rows)``: Nia's account when GenAuth reports these rows, and all that anybody could read then."""
+
+    def ask(*rows, body=None, headers=None):
+        genauth.healthy()
+        stored.flushall()
+        said = body or {"statusCode": 200, "message": "", "data": rows}
+        genauth.answers_raw("/api/v3/get-identities", headers=headers or {}, body=json.dumps(said).encode(), person="nia")
+        answer = service.accounts_of(genauth.token("nia"), query="include=identities")
+        kept = b"".join(legible(key, stored.get(key) or b"") for key in stored.keys("*") if stored.type(key) == b"string")
+        return answer.accounts[0], answer.everything + kept.decode("utf-8", "replace") + log.read()
+
+    return ask

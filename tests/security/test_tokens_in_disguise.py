@@ -26,22 +26,6 @@ def shown_everywhere(token):
     return ROW | {"userIdInIdp": token, "userInfoInIdp": profile}
 
 
-@pytest.fixture
-def leaves(service, genauth, stored, log):
-    """``leaves(rows)``: Nia's account when GenAuth reports these rows, and all that anybody could read then."""
-
-    def ask(*rows, body=None, headers=None):
-        genauth.healthy()
-        stored.flushall()
-        said = body or {"statusCode": 200, "message": "", "data": rows}
-        genauth.answers_raw(IDENTITIES, headers=headers or {}, body=json.dumps(said).encode(), person="nia")
-        answer = service.accounts_of(genauth.token("nia"), query="include=identities")
-        kept = b"".join(legible(key, stored.get(key) or b"") for key in stored.keys("*") if stored.type(key) == b"string")
-        return answer.accounts[0], answer.everything + kept.decode("utf-8", "replace") + log.read()
-
-    return ask
-
-
 def pieces(token, length=16):
     return {token[at : at + length] for at in range(len(token) - length + 1)}
 
