@@ -33,9 +33,14 @@ T = TypeVar("T")
 _CONNECT_SECONDS = 0.25  # how long a call waits for the client to be made
 PREFIX = "la:4:"  # of every key and channel; with another shape of what is stored comes another number
 _PROBE_KEY = f"{PREFIX}probe"  # never written; a PING asks every node of a cluster, and one of them may be gone
-# Counts, and starts the window with its first request. A counter without an end, or with one beyond its window, is none of ours.
+# Counts, and starts the window with its first request. What cannot be counted on, or has no end, or one beyond its window, is
+# none of ours.
 _INCREMENT = """
-local count = redis.call('incrby', KEYS[1], ARGV[2])
+local count = redis.pcall('incrby', KEYS[1], ARGV[2])
+if type(count) == 'table' then
+  redis.call('del', KEYS[1])
+  count = redis.call('incrby', KEYS[1], ARGV[2])
+end
 local left = redis.call('pttl', KEYS[1])
 if left < 0 or left > tonumber(ARGV[1]) then
   left = tonumber(ARGV[1])

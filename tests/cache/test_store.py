@@ -162,10 +162,12 @@ def test_a_count_that_ends_long_after_its_window_ends_with_it(store, stored):
     assert 0 < stored.pttl("c") <= 10_000
 
 
-def test_a_count_that_is_no_number_is_none(store, stored):
-    stored.set("c", "x")
+@pytest.mark.parametrize("value", ["x", "9223372036854775807"])
+def test_a_count_that_cannot_be_counted_on_begins_again(store, stored, value):
+    stored.set("c", value)
 
-    assert store.increment("c", 10) is None
+    assert store.increment("c", 10, 2) == (2, 10)
+    assert 0 < stored.pttl("c") <= 10_000
 
 
 CALLS = {

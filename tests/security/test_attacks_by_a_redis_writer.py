@@ -137,6 +137,22 @@ class FOREVER:
         return 10.0
 
 
+@pytest.mark.parametrize("value", [b"many", b"9223372036854775807", b"1.5", b"", ["a", "list"]])
+def test_a_counter_that_cannot_be_counted_on_takes_no_limit_away(service_with, stored, genauth, log, value):
+    here, there = service_with(RATE_LIMIT="4/minute"), service_with(RATE_LIMIT="4/minute")
+    token = genauth.token("mei")
+    here.accounts_of(token)
+    (counter,) = stored.keys("la:4:rate:*")
+    stored.delete(counter)
+    stored.rpush(counter, *value) if isinstance(value, list) else stored.set(counter, value)
+
+    statuses = [each.accounts_of(token).status for _ in range(3) for each in (here, there)]
+
+    assert statuses[-1] == 429
+    assert 0 < stored.ttl(counter) <= 60
+    assert not log.lines("cache_failed")
+
+
 def test_a_counter_that_never_ends_shuts_nobody_out_for_longer_than_a_window(service_with, stored, genauth):
     service, token = service_with(RATE_LIMIT="2/second"), genauth.token("mei")
     for _ in range(2):
