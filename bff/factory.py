@@ -105,7 +105,6 @@ def _behind_middleware(
             connected=lambda: services.invalidations.connected,
             limit=services.user_limit,
             cookies=settings.session_cookie_name is not None,
-            hosts=bool(settings.allowed_hosts),
             sessions_version=lambda: services.sessions.version,
             clock=clock,
         )

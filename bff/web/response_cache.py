@@ -22,6 +22,7 @@ _DECISIVE = (
     "REQUEST_METHOD",
     "QUERY_STRING",
     "wsgi.url_scheme",
+    "HTTP_HOST",  # one that cannot be is refused, whatever the settings are
     "HTTP_AUTHORIZATION",
     "HTTP_X_REQUESTED_WITH",
     "HTTP_ORIGIN",
@@ -43,20 +44,19 @@ class ResponseCache:
         connected: Callable[[], bool],
         limit: RateLimit | None = None,
         cookies: bool = False,
-        hosts: bool = False,
         sessions_version: Callable[[], int] = lambda: 0,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """``connected`` says whether invalidations arrive; else nothing is served from memory, and nothing kept.
 
-        ``cookies`` and ``hosts``: whether the settings let the Cookie and the Host header decide anything. ``sessions_version``
-        changes when sessions have to be verified anew.
+        ``cookies``: whether the settings let the Cookie header decide anything. ``sessions_version`` changes when sessions have
+        to be verified anew.
         """
         self._application = application
         self._responses = responses
         self._connected = connected
         self._limit = limit
-        self._decisive = (*_DECISIVE, *(["HTTP_COOKIE"] if cookies else ()), *(["HTTP_HOST"] if hosts else ()))
+        self._decisive = (*_DECISIVE, *(["HTTP_COOKIE"] if cookies else ()))
         self._sessions_version = sessions_version
         self._clock = clock
 

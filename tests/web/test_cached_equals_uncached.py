@@ -46,7 +46,7 @@ QUERIES = [
 LANGUAGES = [None, None, "", "en", "zh", "zh-CN,en;q=0.5", "de", "zh;q=0", "*", "\xe9,,;q=", "x" * 300]
 ORIGINS = [None, None, "", PAGE, OTHER_PAGE, "null", f"{PAGE},{OTHER_PAGE}", f"{PAGE}/"]
 PAGES_WORDS = [None, "", " ", "fetch", "XMLHttpRequest"]
-HOSTS = ["a.example", "a.example", "b.example", "evil.example", "a.example:8443", ""]
+HOSTS = ["a.example", "a.example", "b.example", "evil.example", "a.example:8443", "", "a b", "x" * 300, "a.example/x"]
 SCHEMES = ["http", "http", "https"]
 ODD = [
     {},

@@ -297,7 +297,7 @@ def echo():
 def cached_echo(echo):
     """What the echo answers through a response cache to a request with these variables."""
     responses = CachedResponses(30.0, person=lambda user_id: user_id)
-    cache = ResponseCache(echo, responses, connected=lambda: True, cookies=True, hosts=True)
+    cache = ResponseCache(echo, responses, connected=lambda: True, cookies=True)
 
     def get(**variables):
         plain = {"REQUEST_METHOD": "GET", "QUERY_STRING": "", "PATH_INFO": PATH, "wsgi.url_scheme": "http"}
