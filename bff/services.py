@@ -98,6 +98,16 @@ def make_services(app: Flask, settings: Settings, *, clock: Callable[[], float] 
         settings.upstream_deadline_seconds,
         Snapshot(store, codec, f"{PREFIX}providers:{application}", metrics),
     )
+    linked_accounts = LinkedAccounts(
+        genauth,
+        cache,
+        providers,
+        Refusals(REFUSAL_SECONDS, clock, kept_seconds=lifetimes.longest),
+        metrics,
+        waiting_room=waiting_room,
+        changed=lambda user_id: invalidations.publish(person(user_id)),
+        clock=clock,
+    )
     return Services(
         settings=settings,
         sessions=Sessions(
@@ -106,17 +116,9 @@ def make_services(app: Flask, settings: Settings, *, clock: Callable[[], float] 
             if settings.token_verification == "introspection"  # noqa: S105 - the name of a way, no password
             else None,
             flights=SingleFlight(waiting_room),
+            refused=linked_accounts.refuse,
         ),
-        linked_accounts=LinkedAccounts(
-            genauth,
-            cache,
-            providers,
-            Refusals(REFUSAL_SECONDS, clock, kept_seconds=lifetimes.longest),
-            metrics,
-            waiting_room=waiting_room,
-            changed=lambda user_id: invalidations.publish(person(user_id)),
-            clock=clock,
-        ),
+        linked_accounts=linked_accounts,
         accounts_cache=cache,
         user_limit=_limit("user", settings, store, names, metrics),
         address_limit=_limit("address", settings, store, names, metrics),

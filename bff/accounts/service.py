@@ -122,6 +122,12 @@ class LinkedAccounts:
             self._changed(session.user_id)
         return found
 
+    def refuse(self, session: Session, refusal: TokenRefused | UserBlocked) -> None:
+        """GenAuth refused the session's token: nothing that it was accepted for before holds, here and elsewhere."""
+        self._refusals.put(session.digest, refusal)
+        self._cache.put_refusal(session, refusal)
+        self._changed(session.user_id)
+
     def _look_up(self, session: Session) -> Lookup:
         """What is known of the session's user and token. One round trip; raises TokenRefused or UserBlocked."""
         self._refusals.raise_if_refused(session.digest)
@@ -185,9 +191,7 @@ class LinkedAccounts:
             with set_apart(reported.size, deadline):
                 rendered, emptied = render(link(reported.rows), catalogue, [*reported.secrets, session.token])
         except (TokenRefused, UserBlocked) as refusal:
-            self._refusals.put(session.digest, refusal)
-            self._cache.put_refusal(session, refusal)
-            self._changed(session.user_id)
+            self.refuse(session, refusal)
             raise
         except CallNotMade:
             raise  # that is about this process, not about the token

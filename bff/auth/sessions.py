@@ -15,6 +15,7 @@ from bff.errors import (
     InvalidTokenRequest,
     SessionExpired,
     TokenInvalid,
+    TokenRefused,
     UpstreamFailure,
     UpstreamTimeout,
     UpstreamUnavailable,
@@ -93,15 +94,18 @@ class Sessions:
         recognised: Recognised | None = None,
         accepted: Cache[bytes, Acceptance] | None = None,
         flights: SingleFlight[Acceptance] | None = None,
+        refused: Callable[[Session, TokenRefused], None] = lambda _session, _refusal: None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        """``refused(session, refusal)`` is called when GenAuth refuses a token that was a session here."""
         self._verifier = verifier
         self._recognised = recognised
         self._accepted: Cache[bytes, Acceptance] = (
             cache("accepted_tokens", seconds=_RECOGNISED_SECONDS) if accepted is None else accepted
         )
         self._flights: SingleFlight[Acceptance] = SingleFlight() if flights is None else flights
+        self._refused = refused
         self._clock = clock
         self._monotonic = monotonic
 
@@ -149,12 +153,15 @@ class Sessions:
     def _verify(self, token: str, digest: bytes, deadline: Deadline) -> Acceptance:
         try:
             acceptance = self._verifier.verify(token, deadline, known_as=self._known_as(digest))
-        except TokenInvalid:
+        except TokenInvalid as error:
             # From here on it is a token like any that is made up.
-            if self._known_as(digest) is not None:
+            if (user_id := self._known_as(digest)) is not None:
                 self._accepted.drop(digest)
                 if self._recognised:
                     self._recognised.drop(digest)
+                if isinstance(error, TokenRefused):
+                    # Answers to its earlier requests are stored, here and elsewhere.
+                    self._refused(Session(user_id, 0.0, token, digest.hex()), error)
             raise
         self._accepted.put(digest, acceptance)
         if self._recognised:

@@ -216,8 +216,10 @@ class AccountsCache:
 
     def _valid(self, keys: Keys, entry: Entry | None, marker: InvalidationMarker | None) -> Entry | None:
         """The entry, unless the person's accounts changed since GenAuth was asked."""
-        changes = (marker.at if marker else None, self._invalidations.get(keys.invalidated))
-        return entry if entry and all(at is None or entry.at > at for at in changes) else None
+        changed_at = self._invalidations.get(keys.invalidated)
+        if entry is None or (marker and marker.voids(entry)) or (changed_at is not None and entry.at <= changed_at):
+            return None
+        return entry
 
 
 def _newer(one: Lookup, other: Lookup) -> Lookup:

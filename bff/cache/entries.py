@@ -101,6 +101,10 @@ class InvalidationMarker:
 
     at: float
 
+    def voids(self, entry: Entry) -> bool:
+        """Whether the entry may be from before the change: another replica's clock may have dated it."""
+        return entry.at <= self.at + _SKEW_SECONDS
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:

@@ -81,6 +81,36 @@ def test_a_blocked_persons_late_answer_is_served_to_nobody_again(replica, genaut
         assert {each.accounts_of(token).status for token in (phone, laptop)} <= {403, 503}
 
 
+def test_a_blocked_persons_late_answer_is_void_also_where_the_clock_is_a_little_ahead(replica, genauth, stored):
+    ahead, other = replica(0.9), replica()
+    phone, laptop = genauth.token("mei"), genauth.token("mei")
+    with while_paused(ahead, phone, genauth, stored):
+        genauth.block("mei")
+        assert other.accounts_of(laptop).json["code"] == "user_blocked"
+    genauth.trouble(path=IDENTITIES, status=503)
+
+    for later in (0, 63):
+        ahead.is_later_by(0.9 + later)
+        other.is_later_by(later)
+        assert {each.accounts_of(phone).status for each in (ahead, other)} <= {403, 503}
+
+
+def test_an_unblocked_person_is_served_from_memory_again_by_replicas_whose_clocks_differ_a_little(replica, genauth):
+    here, there = replica(), replica(0.3)
+    phone, laptop = genauth.token("mei"), genauth.token("mei")
+    genauth.block("mei")
+    assert {each.accounts_of(token).status for each in (here, there) for token in (phone, laptop)} == {403}
+    genauth.unblock("mei")
+    here.is_later_by(9)
+    there.is_later_by(9.3)
+    genauth.forget_calls()
+
+    statuses = [each.accounts_of(token).status for _ in range(5) for each in (here, there) for token in (phone, laptop)]
+
+    assert set(statuses) == {200}
+    assert genauth.calls(IDENTITIES) == 2, "once for each token"
+
+
 def with_the_other_half(token):
     """The same token with the signature (r, n-s) in place of (r, s), which verifies too."""
     signed, _, signature = token.rpartition(".")
@@ -116,6 +146,32 @@ def test_the_other_half_of_a_signature_is_served_nothing_stale_after_the_refusal
     service.is_later_by(75)  # the refusal is not repeated any more
 
     assert service.accounts_of(twin).status == 503
+
+
+def test_a_token_that_introspection_refuses_is_not_answered_from_what_was_stored_of_it(replica, genauth):
+    settings = {"TOKEN_VERIFICATION": "introspection", "LOCAL_CACHE_SECONDS": "30"}
+    here, there = replica(TOKEN_ACCEPTED_SECONDS="1", **settings), replica(TOKEN_ACCEPTED_SECONDS="60", **settings)
+    buses = [services_of(each.app).invalidations for each in (here, there)]
+    token = genauth.token("mei")
+    try:
+        while not all(bus.connected for bus in buses):
+            time.sleep(0.01)
+        assert here.accounts_of(token).status == 200
+        assert [there.accounts_of(token).status for _ in range(2)] == [200, 200]
+        genauth.revoke(token)
+        time.sleep(1.05)
+        genauth.forget_calls()
+
+        assert here.accounts_of(token).json["code"] == "token_invalid"
+
+        ends = time.monotonic() + 5
+        while there.accounts_of(token).status == 200 and time.monotonic() < ends:
+            time.sleep(0.01)
+        assert there.accounts_of(token).json["code"] == "token_invalid"
+        assert genauth.calls(IDENTITIES) == 0, "it is known to be refused"
+    finally:
+        for bus in buses:
+            bus.stop(wait_seconds=5)
 
 
 @pytest.mark.parametrize("settings", [{"LOCAL_CACHE_SECONDS": "30"}, {}], ids=["from memory", "from Redis"])
