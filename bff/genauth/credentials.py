@@ -99,8 +99,10 @@ def telling_part(secret: str) -> str:
 
 
 def echoes_credential(text: str, credentials: Iterable[str]) -> bool:
-    """Whether the text has a credential in it, cut short or whole, or a word that is part of one."""
-    words = _SPOKEN.findall(text)
+    """Whether the text has a credential in it, cut short or whole, a word that is part of one, or any 15 characters of one."""
+    # Where they share 15 characters, these have one of the text's pieces of eight in them.
+    pieces = [text[at : at + SHORTEST_SECRET] for at in range(0, len(text) - SHORTEST_SECRET + 1, SHORTEST_SECRET)]
+    words = _SPOKEN.findall(text) + pieces
     return any(
         len(secret) >= SHORTEST_SECRET and (telling_part(secret) in text or any(word in secret for word in words))
         for secret in credentials

@@ -225,12 +225,13 @@ def failing(genauth, request_id, **data):
     genauth.answers_raw(IDENTITIES, headers={"X-Request-Id": request_id}, body=body)
 
 
+@pytest.mark.parametrize("before", ["", "req-"])
 @pytest.mark.parametrize("cut", [slice(None), slice(0, 30), slice(5, 25)], ids=["whole", "beginning", "middle"])
-def test_genauths_request_id_that_is_a_token_is_not_logged(service_with, genauth, log, cut):
+def test_genauths_request_id_that_is_a_token_is_not_logged(service_with, genauth, log, cut, before):
     service = service_with(TOKEN_VERIFICATION="introspection")
     tokens = [genauth.token("mei", kind="opaque") for _ in range(2)]
     for token, secret, data in ((tokens[0], tokens[0], {}), (tokens[1], TOKEN, {"accessToken": TOKEN})):
-        failing(genauth, secret[cut], **data)
+        failing(genauth, before + secret[cut], **data)
         service.accounts_of(token)
 
         said = log.read()
@@ -257,7 +258,7 @@ def test_a_code_of_genauths_that_is_a_token_is_not_logged(service, genauth, sign
 def test_the_callers_token_in_the_query_is_not_sent_back(service_with, genauth):
     service = service_with(TOKEN_VERIFICATION="introspection")
     token = genauth.token("mei", kind="opaque")
-    for named in (token, token[:40], token[:20], token[4:16], quote(token)):
+    for named in (token, token[:40], token[:20], token[4:16], quote(token), f"x-{token[5:25]}"):
         answer = service.accounts_of(token, query=f"include={named}")
 
         assert (answer.status, answer.json["code"]) == (400, "invalid_request")
@@ -268,7 +269,7 @@ def test_the_callers_token_in_the_query_is_not_sent_back(service_with, genauth):
 def test_a_path_with_a_piece_of_the_callers_token_is_not_sent_back(service_with, genauth):
     service = service_with(TOKEN_VERIFICATION="introspection")
     token = genauth.token("mei", kind="opaque")
-    for piece in (token, token[:20], token[4:16]):
+    for piece in (token, token[:20], token[4:16], f"x-{token[5:25]}.y"):
         assert piece not in service.accounts_of(token, path=f"/me/{piece}/x").everything
 
 
@@ -277,3 +278,15 @@ def test_a_signed_token_as_the_request_id_is_not_sent_back(service, genauth, log
 
     assert service.ask("/livez", headers=[("X-Request-Id", token)]).headers["X-Request-Id"] != token
     assert token not in log.read()
+
+
+def test_an_opaque_token_as_a_part_of_the_request_id_is_not_sent_back(service_with, genauth, log):
+    service = service_with(TOKEN_VERIFICATION="introspection")
+    token = genauth.token("mei", kind="opaque")
+    for piece in (token, token[:20], token[5:25]):
+        answer = service.accounts_of(token, headers=[("X-Request-Id", f"req-{piece}")])
+
+        assert (answer.status, piece in answer.everything + log.read()) == (200, False)
+    assert (
+        service.accounts_of(token, headers=[("X-Request-Id", "req-934108e5-9fbf")]).headers["X-Request-Id"] == "req-934108e5-9fbf"
+    )
