@@ -33,7 +33,7 @@ def openapi_json() -> Response:
 @docs.response(200, _PAGE, content_type="text/html", description="A page that loads nothing from elsewhere.")
 def documentation() -> Response:
     """The contract as a page."""
-    return _page("docs.html", spec=_document(), problems=_problems())
+    return _as_page(_rendered_documentation(request.root_path))
 
 
 @docs.get("/problems/<name>")
@@ -43,7 +43,7 @@ def problem_page(name: str) -> Response:
     """What a problem's ``type`` points at."""
     for problem in _problems():
         if problem["path"] == f"/problems/{name}":
-            return _page("problem.html", problem=problem)
+            return _as_page(_rendered("problem.html", problem=problem))
     raise NotFound
 
 
@@ -61,8 +61,21 @@ def _document() -> Document:
     return made
 
 
-def _page(template: str, **what: object) -> Response:
-    response = Response(render_template(template, **what, inline=_inline, root=request.root_path), content_type=_HTML)
+def _rendered_documentation(root: str) -> str:
+    """The page for whoever mounted us at ``root``. Anybody may ask for it, again and again: it is rendered once."""
+    made: tuple[str, str] | None = current_app.extensions.get("documentation")
+    if made is None or made[0] != root:
+        made = root, _rendered("docs.html", spec=_document(), problems=_problems())
+        current_app.extensions["documentation"] = made
+    return made[1]
+
+
+def _rendered(template: str, **what: object) -> str:
+    return render_template(template, **what, inline=_inline, root=request.root_path)
+
+
+def _as_page(text: str) -> Response:
+    response = Response(text, content_type=_HTML)
     response.headers["Content-Security-Policy"] = _POLICY
     response.headers["Referrer-Policy"] = "no-referrer"
     return response

@@ -5,6 +5,7 @@ import threading
 import time
 
 import pytest
+from flask import template_rendered
 
 from bff.factory import THREADS, create_app
 from bff.server.serve import server_options
@@ -346,6 +347,15 @@ def test_a_crowd_whose_tokens_are_new_here_is_let_in(service_with, genauth):
 
     end()
     assert statuses == [200] * 24
+
+
+def test_the_page_that_anybody_may_ask_for_is_rendered_once(service):
+    rendered = []
+    with template_rendered.connected_to(lambda _app, template, **_how: rendered.append(template.name), service.app):
+        pages = {service.ask("/docs").body for _ in range(5)}
+
+    assert len(pages) == 1
+    assert rendered == ["docs.html"]
 
 
 def test_the_server_has_the_threads_that_its_limits_are_made_for():
