@@ -76,7 +76,7 @@ def _worst_case(values: Results) -> Iterator[Row]:
     def middle(runs: list[Results]) -> float:
         return statistics.median(run["cpu"] for run in runs)
 
-    shapes = values["shapes"] | values.get("requests", {})
+    shapes = values["shapes"] | values["requests"]
     worst = max(shapes, key=lambda shape: middle(shapes[shape]))
     seconds = [run["cpu"] for run in shapes[worst]]
     yield row("worst case", "CPU of one answer", 0.3, seconds, "s", less_is_better=True, note=worst)

@@ -128,8 +128,7 @@ def _hanging(values: Values) -> Iterator[str]:
 
 def _worst_case(values: Values) -> Iterator[str]:
     lines = []
-    # The requests came later: a part of the results may be older.
-    for shape, runs in (values["shapes"] | values.get("requests", {})).items():
+    for shape, runs in (values["shapes"] | values["requests"]).items():
         cpu = spread(runs, "cpu")
         lines.append((shape, f"{cpu[0]:.2f}", f"{cpu[1]:.2f} … {cpu[2]:.2f}", str(runs[-1]["status"]), str(len(runs))))
     yield "## The worst that GenAuth may say of one person, and a caller in a request"

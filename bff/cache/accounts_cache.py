@@ -80,9 +80,10 @@ class AccountsCache:
             known = self._lookup(keys)
         except CacheUnavailable:
             known = self._from_copy(keys)
-        now = self._clock()
-        failures = [each for each in (known.failure, self._failures.get(keys.failure)) if each and each.is_repeated(now)]
-        return replace(known, failure=failures[0] if failures else None)
+        failure = self._failures.get(keys.failure)
+        if known.failure is None and failure and failure.is_repeated(self._clock()):
+            return replace(known, failure=failure)
+        return known
 
     def put(self, session: Session, accounts: RenderedAccounts, asked_at: float) -> Entry:
         """Store what GenAuth reported when it was asked at ``asked_at``, which accepted the token too. Three round trips.
@@ -192,6 +193,7 @@ class AccountsCache:
         failure = self._values.decode(keys.failure, stored[keys.failure], Failure, now)
         status = latest(refused, accepted)
         repeated = status is not None and status.repeats(now, self.lifetimes.refused)
+        failure = failure if failure and failure.is_repeated(now) else None
         return Lookup(self._valid(keys, entry, marker), status, failure, repeated), marker
 
     def _from_copy(self, keys: Keys) -> Lookup:

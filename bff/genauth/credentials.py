@@ -54,13 +54,14 @@ _PARAMETER = re.compile(
     re.IGNORECASE,
 )
 _SIGN = re.compile(r"[=:>\s]")
-_SINGLE = re.compile(r"[!-~]+")
+_WITHOUT_BLANKS = re.compile(r"[!-~]+")
 _ADDRESS = re.compile(r"https?://\S+|[^\s@:/?=]+@[^\s@:/?=]+")
-_WORD = re.compile(rf"[\w.~+/-]{{{_TELLING},}}=*", re.ASCII)
-_CHANGE = re.compile(r"(?<=[A-Za-z])(?=[0-9])|(?<=[0-9])(?=[A-Za-z])|(?<=[a-z])(?=[A-Z])")
+_TOKEN_LIKE = re.compile(rf"[\w.~+/-]{{{_TELLING},}}=*", re.ASCII)  # RFC 6750 2.1, of some length
+# Between a letter and a digit, and before a capital letter.
+_TURN = re.compile(r"(?<=[A-Za-z])(?=[0-9])|(?<=[0-9])(?=[A-Za-z])|(?<=[a-z])(?=[A-Z])")
 _LETTER = re.compile("[A-Za-z]")
 _LONG_NUMBER = re.compile(r"(?<![0-9])(?:[0-9]{10}|[0-9]{12,})(?![0-9])")  # eleven digits are a phone number
-_SPOKEN = re.compile(rf"[\w.~+=-]{{{SHORTEST_SECRET},}}", re.ASCII)
+_WORD = re.compile(rf"[\w.~+=-]{{{SHORTEST_SECRET},}}", re.ASCII)  # of a text that may be sent back or logged
 
 # Where a value stands. Below `oauth` what is named like a profile is one, unless it looks like a token.
 _ELSEWHERE, _OAUTH, _PROFILE_IN_OAUTH, _CREDENTIAL = "elsewhere", "oauth", "profile", "credential"
@@ -102,7 +103,7 @@ def echoes_credential(text: str, credentials: Iterable[str]) -> bool:
     """Whether the text has a credential in it, cut short or whole, a word that is part of one, or any 15 characters of one."""
     # Where they share 15 characters, these have one of the text's pieces of eight in them.
     pieces = [text[at : at + SHORTEST_SECRET] for at in range(0, len(text) - SHORTEST_SECRET + 1, SHORTEST_SECRET)]
-    words = _SPOKEN.findall(text) + pieces
+    words = _WORD.findall(text) + pieces
     return any(
         len(secret) >= SHORTEST_SECRET and (telling_part(secret) in text or any(word in secret for word in words))
         for secret in credentials
@@ -181,15 +182,14 @@ def _secrets_of(text: str, place: str, *, whole_json: bool) -> Iterator[str]:
         if _looks_random(text):
             yield text
         return
-    if (
-        place == _CREDENTIAL or whole_json or _SINGLE.fullmatch(text)
-    ):  # below ``oauth`` a sentence is none, but there may be one in it
+    # Below ``oauth`` a sentence is none, but there may be one in it.
+    if place == _CREDENTIAL or whole_json or _WITHOUT_BLANKS.fullmatch(text):
         yield text
-    if not whole_json and not _WORD.fullmatch(text):  # the parts of JSON are looked at one by one
+    if not whole_json and not _TOKEN_LIKE.fullmatch(text):  # the parts of JSON are looked at one by one
         if place == _CREDENTIAL:
             yield text.strip("\"' ")
         yield from _SCHEME.findall(text)
-        yield from filter(_looks_random, _WORD.findall(text))
+        yield from filter(_looks_random, _TOKEN_LIKE.findall(text))
 
 
 def _place(key: str, where: str) -> str:
@@ -228,9 +228,9 @@ def _is_id(key: str) -> bool:
 
 def _looks_random(text: str) -> bool:
     """Whether it is 16 characters or more without a blank, in which letters, digits and cases take turns, or of a long number."""
-    if not _WORD.fullmatch(text) or not _LETTER.search(text):
+    if not _TOKEN_LIKE.fullmatch(text) or not _LETTER.search(text):
         return False
-    return len(_CHANGE.findall(text)) >= 4 or bool(_LONG_NUMBER.search(text))
+    return len(_TURN.findall(text)) >= 4 or bool(_LONG_NUMBER.search(text))
 
 
 def _bare(name: str) -> str:

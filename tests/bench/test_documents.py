@@ -50,7 +50,10 @@ def results():
             "callers": 300, "genauth_seconds": 2.5,
             "programs": {"ours": [{"alone": 1.0, "beside": 1.5, "hits": 800, "waited": 900, "served": 300}] * 7},
         },
-        "worst_case": {"shapes": {"many strings": [{"cpu": 0.2, "status": 200, "bytes": 900}] * 3}},
+        "worst_case": {
+            "shapes": {"many strings": [{"cpu": 0.2, "status": 200, "bytes": 900}] * 3},
+            "requests": {"a long cookie": [{"cpu": 0.1, "status": 401, "bytes": 200}] * 3},
+        },
         "memory": {
             "users": 100_000, "programs": {name: {"start": 60, "after": 70} for name in BOTH},
             "redis_bytes_per_user": 690, "redis_bytes_per_user_encrypted": 600, "redis_commands": {"hit": 2, "miss": 7},

@@ -273,33 +273,22 @@ def test_a_crowd_of_one_persons_requests_leaves_threads_to_everybody_else(small_
     mei, omar = genauth.token("mei"), genauth.token("omar")
     assert small_service.accounts_of(omar).status == 200
     genauth.trouble(path=ASKED, person="mei", latency=2.0)
-    statuses = []
-    crowd = [threading.Thread(target=lambda: statuses.append(small_service.accounts_of(mei).status)) for _ in range(60)]
-    for thread in crowd:
-        thread.start()
-    patience = time.monotonic() + 1.5
-    while len(statuses) < 60 - 1 - 16 - 4 and time.monotonic() < patience:
-        time.sleep(0.01)
+    statuses, end = crowd(small_service, [mei] * 60)
+    refused = some_come(statuses, 60 - 1 - 16 - 4)
 
-    assert set(statuses) == {503}, "who finds no room is told so, long before the call is over"
-    assert len(statuses) >= 60 - 1 - 16 - 4  # four may look at the same moment
+    assert set(refused) == {503}, "who finds no room is told so, long before the call is over"
+    assert len(refused) >= 60 - 1 - 16 - 4  # four may look at the same moment
     assert small_service.accounts_of(omar).status == 200
     assert small_service.accounts_of(genauth.token("nia")).status == 200, "a call is still made for others"
-
-    for thread in crowd:
-        thread.join()
+    end()
 
 
 def test_all_sessions_of_one_person_together_leave_calls_to_others(service, genauth):
     tokens = [genauth.token("mei") for _ in range(40)]
     assert service.accounts_of(genauth.token("omar")).status == 200
     genauth.trouble(path=ASKED, person="mei", latency=0.8)
-    statuses = []
-    crowd = [threading.Thread(target=lambda t=t: statuses.append(service.accounts_of(t).status)) for t in tokens]
-    for thread in crowd:
-        thread.start()
-    for thread in crowd:
-        thread.join()
+    statuses, end = crowd(service, tokens)
+    end()
 
     assert genauth.calls(ASKED) == 1 + 24
     assert sorted(statuses) == [200] * 24 + [503] * 16
@@ -311,12 +300,8 @@ def test_all_opaque_tokens_of_one_person_together_get_a_few_calls(service_with, 
     assert {service.accounts_of(token).status for token in tokens} == {200}
     time.sleep(1.05)
     genauth.trouble(path=INTROSPECTION, latency=0.8)
-    statuses = []
-    crowd = [threading.Thread(target=lambda t=t: statuses.append(service.accounts_of(t).status)) for t in tokens]
-    for thread in crowd:
-        thread.start()
-    for thread in crowd:
-        thread.join()
+    statuses, end = crowd(service, tokens)
+    end()
 
     assert genauth.calls(INTROSPECTION) == 10 + 4
     assert sorted(statuses) == [200] * 4 + [503] * 6
