@@ -16,6 +16,7 @@
     ├── RateLimited               429 rate_limited
     ├── InternalError             500 internal_error
     ├── UpstreamRejected           502 upstream_malformed: it says our request is wrong
+    │   └── UpstreamForbidden          502 upstream_forbidden: … that the application may not ask this
     └── UpstreamFailure            what a stale answer may stand in for
         ├── UpstreamMalformed          502 upstream_malformed
         ├── UpstreamUnavailable        503 upstream_unavailable
@@ -160,6 +161,13 @@ class UpstreamRejected(BffError):
 
     status, code = 502, "upstream_malformed"
     title = "Linked accounts could not be read."
+
+
+class UpstreamForbidden(UpstreamRejected):
+    """GenAuth says that the application may not do this. It is no word about the person or the token."""
+
+    status, code = 502, "upstream_forbidden"
+    title = "This application may not read linked accounts."
 
 
 class UpstreamFailure(BffError):

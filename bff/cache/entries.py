@@ -19,6 +19,7 @@ from bff.cache.codec import Codec, decoded
 from bff.errors import (
     TokenRefused,
     UpstreamFailure,
+    UpstreamForbidden,
     UpstreamMalformed,
     UpstreamRejected,
     UpstreamThrottled,
@@ -33,13 +34,12 @@ _JITTER = 0.1  # so that entries of one moment do not expire at one moment
 _SKEW_SECONDS = 1.0  # between the clocks of replicas, which NTP keeps together
 # A refusal or a change takes something away: it is believed from a replica whose clock is further ahead, too.
 _AHEAD_SECONDS = 60.0
-
 _RETRY_AFTER_AT_MOST = 3600.0  # GenAuth is not believed to ask for more either
-
 _ACCEPTED = "accepted"
 _REFUSALS: Mapping[str, type[TokenRefused | UserBlocked]] = {kind.code: kind for kind in (TokenRefused, UserBlocked)}
 _FAILURES: Mapping[str, type[UpstreamFailure | UpstreamRejected]] = {
     **{kind.code: kind for kind in (UpstreamMalformed, UpstreamUnavailable, UpstreamTimeout, UpstreamThrottled)},
+    UpstreamForbidden.code: UpstreamForbidden,
     "upstream_rejected": UpstreamRejected,  # shares its code with one that a stale answer may stand in for
 }
 FAILURE_SECONDS = 2.0  # how long a failure is repeated

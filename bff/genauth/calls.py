@@ -12,6 +12,7 @@ from bff.errors import (
     BffError,
     TokenRefused,
     UpstreamFailure,
+    UpstreamForbidden,
     UpstreamMalformed,
     UpstreamRejected,
     UpstreamThrottled,
@@ -40,6 +41,7 @@ OUTCOMES: tuple[tuple[type[BffError], str], ...] = (
     (UpstreamTimeout, "timeout"),
     (UpstreamMalformed, "malformed"),
     (UpstreamUnavailable, "unavailable"),
+    (UpstreamForbidden, "forbidden"),
     (UpstreamRejected, "rejected"),
     (BffError, "error"),
 )

@@ -8,6 +8,7 @@ nothing else (GenAuth's error-code page, docs/genauth.md 1.4). Real HTTP errors 
 from bff.errors import (
     BffError,
     TokenRefused,
+    UpstreamForbidden,
     UpstreamMalformed,
     UpstreamRejected,
     UpstreamThrottled,
@@ -21,7 +22,7 @@ from schemas.genauth import number
 _BLOCKED = frozenset({2005, 2120008, 2130010})
 # Not logged in (current list); login expired, login wrong (older list, still seen in 2025); user not found.
 _REFUSED = frozenset({2020, 2206, 2207, 2004})
-_BUSY = 1000  # "system busy"
+_BUSY, _NO_PERMISSION = 1000, 1001  # "system busy", "no permission"
 _NO_CODE = 10**7
 
 
@@ -36,19 +37,17 @@ class UnreadableData(UpstreamMalformed):
 def opened(response: Response) -> object:
     """The data of a success; everything else raises the error that it is."""
     raise_for_http_status(response)
-    if response.status == 401:
-        raise TokenRefused(note=note(response))
     body = json_object(response)
     status = number(body.get("statusCode")) if body else None
     if body is None or status is None:
-        # A proxy's page, most often. It does not come from GenAuth, whatever its status: a firewall that turns us away with a
-        # 403 must not sign everybody out.
+        # A proxy's page, most often. It does not come from GenAuth, whatever its status: a gateway that turns us away with a
+        # 401 or 403 must not sign everybody out.
         raise UpstreamMalformed(note=note(response, "no envelope"))
     code = number(body.get("apiCode"))
     if status != 200 or code in _BLOCKED:
         raise _error(response, status, code)
     if not 200 <= response.status < 300:
-        raise _error(response, response.status, code)  # HTTP and the envelope disagree: no success
+        raise UpstreamMalformed(note=note(response, "statusCode 200"))  # they disagree: no success, and nobody's word
     return body.get("data")
 
 
@@ -99,4 +98,5 @@ def _error(response: Response, status: int, code: int | None) -> BffError:
     raise_if_unavailable(response, status, *words)
     if code == _BUSY:
         raise_if_unavailable(response, 500, *words)
-    return TokenRefused(note=text) if status == 403 else UpstreamRejected(note=text)
+    # What a person may not do has a code of its own, `_BLOCKED`. Any other prohibition is the application's.
+    return (UpstreamForbidden if status == 403 or code == _NO_PERMISSION else UpstreamRejected)(note=text)

@@ -14,7 +14,7 @@ STATES = ("closed", "open", "half_open")
 SOURCES = ("memory", "cache", "genauth", "collapsed", "stale", "none")
 OUTCOMES = (
     "ok", "circuit_open", "bulkhead_full", "token_refused", "user_blocked", "throttled", "timeout", "malformed", "unavailable",
-    "rejected", "error",
+    "forbidden", "rejected", "error",
 )  # fmt: skip
 _MOST_ROUTES = 64
 

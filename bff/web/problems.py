@@ -34,6 +34,7 @@ REMEDIES = {
     "not_found": "Fix the call: nothing lives at this path.",
     "method_not_allowed": "Fix the call; `Allow` names the methods that there are.",
     "rate_limited": "Wait as many seconds as `Retry-After` says, then ask again.",
+    "upstream_forbidden": "Show that the accounts cannot be read, and tell us: signing in again will not help.",
     "upstream_malformed": "Show that the accounts cannot be read at the moment, and offer another try later.",
     "upstream_unavailable": "Show that the accounts are unavailable at the moment; ask again after `Retry-After` seconds.",
     "upstream_timeout": "Show that the accounts are unavailable at the moment, and offer another try later.",

@@ -15,6 +15,7 @@ AWAY = {
     "a code that says their end failed": {"envelope": 601},
     "throttled": {"status": 429, "retry_after": 1},
     "throttled in the envelope": {"envelope": 429},
+    "a gateway that knows nobody": {"status": 401},
     "a login page": {"body": "<html>Sign in</html>"},
     "a truncated body": {"ending": "truncate"},
     "a connection that ends": {"ending": "reset"},
@@ -59,6 +60,20 @@ def test_the_last_good_answer_stands_in_while_genauth_is_away(brief, genauth, si
     assert answer.response.json["linkedAccounts"] == good.json["linkedAccounts"]
     assert answer.response.json["meta"]["fetchedAt"] == good.json["meta"]["fetchedAt"]
     assert answer.response.headers["ETag"] == good.headers["ETag"], "over the data, not over how fresh it is"
+
+
+def test_nothing_stands_in_for_a_right_that_the_application_lacks_and_nobody_is_signed_out(app, genauth, sign_in):
+    client, headers = app.test_client(), sign_in("mei")
+    timed(client, headers)
+    travel(app, 90)
+    genauth.trouble(path=ASKED, envelope={"statusCode": 403, "apiCode": 1001})
+    for _ in range(2):
+        answer = timed(client, headers)
+        assert (answer.status, answer.response.json["code"]) == (502, "upstream_forbidden")
+    genauth.healthy()
+    travel(app, 93)
+
+    assert timed(client, headers).response.json["meta"]["stale"] is False
 
 
 def test_it_stands_in_while_connections_are_refused(app, genauth, sign_in):

@@ -13,6 +13,7 @@ from bff.errors import (
     BffError,
     TokenInvalid,
     TokenRefused,
+    UpstreamForbidden,
     UpstreamMalformed,
     UpstreamRejected,
     UpstreamThrottled,
@@ -252,6 +253,8 @@ class TestTrouble:
             ({"status": 302}, UpstreamMalformed, "malformed"),
             ({"envelope": 429}, UpstreamThrottled, "throttled"),
             ({"envelope": 500}, UpstreamUnavailable, "unavailable"),
+            ({"status": 401}, UpstreamMalformed, "malformed"),
+            ({"envelope": 403}, UpstreamForbidden, "forbidden"),
             ({"envelope": 404}, UpstreamRejected, "rejected"),
             ({"malformed": "gzip-bomb"}, UpstreamMalformed, "malformed"),
             ({"ending": "hang"}, UpstreamTimeout, "timeout"),
@@ -474,7 +477,7 @@ class TestCallPolicy:
 
         assert getattr(client, operation)(genauth.token("omar"), soon, whose="omar's")
 
-    @pytest.mark.parametrize("how", [{"envelope": 401}, {"envelope": 403}, {"envelope": 404}, {"status": 401}], ids=str)
+    @pytest.mark.parametrize("how", [{"envelope": 401}, {"envelope": 403}, {"envelope": 404}], ids=str)
     def test_refusals_are_genauth_at_work(self, client, genauth, how):
         genauth.trouble(path=IDENTITIES, **how)
 

@@ -9,6 +9,7 @@ import pytest
 from bff.errors import (
     TokenInvalid,
     TokenRefused,
+    UpstreamForbidden,
     UpstreamMalformed,
     UpstreamRejected,
     UpstreamThrottled,
@@ -65,7 +66,6 @@ def test_a_token_that_no_header_can_carry_is_invalid_and_stays_unsaid(token):
         (302, UpstreamMalformed),
         (304, UpstreamMalformed),
         (308, UpstreamMalformed),
-        (401, TokenRefused),
         (408, UpstreamUnavailable),
         (429, UpstreamThrottled),
         (500, UpstreamUnavailable),
@@ -81,8 +81,8 @@ def test_the_http_status_alone(status, error, body):
     assert type(refused(body, status)) is error
 
 
-@pytest.mark.parametrize("status", [400, 403, 404, 413, 451, 499])
-@pytest.mark.parametrize("body", [b"", b"<html>", b"{}", b'{"error": "forbidden"}'])
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 407, 413, 451, 499])
+@pytest.mark.parametrize("body", [b"", b"<html>", b"{}", b'{"error": "forbidden"}', b'{"message": "Unauthorized"}', b'["401"]'])
 def test_a_firewalls_page_is_not_genauths_word_about_a_token(status, body):
     assert type(refused(body, status)) is UpstreamMalformed
 
@@ -94,7 +94,13 @@ def test_a_firewalls_page_is_not_genauths_word_about_a_token(status, body):
         ({"statusCode": 401}, TokenRefused),
         ({"statusCode": "401"}, TokenRefused),
         ({"statusCode": 402}, UpstreamRejected),
-        ({"statusCode": 403}, TokenRefused),
+        ({"statusCode": 403}, UpstreamForbidden),
+        ({"statusCode": 403, "apiCode": 1001}, UpstreamForbidden),
+        ({"statusCode": 403, "apiCode": 2333}, UpstreamForbidden),
+        ({"statusCode": 403, "apiCode": 2020}, TokenRefused),
+        ({"statusCode": 499, "apiCode": "1001"}, UpstreamForbidden),
+        ({"statusCode": 401, "apiCode": 1001}, TokenRefused),
+        ({"statusCode": 503, "apiCode": 1001}, TransientError),
         ({"statusCode": 404}, UpstreamRejected),
         ({"statusCode": 404, "apiCode": 2004}, TokenRefused),
         ({"statusCode": 422, "apiCode": "2207"}, TokenRefused),
@@ -118,7 +124,7 @@ def test_a_firewalls_page_is_not_genauths_word_about_a_token(status, body):
         ({"statusCode": 400, "apiCode": "TOO_BAD"}, UpstreamRejected),
         ({"statusCode": 400, "apiCode": [2020]}, UpstreamRejected),
         ({"statusCode": 400, "apiCode": True}, UpstreamRejected),
-        ({"statusCode": 403, "code": "2005"}, TokenRefused),
+        ({"statusCode": 403, "code": "2005"}, UpstreamForbidden),
         ({"statusCode": None}, UpstreamMalformed),
         ({"statusCode": True}, UpstreamMalformed),
         ({"statusCode": "OK"}, UpstreamMalformed),
@@ -138,9 +144,22 @@ def test_the_envelope_decides(sent, error):
     assert type(refused(sent)) is error
 
 
-@pytest.mark.parametrize(("status", "error"), [(400, UpstreamRejected), (403, TokenRefused), (404, UpstreamRejected)])
-def test_an_http_error_with_a_happy_envelope_is_no_success(status, error):
-    assert type(refused({"statusCode": 200, "data": []}, status)) is error
+@pytest.mark.parametrize("status", [400, 401, 403, 404])
+def test_an_http_error_with_a_happy_envelope_is_no_success_and_no_word_about_a_token(status):
+    assert type(refused({"statusCode": 200, "data": []}, status)) is UpstreamMalformed
+
+
+@pytest.mark.parametrize(
+    ("status", "sent", "error"),
+    [
+        (401, {"statusCode": 401, "apiCode": 2020}, TokenRefused),
+        (403, {"statusCode": 401}, TokenRefused),
+        (401, {"statusCode": 403, "apiCode": 2120008}, UserBlocked),
+        (401, {"statusCode": 403, "apiCode": 1001}, UpstreamForbidden),
+    ],
+)
+def test_an_envelope_is_genauths_word_whatever_the_http_status(status, sent, error):
+    assert type(refused(sent, status)) is error
 
 
 def test_an_http_403_with_the_code_of_a_blocked_user_is_a_blocked_user():

@@ -7,6 +7,7 @@ import pytest
 from bff.errors import (
     BffError,
     TokenRefused,
+    UpstreamForbidden,
     UpstreamMalformed,
     UpstreamRejected,
     UpstreamThrottled,
@@ -78,8 +79,8 @@ SUCCESSES = {
 
 FAILURES = {
     "throttled": UpstreamThrottled,
-    "business-error": TokenRefused,
-    "code-string": TokenRefused,
+    "business-error": UpstreamForbidden,
+    "code-string": UpstreamForbidden,
     "legacy-envelope": UpstreamRejected,
     "v2-envelope": UpstreamMalformed,
     "not-logged-in": TokenRefused,

@@ -22,6 +22,7 @@ EVERY_CODE = {
     "rate_limited": 429,
     "internal_error": 500,
     "upstream_malformed": 502,
+    "upstream_forbidden": 502,
     "upstream_unavailable": 503,
     "upstream_timeout": 504,
 }
