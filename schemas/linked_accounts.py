@@ -21,18 +21,17 @@ PARAMETERS = [
         "explode": False,
     },
     {
+        "in": "query",
+        "name": "refresh",
+        "description": "`true` asks for an answer no older than two seconds, as after linking an account elsewhere.",
+        "schema": {"type": "boolean", "default": False},
+    },
+    {
         "in": "header",
         "name": "Accept-Language",
         "description": "The language of the providers' names: `zh`, else English.",
         "schema": _TEXT,
         "example": "zh-CN,zh;q=0.9,en;q=0.8",
-    },
-    {
-        "in": "header",
-        "name": "Cache-Control",
-        "description": "`no-cache` asks for an answer no older than two seconds, as after linking an account elsewhere.",
-        "schema": _TEXT,
-        "example": "no-cache",
     },
     {
         "in": "header",
@@ -82,12 +81,10 @@ def _known(names: str) -> None:
 
 
 class LinkedAccountsQuerySchema(CamelCaseSchema):
-    """What may be asked for beside the accounts."""
+    """What may be asked for beside the accounts, and whether they are to be fresh."""
 
-    include = fields.String(
-        load_default="",
-        validate=_known,
-    )
+    include = fields.String(load_default="", validate=_known)
+    refresh = fields.String(load_default="false", validate=OneOf(["true", "false"], error="refresh is neither true nor false."))
 
 
 class ProviderSchema(CamelCaseSchema):

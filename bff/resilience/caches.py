@@ -68,7 +68,7 @@ MEMOISED = {
     # Requests
     "addresses": FunctionDeclaration("the counted form of a client's address and network", 1_024, longest=64),
     "languages": FunctionDeclaration("the language for an Accept-Language field", 256, longest=256),
-    "includes": FunctionDeclaration("the meaning of the include parameter", 64, longest=256),
+    "queries": FunctionDeclaration("the meaning of the include and refresh parameters", 64, longest=256),
     # GenAuth
     "prepared_requests": FunctionDeclaration("a request without its headers, for each of GenAuth's addresses", 32),
     # Observability

@@ -1,5 +1,7 @@
 """``GET /me/linked-accounts``, the outside accounts that a person has linked."""
 
+from typing import NamedTuple
+
 from flask import Response, request
 from flask_smorest import Blueprint
 from marshmallow import ValidationError
@@ -25,17 +27,21 @@ def linked_accounts() -> Response:
     """The outside accounts that this person has linked."""
     if len(request.query_string) > LONGEST_FIELD:
         raise InvalidRequest(f"The query is longer than {LONGEST_FIELD} characters.", note="query too long")
-    request_record, include = record(), _include(",".join(request.args.getlist("include")))
+    # Values that are repeated count once; of `refresh` two different ones are none.
+    refresh = dict.fromkeys(request.args.getlist("refresh")) or ["false"]
+    query = _query(",".join(request.args.getlist("include")), ",".join(refresh))
+    request_record = record()
     representation = represent(
         services(),
         session(),
         request_record.deadline,
         language=language(request.headers.get("Accept-Language", "")),
-        include=include,
-        refresh=bool(request.cache_control.no_cache),
+        include=query.include,
+        refresh=query.refresh,
     )
     request_record.source = representation.source
-    request_record.freshness = representation.freshness
+    # What was asked to be fresh is no answer to the same request a moment later.
+    request_record.freshness = None if query.refresh else representation.freshness
     response = Response(representation.body, headers=representation.headers)
     # Not werkzeug's make_conditional, which would answer conditions that are none of ours: 412 to an If-Match.
     if request.if_none_match.contains_weak(representation.etag):
@@ -43,9 +49,17 @@ def linked_accounts() -> Response:
     return response
 
 
-@memoised("includes")
-def _include(names: str) -> frozenset[str]:
+class _Query(NamedTuple):
+    include: frozenset[str]
+    refresh: bool
+
+
+@memoised("queries")
+def _query(include: str, refresh: str) -> _Query:
     try:
-        return frozenset(map(str.strip, _QUERY.load({"include": names})["include"].split(",")))
+        asked = _QUERY.load({"include": include, "refresh": refresh})
     except ValidationError as exc:
-        raise InvalidRequest(" ".join(exc.messages_dict["include"]), note="include") from None
+        mistakes = exc.messages_dict
+        sentences = " ".join(sentence for field in mistakes.values() for sentence in field)
+        raise InvalidRequest(sentences, note=", ".join(sorted(mistakes))) from None
+    return _Query(frozenset(map(str.strip, asked["include"].split(","))), asked["refresh"] == "true")

@@ -16,8 +16,9 @@ from bff.web.representation import language
 
 PATH = "/me/linked-accounts"
 _METHODS = frozenset({"GET", "HEAD"})
-# Each asks for something else than what was answered a moment ago.
-_BYPASSING = frozenset({"HTTP_CACHE_CONTROL", "HTTP_PRAGMA", "HTTP_TRANSFER_ENCODING", "HTTP_RANGE", "HTTP_IF_RANGE"})
+# Each asks for something else than what was answered a moment ago. Cache-Control and Pragma do not: browsers add them by
+# themselves to a fetch with a condition (Fetch standard, HTTP-network-or-cache fetch). What `refresh=true` gets is not kept.
+_BYPASSING = frozenset({"HTTP_TRANSFER_ENCODING", "HTTP_RANGE", "HTTP_IF_RANGE"})
 _DECISIVE = (
     "REQUEST_METHOD",
     "QUERY_STRING",

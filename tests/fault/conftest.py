@@ -54,9 +54,9 @@ class Answered:
     response: object
 
 
-def timed(client, headers, **more):
+def timed(client, headers, *, refresh=False):
     started = time.monotonic()
-    response = client.get(PATH, headers=headers | more)
+    response = client.get(f"{PATH}?refresh=true" if refresh else PATH, headers=headers)
     source = response.headers.get("Cache-Status", "")
     return Answered(response.status_code, source, time.monotonic() - started, response)
 

@@ -129,7 +129,7 @@ def test_a_wish_for_a_fresh_answer_is_not_served_by_a_question_put_before_it(app
         if n == 0:
             return timed(client, headers)
         time.sleep(2.15)  # two seconds count as fresh
-        return timed(app.test_client(), headers, **{"Cache-Control": "no-cache"})
+        return timed(app.test_client(), headers, refresh=True)
 
     first, wished = together(2, ask)
 

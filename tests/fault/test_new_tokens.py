@@ -59,7 +59,7 @@ def test_a_wish_for_a_fresh_answer_is_heard(app_with, known, genauth):
     app = app_with()
     travel(app, 10)
 
-    answer = timed(app.test_client(), headers, **{"Cache-Control": "no-cache"})
+    answer = timed(app.test_client(), headers, refresh=True)
 
     assert answer.source == "linked-accounts; fwd=request"
     assert genauth.calls(ASKED) == 2

@@ -177,7 +177,7 @@ def test_a_forced_refresh_that_fails_gets_the_answer_there_is_and_is_told(app, g
     travel(app, 5)
     genauth.trouble(path=ASKED, status=503)
 
-    forced = timed(client, headers, **{"Cache-Control": "no-cache"})
+    forced = timed(client, headers, refresh=True)
 
     assert (forced.status, forced.response.json["meta"]["stale"]) == (200, True)
     assert forced.source.endswith("detail=stale-if-error")
@@ -227,11 +227,11 @@ def test_a_fresh_answer_to_a_fresh_wish_costs_one_question_in_two_seconds(app, g
     client, headers = app.test_client(), sign_in("mei")
 
     for _ in range(30):
-        timed(client, headers, **{"Cache-Control": "no-cache"})
+        timed(client, headers, refresh=True)
 
     assert genauth.calls(ASKED) == 1
     travel(app, 3)
-    timed(client, headers, **{"Cache-Control": "no-cache"})
+    timed(client, headers, refresh=True)
     assert genauth.calls(ASKED) == 2
 
 

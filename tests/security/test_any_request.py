@@ -76,7 +76,18 @@ credentials = (
 )
 schemes = st.sampled_from(["Bearer ", "bearer ", "BEARER  ", "Bearer\t", "Bearer", "Basic ", "DPoP ", "", "Bearer a, Bearer "])
 headers = st.lists(st.tuples(st.sampled_from(NAMES), values), max_size=5)
-queries = st.sampled_from(["", "include=identities", "include=", "include=,,", "include=friends", "include=identities&include="])
+queries = st.sampled_from(
+    [
+        "",
+        "refresh=true",
+        "refresh=1",
+        "include=identities",
+        "include=",
+        "include=,,",
+        "include=friends",
+        "include=identities&include=",
+    ]
+)
 queries = queries | on_the_wire.map(lambda text: f"include={text}") | on_the_wire | st.just("include=" + "identities," * 900)
 request_ids = st.text(st.characters(max_codepoint=255, exclude_characters="\r\n\0"), max_size=140)
 requests = st.fixed_dictionaries(
@@ -190,7 +201,7 @@ def made_up(chance, tokens):
     request = {
         "method": chance.choice(["GET", "GET", "GET", "HEAD", "OPTIONS", "POST", "DELETE"]),
         "path": chance.choice([PATH, PATH, *PATHS]),
-        "query": chance.choice(["", "", "include=identities", "include=identities%2Cidentities&x=1"]),
+        "query": chance.choice(["", "", "refresh=true", "include=identities", "include=identities%2Cidentities&x=1"]),
     }
     sent = {
         "Authorization": f"Bearer {token}",

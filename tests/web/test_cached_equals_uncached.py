@@ -42,6 +42,8 @@ QUERIES = [
     "x=1",
     "%FF",
     "include=identities&x=1",
+    "refresh=false",
+    "refresh=1",
 ]
 LANGUAGES = [None, None, "", "en", "zh", "zh-CN,en;q=0.5", "de", "zh;q=0", "*", "\xe9,,;q=", "x" * 300]
 ORIGINS = [None, None, "", PAGE, OTHER_PAGE, "null", f"{PAGE},{OTHER_PAGE}", f"{PAGE}/"]

@@ -42,27 +42,53 @@ def test_an_answer_says_where_it_came_from_and_how_old_it_is(client, clock, gena
     assert stale.json["meta"]["stale"] is True
 
 
-def test_a_fresh_answer_can_be_asked_for_once_it_is_two_seconds_old(client, clock, genauth, sign_in, asked):
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize(
+    "query", ["refresh=true", "include=identities&refresh=true", "refresh=true&refresh=true", "%72efresh=tru%65"]
+)
+def test_a_fresh_answer_can_be_asked_for_once_it_is_two_seconds_old(client, clock, sign_in, asked, method, query):
     headers = sign_in("mei")
-    fresh = headers | {"Cache-Control": "no-cache"}
     client.get(PATH, headers=headers)
 
     clock.by = 1
-    assert status(client.get(PATH, headers=fresh))[0].startswith("linked-accounts; hit")
+    assert status(client.open(f"{PATH}?{query}", method=method, headers=headers))[0].startswith("linked-accounts; hit")
     assert asked() == 1
     clock.by = 3
-    assert status(client.get(PATH, headers=fresh)) == ("linked-accounts; fwd=request", 0)
+    assert status(client.open(f"{PATH}?{query}", method=method, headers=headers)) == ("linked-accounts; fwd=request", 0)
     assert asked() == 2
 
 
-@pytest.mark.parametrize("value", ["no-cache", "No-Cache", "max-age=0, no-cache", "no-cache, no-store", 'no-cache="x"'])
-def test_no_cache_is_understood_among_other_directives(client, clock, sign_in, asked, value):
-    client.get(PATH, headers=sign_in("mei"))
+@pytest.mark.parametrize("value", ["", "1", "TRUE", "True", "yes", "true,true", "true&refresh=false", "true%00", "t" * 300])
+def test_a_refresh_that_is_neither_true_nor_false_is_refused(client, sign_in, asked, value):
+    response = client.get(f"{PATH}?refresh={value}", headers=sign_in("mei"))
+
+    assert (response.status_code, response.json["code"]) == (400, "invalid_request")
+    assert "refresh" in response.json["detail"]
+    assert asked() == 0
+
+
+def test_every_mistake_in_the_query_is_named(client, sign_in):
+    detail = client.get(f"{PATH}?refresh=1&include=friends", headers=sign_in("mei")).json["detail"]
+
+    assert "include" in detail
+    assert "refresh" in detail
+
+
+# What browsers and their development tools add by themselves, or a reload does.
+@pytest.mark.parametrize(
+    "value", ["no-cache", "No-Cache", "max-age=0, no-cache", "no-cache, no-store", "max-age=0", "only-if-cached"]
+)
+@pytest.mark.parametrize("query", ["", "?refresh=false"])
+def test_nothing_that_a_client_adds_by_itself_asks_genauth(client, clock, sign_in, asked, value, query):
+    headers = sign_in("mei")
+    tag = client.get(PATH, headers=headers).headers["ETag"]
     clock.by = 3
 
-    client.get(PATH, headers=sign_in("mei") | {"Cache-Control": value})
+    added = {"Cache-Control": value, "Pragma": "no-cache", "If-None-Match": tag}
+    response = client.get(PATH + query, headers=headers | added)
 
-    assert asked() == 2
+    assert response.status_code == 304
+    assert asked() == 1
 
 
 def test_the_tag_is_that_of_the_data(client, clock, genauth, sign_in):

@@ -54,7 +54,8 @@ def test_the_document_names_what_a_request_may_carry(client):
     parameters = {each["name"]: each for each in client.get("/openapi.json").json["paths"][PATH]["get"]["parameters"]}
 
     assert parameters["include"]["schema"]["items"]["enum"] == ["identities"]
-    headers = {"Accept-Language", "Cache-Control", "If-None-Match", "X-Requested-With", "X-Request-Id"}
+    assert parameters["refresh"]["schema"] == {"type": "boolean", "default": False}
+    headers = {"Accept-Language", "If-None-Match", "X-Requested-With", "X-Request-Id"}
     assert {name for name, each in parameters.items() if each["in"] == "header"} == headers
 
 

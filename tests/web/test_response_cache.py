@@ -1,5 +1,6 @@
 """Responses from a worker's memory: the same as without it, and never longer than they hold."""
 
+import re
 import threading
 import time
 
@@ -14,6 +15,8 @@ from bff.web.representation import language
 
 PATH = "/me/linked-accounts"
 IDENTITIES = "/api/v3/get-identities"
+# By the Fetch standard: with `cache` no-store or reload, or a condition of the page's own; and with no-cache.
+BY_BROWSERS = [{"Cache_Control": "no-cache", "Pragma": "no-cache"}, {"Cache_Control": "max-age=0"}]
 
 
 @pytest.fixture
@@ -40,17 +43,21 @@ def eventually(truth, seconds=5.0):
         time.sleep(0.01)
 
 
-def ask(app, method="GET", **headers):
+def ask(app, query="", **headers):
     headers = {name.replace("_", "-"): value for name, value in headers.items()}
-    return app.test_client(use_cookies=False).open(PATH, method=method, headers=headers)
+    return app.test_client(use_cookies=False).get(PATH + query, headers=headers)
 
 
-def from_memory(app, **headers):
+def from_memory(app, query="", **headers):
     """Whether this request is answered from memory, which the log and the metrics call a source of its own."""
-    counted = 'source="memory",status="200"} '
-    before = services_of(app).metrics.render().decode().partition(counted)[2].partition("\n")[0]
-    response = ask(app, **headers)
-    return response, before != services_of(app).metrics.render().decode().partition(counted)[2].partition("\n")[0]
+    before = answers_from_memory(app)
+    response = ask(app, query, **headers)
+    return response, answers_from_memory(app) != before
+
+
+def answers_from_memory(app):
+    rendered = services_of(app).metrics.render().decode()
+    return re.findall(r'linked_accounts_answers_total{.*source="memory".*} (.*)', rendered)
 
 
 def test_an_identical_request_reaches_neither_flask_nor_redis(cached_app, sign_in, stored, monkeypatch):
@@ -203,9 +210,31 @@ def test_a_forced_refresh_is_seen_by_every_worker(cached_app, genauth, sign_in):
     time.sleep(2.1)  # younger is fresh by definition
     ask(elsewhere, **headers)
 
-    assert ask(here, **headers, Cache_Control="no-cache").json["meta"]["total"] == 0
+    assert ask(here, "?refresh=true", **headers).json["meta"]["total"] == 0
 
     eventually(lambda: ask(elsewhere, **headers).json["meta"]["total"] == 0, seconds=1.0)
+
+
+def test_an_answer_that_was_to_be_fresh_is_not_kept(cached_app, sign_in):
+    app = cached_app()
+    headers = sign_in("mei")
+    ask(app, "?refresh=true", **headers)
+
+    assert not from_memory(app, "?refresh=true", **headers)[1]
+    ask(app, "?refresh=false", **headers)
+    assert from_memory(app, "?refresh=false", **headers)[1]
+
+
+@pytest.mark.parametrize("added", BY_BROWSERS, ids=str)
+def test_what_browsers_add_to_a_fetch_costs_neither_flask_nor_redis(cached_app, sign_in, added):
+    app = cached_app()
+    headers = sign_in("mei")
+    tag = ask(app, **headers).headers["ETag"]
+    ask(app, **headers, If_None_Match=tag)
+
+    response, is_from_memory = from_memory(app, **headers, If_None_Match=tag, **added)
+
+    assert (response.status_code, is_from_memory) == (304, True)
 
 
 def test_while_invalidations_do_not_arrive_nothing_is_served_from_memory(cached_app, sign_in):
@@ -362,8 +391,6 @@ def test_what_one_header_ends_with_is_not_what_the_next_begins_with(cached_echo,
 @pytest.mark.parametrize(
     "variables",
     [
-        {"HTTP_CACHE_CONTROL": "no-cache"},
-        {"HTTP_PRAGMA": "no-cache"},
         {"HTTP_RANGE": "bytes=0-1"},
         {"HTTP_IF_RANGE": '"etag"'},
         {"HTTP_TRANSFER_ENCODING": "chunked"},
