@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
-from bff.setting_types import is_readable_on_the_way
+from bff.setting_addresses import is_readable_on_the_way
 
 _SHORTEST_SECRET = 16
 _LONG_ACCEPTANCE_SECONDS = 600

@@ -1,7 +1,7 @@
 """What an operator may set, read once from the environment and handed in; nothing is read at import.
 
-The fields of `Settings` are the table: each is named as its variable in lower case, and has its type (`bff.setting_types`) and
-its default beside it. docs/configuration.md explains them to operators.
+The fields of `Settings` are the table: each is named as its variable in lower case, and has its type (`bff.setting_types`, for
+addresses `bff.setting_addresses`) and its default beside it. docs/configuration.md explains them to operators.
 """
 
 import os
@@ -12,6 +12,7 @@ from typing import Annotated, Any, Self, cast, get_origin, get_type_hints
 
 from environs import Env, EnvValidationError
 
+from bff import setting_addresses as addresses
 from bff import setting_types as types
 from bff.setting_warnings import warnings_about
 
@@ -45,15 +46,15 @@ class Settings:
     ``warnings`` has the name of each variable that is hardly meant as it is, and a hint (`bff.setting_warnings`).
     """
 
-    genauth_host: Annotated[str, types.host_url]
+    genauth_host: Annotated[str, addresses.host_url]
     genauth_app_id: Annotated[str, types.app_id]
     genauth_app_secret: Annotated[str | None, types.text] = field(default=None, repr=False)
-    genauth_issuer: Annotated[str | None, types.plain_url] = None
-    genauth_jwks_url: Annotated[str | None, types.url] = None
+    genauth_issuer: Annotated[str | None, addresses.plain_url] = None
+    genauth_jwks_url: Annotated[str | None, addresses.url] = None
     token_verification: Annotated[str, types.one_of("jwks", "introspection")] = "jwks"  # noqa: S105 - names a method, no password
     token_accepted_seconds: Annotated[int, types.whole(1, _DAY)] = 60
     genauth_ca_bundle: Annotated[str | None, types.ca_bundle] = None
-    redis_url: Annotated[str, types.redis_url] = field(repr=False)
+    redis_url: Annotated[str, addresses.redis_url] = field(repr=False)
     cache_secret: Annotated[types.Keys, types.keys] = field(default=(), repr=False)
     cache_ttl_seconds: Annotated[int, types.whole(1, _DAY)] = 60
     cache_stale_seconds: Annotated[int, types.whole(0, 30 * _DAY)] = 3600
@@ -64,7 +65,7 @@ class Settings:
     upstream_deadline_seconds: Annotated[float, types.seconds(300)] = 3.0
     request_deadline_seconds: Annotated[float, types.seconds(300)] = 3.5
     session_cookie_name: Annotated[str | None, types.cookie_name] = None
-    cors_origins: Annotated[tuple[str, ...], types.origins] = ()
+    cors_origins: Annotated[tuple[str, ...], addresses.origins] = ()
     webhook_secret: Annotated[str | None, types.text] = field(default=None, repr=False)
     metrics_token: Annotated[str | None, types.header_text] = field(default=None, repr=False)
     rate_limit: Annotated[str | None, types.rate] = "120/minute"
@@ -72,7 +73,7 @@ class Settings:
     web_concurrency: Annotated[int, types.whole(1, 256)] = 2
     log_level: Annotated[str, types.one_of("debug", "info", "warning", "error", "critical")] = "info"
     trusted_proxies: Annotated[int, types.whole(0, 16)] = 0
-    allowed_hosts: Annotated[tuple[str, ...], types.hosts] = ()
+    allowed_hosts: Annotated[tuple[str, ...], addresses.hosts] = ()
     warnings: tuple[tuple[str, str], ...] = field(default=(), compare=False, repr=False)
 
     @classmethod
@@ -124,5 +125,5 @@ def _contradictions(values: Mapping[str, Any]) -> Iterator[str]:
         return
     if "*" in values.get("cors_origins", ()):
         yield "CORS_ORIGINS is * while SESSION_COOKIE_NAME is set: expected exact origins, for any page could use the cookie."
-    if any(map(types.is_readable_on_the_way, values.get("cors_origins", ()))):
+    if any(map(addresses.is_readable_on_the_way, values.get("cors_origins", ()))):
         yield "CORS_ORIGINS has http while SESSION_COOKIE_NAME is set: expected https, for any network could use the cookie."

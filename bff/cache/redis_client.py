@@ -22,6 +22,8 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
+from bff.setting_addresses import split_address
+
 # Enough for every thread of a worker, so that a request never fails because the pool is empty.
 _MAX_CONNECTIONS = 1024
 
@@ -96,7 +98,7 @@ def redis_backend(app: Flask, url: str, *, timeout: float) -> RedisBackend:
 
 def redis_client(url: str, *, timeout: float) -> Any:  # noqa: ANN401 - see `RedisBackend`
     """redis-py's client for ``url``."""
-    parts = urlsplit(url)
+    parts = split_address(url)
     scheme, _, kind = parts.scheme.partition("+")
     options = _options(scheme, timeout)
     match kind:

@@ -13,7 +13,7 @@ from bff.errors import UpstreamMalformed, UpstreamRejected
 from bff.genauth.envelope import UnreadableData, code_word, note, raise_for_http_status, raise_if_unavailable
 from bff.genauth.messages import Request, Response
 from bff.genauth.protocol import COMMON_HEADERS
-from bff.setting_types import is_permitted_url
+from bff.setting_addresses import is_permitted_url
 from schemas.genauth import number
 from schemas.oidc import DiscoverySchema, IntrospectionSchema, UnexpectedShape, strict_json
 

@@ -4,7 +4,6 @@ import datetime as dt
 import ipaddress
 import ssl
 import time
-from urllib.parse import urlsplit
 
 import pytest
 import redis
@@ -15,6 +14,7 @@ from cryptography.x509.oid import NameOID
 
 from bff.cache.redis_client import cluster_nodes, redis_client
 from bff.cache.redis_store import CacheUnavailable
+from bff.setting_addresses import split_address
 from tests.cache.proxy import Proxy
 from tests.valkey import ValkeyServer, free_port
 
@@ -121,7 +121,7 @@ def test_nothing_is_tried_twice(url):
 
 
 def test_a_cluster_is_read_from_a_url():
-    url, nodes = cluster_nodes("redis", urlsplit("redis+cluster://bff:p%40ss@a:7001,[::1]:7002,c?client_name=x"))
+    url, nodes = cluster_nodes("redis", split_address("redis+cluster://bff:p%40ss@a:7001,[::1]:7002,c?client_name=x"))
 
     assert url == "redis://bff:p%40ss@a:7001?client_name=x"
     assert [(node.host, node.port) for node in nodes] == [("a", 7001), ("::1", 7002), ("c", 6379)]

@@ -24,7 +24,7 @@ FLOORS = [
     {"bff.cache", "bff.genauth"},
     {"bff.observability"},
     {"bff.resilience"},
-    {"bff.models", "bff.errors", "bff.settings", "bff.setting_types", "bff.setting_warnings", "schemas"},
+    {"bff.models", "bff.errors", "bff.settings", "bff.setting_types", "bff.setting_addresses", "bff.setting_warnings", "schemas"},
 ]
 PACKAGES = {"accounts", "auth", "cache", "genauth", "observability", "resilience", "server", "web"}
 
@@ -44,7 +44,7 @@ HOMES = {
     "cryptography": {"bff.cache.codec"},
     "prometheus_client": {"bff.observability.metrics"},
     "limits": {"bff.resilience.rate_limit", "bff.setting_types"},
-    "environs": {"bff.settings", "bff.setting_types"},
+    "environs": {"bff.settings", "bff.setting_types", "bff.setting_addresses"},
     "marshmallow": {"schemas", "bff.accounts", "bff.web", "bff.settings", "bff.setting_types"},
 }
 MOST_LINES = 300
