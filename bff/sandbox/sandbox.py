@@ -62,7 +62,9 @@ class Sandbox:
         """Listen; OSError if the port is taken."""
         sock = socket.create_server((self._host, self._port), backlog=4096)
         self._port = sock.getsockname()[1]
-        self._application.base_url = f"http://{self._host}:{self._port}"
+        # Its documents say where to ask next: all addresses together are none that can be asked.
+        host = "127.0.0.1" if self._host == "0.0.0.0" else self._host  # noqa: S104 - compared with, not bound to
+        self._application.base_url = f"http://{host}:{self._port}"
         self._tokens.issuer = self._issuer or f"{self._application.base_url}/oidc"
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="genauth-sandbox", daemon=True)
@@ -106,7 +108,7 @@ class Sandbox:
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """Where to ask it."""
         return self._application.base_url
 
     @property

@@ -52,6 +52,15 @@ def test_a_sandbox_starts_again_on_its_port():
         assert requests.get(f"{url}/oidc/.well-known/jwks.json", timeout=5).status_code == 200
 
 
+def test_a_sandbox_that_listens_on_every_address_names_one_that_can_be_asked():
+    with Sandbox(host="0.0.0.0") as genauth:  # noqa: S104 - what a container has to listen on
+        discovery = requests.get(f"{genauth.url}/oidc/.well-known/openid-configuration", timeout=5).json()
+
+    assert genauth.url.startswith("http://127.0.0.1:")
+    assert discovery["issuer"] == genauth.issuer == f"{genauth.url}/oidc"
+    assert discovery["jwks_uri"].startswith(genauth.url)
+
+
 def test_two_sandboxes_do_not_accept_each_others_tokens():
     with Sandbox() as one, Sandbox() as other:
         answer = requests.get(other.url + IDENTITIES, headers={"Authorization": one.token("mei")}, timeout=5).json()
