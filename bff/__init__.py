@@ -45,4 +45,5 @@ Where do I change …
     … what is logged or counted?                   observability/recorder.py, observability/metrics.py, docs/observability.md
     … a setting?                                   settings.py, setting_warnings.py, .env.example, docs/configuration.md
     … how the service starts and stops?            server/launch.py, server/serve.py
+    … the image, and what it runs beside?          Dockerfile, compose.yaml, server/healthcheck.py
 """
