@@ -11,7 +11,9 @@ import hmac
 import re
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +72,15 @@ cookie_name = Type(
     Regexp(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z", error="holds a character that no cookie name may hold"),
     "a cookie name as RFC 6265 allows it",
 )
+
+
+@expects("an IP address of this machine, such as 0.0.0.0, 127.0.0.1 or :: (IPv6, and IPv4 too)")
+def address(value: str) -> str:
+    """An IP address to listen on; brackets go, and the server knows no zones."""
+    with suppress(ValueError):
+        if "%" not in value:
+            return str(ip_address(value.strip("[]")))
+    raise ValidationError("is not an IP address")
 
 
 @expects("a rate such as 120/minute, or off")

@@ -69,6 +69,7 @@ class Settings:
     webhook_secret: Annotated[str | None, types.text] = field(default=None, repr=False)
     metrics_token: Annotated[str | None, types.header_text] = field(default=None, repr=False)
     rate_limit: Annotated[str | None, types.rate] = "120/minute"
+    host: Annotated[str, types.address] = "0.0.0.0"  # noqa: S104 - a service in a container is reached from outside
     port: Annotated[int, types.whole(1, 65_535)] = 8000
     web_concurrency: Annotated[int, types.whole(1, 256)] = 2
     log_level: Annotated[str, types.one_of("debug", "info", "warning", "error", "critical")] = "info"

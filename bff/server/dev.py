@@ -8,7 +8,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -20,9 +19,11 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
 
 from bff.server.child_processes import end_with_parent, tie_forks_to_this_process
+from bff.server.listening import CannotListen, hold
 
 _ROOT = Path(__file__).resolve().parents[2]
 _APP_ID = "60193c610f9117e7cb049159"
+_HOST = "0.0.0.0"  # noqa: S104 - a browser may be on another machine than the dev server
 _READY_WITHIN_SECONDS = 60
 _TOKEN_LASTS_SECONDS = 24 * 60 * 60
 
@@ -37,13 +38,12 @@ def main() -> None:
         if "--with-parent" in sys.argv:
             end_with_parent()
         tie_forks_to_this_process()
-        _run(int(os.environ.get("PORT") or 8000))
+        _run(_port())
     except KeyboardInterrupt:
         print("\nStopped; nothing is left running.")
 
 
 def _run(port: int) -> NoReturn:
-    _refuse_taken(port)
     with ExitStack() as running:
         genauth = _start(
             running, [sys.executable, "-m", "bff.sandbox", "--port", "0", "--app-id", _APP_ID], stdout=subprocess.PIPE
@@ -60,14 +60,20 @@ def _run(port: int) -> NoReturn:
     raise SystemExit(f"The service ended by itself with exit code {code}; its last lines are above.")
 
 
-def _refuse_taken(port: int) -> None:
-    # granian binds with SO_REUSEPORT and would share the port without a word; this socket does not.
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("0.0.0.0", port))  # noqa: S104 - where the Procfile listens
-        except OSError as error:
-            raise SystemExit(f"Port {port} is taken ({error.strerror}). Choose another one: make run PORT={port + 1}") from None
+def _port() -> int:
+    text = os.environ.get("PORT") or "8000"
+    if not re.fullmatch("[0-9]{1,5}", text) or not 0 < int(text) < 65_536:
+        _refuse("PORT is no port: expected a whole number from 1 to 65535.")
+    try:
+        hold(_HOST, int(text)).close()
+    except CannotListen as error:
+        _refuse(str(error))
+    return int(text)
+
+
+def _refuse(sentence: str) -> NoReturn:
+    print(sentence, file=sys.stderr)
+    raise SystemExit(2)
 
 
 def web_command() -> str:
@@ -82,8 +88,8 @@ def _environment(genauth_url: str, port: int) -> dict[str, str]:
     """What an operator would set. A GENAUTH_* variable of the shell is for another GenAuth and left out."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("GENAUTH_")}
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-    ours = {"GENAUTH_HOST": genauth_url, "GENAUTH_APP_ID": _APP_ID, "REDIS_URL": "embedded", "PORT": str(port), "PATH": path}
-    return inherited | ours
+    server = {"HOST": _HOST, "PORT": str(port), "PATH": path}
+    return inherited | server | {"GENAUTH_HOST": genauth_url, "GENAUTH_APP_ID": _APP_ID, "REDIS_URL": "embedded"}
 
 
 def _wait_until_ready(service: Program, url: str) -> None:

@@ -31,6 +31,7 @@ from bff.resilience import begin_draining
 from bff.server import descriptors
 from bff.server import embedded_valkey as embedded
 from bff.server.child_processes import Supervisor, tie_forks_to_this_process
+from bff.server.listening import CannotListen, hold
 from bff.server.log_format import LOGGING
 from bff.settings import ConfigurationError, Settings
 
@@ -47,12 +48,12 @@ _OVERTIME_SECONDS = 0.25
 _STOPPED_BY = (signal.SIGTERM, signal.SIGINT)
 
 
-def server_options(port: int, workers: int, connections: int) -> dict[str, Any]:
+def server_options(settings: Settings, *, connections: int) -> dict[str, Any]:
     """What granian is given besides the application. ``connections`` is how many a worker holds at once."""
     return {
-        "address": "0.0.0.0",  # noqa: S104 - a service in a container is reached from outside
-        "port": port,
-        "workers": workers,
+        "address": settings.host,
+        "port": settings.port,
+        "workers": settings.web_concurrency,
         "interface": Interfaces.WSGI,
         "http": HTTPModes.http1,
         "websockets": False,
@@ -79,13 +80,14 @@ def main() -> int:
         with ExitStack() as running:
             _prepare(settings, running)
             return _Server(settings).exit_code()
-    except (ConfigurationError, embedded.ValkeyNotStarted) as error:
+    except (ConfigurationError, CannotListen, embedded.ValkeyNotStarted) as error:
         print("The service cannot start:", *(f"  - {mistake}" for mistake in str(error).splitlines()), sep="\n", file=sys.stderr)
         return 2
 
 
 def _prepare(settings: Settings, running: ExitStack) -> None:
     """Start what the workers need and only the whole service can have one of."""
+    running.enter_context(hold(settings.host, settings.port))
     if settings.redis_url == "embedded":
         valkey = embedded.start()
         running.callback(valkey.stop)
@@ -108,7 +110,7 @@ class _Server:
         connections = descriptors.connections_within(limit)
         self._pid = os.fork()
         if self._pid == 0:
-            _run_granian(server_options(settings.port, settings.web_concurrency, connections))
+            _run_granian(server_options(settings, connections=connections))
         for signum in _STOPPED_BY:
             signal.signal(signum, self._stop)
         signal.signal(signal.SIGALRM, self._stop_accepting)

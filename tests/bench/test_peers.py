@@ -14,6 +14,7 @@ from bff.server.descriptors import MOST_CONNECTIONS
 from bff.server.serve import server_options
 from bff.settings import Settings
 
+SETTINGS = Settings(genauth_host="http://127.0.0.1:1", genauth_app_id="an-app", redis_url="embedded")
 LOCK = programs.PEERS / "node" / "package-lock.json"
 
 
@@ -69,7 +70,7 @@ def test_a_program_starts_and_answers_rightly_from_genauth_and_from_redis(progra
 
 @pytest.mark.parametrize("program", [programs.BARE, programs.FLOOR], ids=lambda program: program.name)
 def test_the_floors_have_the_services_server_and_its_options(program):
-    ours = server_options(8000, 1, connections=MOST_CONNECTIONS)
+    ours = server_options(SETTINGS, connections=MOST_CONNECTIONS)
 
     for name in ("blocking_threads", "backlog", "backpressure"):
         assert f"--{name.replace('_', '-')} {ours[name]} " in program.command()

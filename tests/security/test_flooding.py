@@ -14,6 +14,7 @@ from bff.web import services_of
 from tests.security.service import Service
 from tests.valkey import legible
 
+SETTINGS = Settings(genauth_host="http://127.0.0.1:1", genauth_app_id="an-app", redis_url="embedded")
 ASKED = "/api/v3/get-identities"
 INTROSPECTION = "/oidc/token/introspection"
 
@@ -345,4 +346,4 @@ def test_the_page_that_anybody_may_ask_for_is_rendered_once(service):
 
 
 def test_the_server_has_the_threads_that_its_limits_are_made_for():
-    assert server_options(8000, 1, connections=100)["blocking_threads"] == THREADS
+    assert server_options(SETTINGS, connections=100)["blocking_threads"] == THREADS

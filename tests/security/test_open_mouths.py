@@ -12,10 +12,12 @@ import pytest
 from bff.sandbox import Sandbox
 from bff.server.descriptors import MOST_CONNECTIONS, connections_within
 from bff.server.serve import server_options
+from bff.settings import Settings
 from tests.security.served import serving
 
 pytestmark = pytest.mark.server
 
+SETTINGS = Settings(genauth_host="http://127.0.0.1:1", genauth_app_id="an-app", redis_url="embedded")
 DESCRIPTORS = 300
 HALF = b"GET /livez HTTP/1.1\r\nHost: app.example\r\nX-Slow: "
 
@@ -69,7 +71,7 @@ def test_half_sent_requests_leave_a_worker_its_descriptors(served_with):
 
 
 def test_half_a_head_holds_a_connection_for_ten_seconds():
-    assert server_options(8000, 1, connections=100)["http1_settings"].header_read_timeout == 10_000
+    assert server_options(SETTINGS, connections=100)["http1_settings"].header_read_timeout == 10_000
 
 
 def test_the_limit_of_open_files_is_raised_and_said(served_with):
@@ -89,7 +91,7 @@ def test_a_worker_holds_fewer_connections_than_it_has_descriptors(limit):
     connections = connections_within(limit)
 
     assert 0 < connections <= min(MOST_CONNECTIONS, limit - min(limit // 2, 2 * 128))  # two for each of its threads
-    assert server_options(8000, 1, connections)["backpressure"] == connections
+    assert server_options(SETTINGS, connections=connections)["backpressure"] == connections
 
 
 def test_where_there_are_descriptors_enough_a_worker_holds_thousands_of_connections():

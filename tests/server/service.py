@@ -55,12 +55,6 @@ def named(pid, part):
     return part in Path(f"/proc/{pid}/cmdline").read_text()
 
 
-def listeners(port):
-    """How many sockets listen on that port: each worker has its own."""
-    rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    return sum(row[1].endswith(f":{port:04X}") and row[3] == "0A" for row in rows)
-
-
 class Program:
     """A program of ours in a session and a temporary folder of its own, so that what it leaves behind can be seen."""
 
@@ -120,8 +114,10 @@ class Service(Program):
     """The Procfile's web line. Its process is the launcher itself: the shell replaces itself by it."""
 
     def __init__(self, environ, output):
-        self.port = int(environ.get("PORT") or free_port())
-        self.url = f"http://127.0.0.1:{self.port}"
+        asked = environ.get("PORT", "")
+        self.port = int(asked) if asked.isdigit() else free_port()
+        host = environ.get("HOST", "127.0.0.1")
+        self.url = f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
         super().__init__(["/bin/sh", "-c", f"exec {web_command()}"], {"PORT": str(self.port), **environ}, output)
 
     def get(self, path="/me/linked-accounts", *, token=None, timeout=10):

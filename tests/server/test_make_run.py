@@ -56,13 +56,29 @@ def test_killed_outright_it_takes_everything_along(running):
     eventually(lambda: running.left_behind() == ([], []), within=5)
 
 
-def test_a_taken_port_is_said_in_a_sentence(tmp_path):
+@pytest.fixture
+def refused(tmp_path):
+    """What it says about a port that it cannot use."""
+
+    def said(port):
+        program = Program([sys.executable, "-m", "bff.server.dev"], {"PORT": port}, tmp_path / "output")
+        try:
+            assert program.process.wait(10) == 2
+            assert program.left_behind() == ([], [])
+            return program.printed()
+        finally:
+            program.clear_away()
+
+    return said
+
+
+def test_a_taken_port_is_said_in_a_sentence(refused):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        program = Program([sys.executable, "-m", "bff.server.dev"], {"PORT": str(port)}, tmp_path / "output")
-        code = program.process.wait(10)
-        program.clear_away()
 
-    assert code == 1
-    assert program.printed().startswith(f"Port {port} is taken")
-    assert "Traceback" not in program.printed()
+        assert refused(str(port)).startswith(f"Cannot listen on 0.0.0.0:{port}: it is taken.")
+
+
+@pytest.mark.parametrize("port", ["abc", " ", "0", "65536", "8000x"])
+def test_what_is_no_port_is_said_in_a_sentence(refused, port):
+    assert refused(port) == "PORT is no port: expected a whole number from 1 to 65535.\n"

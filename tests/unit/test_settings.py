@@ -425,3 +425,13 @@ def test_no_secret_comes_out_of_a_mistake_or_a_repr(name, secret, form):
     except ConfigurationError as error:
         shown = f"{error}{error!r}{error.mistakes}"
     assert secret not in shown
+
+
+@pytest.mark.parametrize(("text", "host"), [("127.0.0.1", "127.0.0.1"), ("::", "::"), ("[::1]", "::1"), ("10.0.0.7", "10.0.0.7")])
+def test_a_host_to_listen_on_is_an_address(text, host):
+    assert read(HOST=text).host == host
+
+
+@pytest.mark.parametrize("text", ["localhost", "a.example", "127.0.0.1:80", "[::]:80", "fe80::1%eth0", "1.2.3"])
+def test_what_is_no_address_is_no_host_to_listen_on(text):
+    assert mistaken(HOST=text) == ["HOST"]
