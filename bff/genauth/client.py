@@ -4,6 +4,8 @@ import time
 from contextlib import suppress
 from typing import Any, Self
 
+import structlog
+
 from bff.errors import BffError
 from bff.genauth import oidc, protocol
 from bff.genauth.call_policy import CallPolicy
@@ -14,6 +16,8 @@ from bff.genauth.transport import Transport
 from bff.observability import Recorder
 from bff.resilience import Deadline
 from bff.settings import Settings
+
+log = structlog.get_logger()
 
 # How long discovery's introspection endpoint is used, and when discovery is asked again after it failed.
 DISCOVERED_SECONDS = 3600.0
@@ -41,6 +45,7 @@ class GenAuthClient:
         self._app_id = app_id
         self._app_secret = app_secret
         self._transport = transport
+        self._recorder = recorder
         self._upstream_seconds = upstream_seconds
         self._caller = Caller(self._host, transport, recorder, upstream_seconds=upstream_seconds)
         self.identities_policy = CallPolicy("identities", at_once, recorder)
@@ -77,12 +82,16 @@ class GenAuthClient:
         ``whose`` stands for the token: failures of one token alone never open the circuit.
         """
         call = Call("identities", protocol.identities_request(self._app_id, token), protocol.read_identities, whose)
-        return self._caller.make(call, self.identities_policy, deadline)
+        found = self._caller.make(call, self.identities_policy, deadline)
+        self._report_left_out("identities", found.left_out)
+        return found
 
     def ext_idps(self, token: str, deadline: Deadline) -> ExtIdps:
         """The identity sources that the application offers; the same errors as `identities`."""
         request = protocol.ext_idps_request(self._app_id, token)
-        return self._caller.make(Call("ext_idps", request, protocol.read_ext_idps), self.sources_policy, deadline)
+        found = self._caller.make(Call("ext_idps", request, protocol.read_ext_idps), self.sources_policy, deadline)
+        self._report_left_out("ext_idps", found.left_out)
+        return found
 
     def discovery(self, deadline: Deadline, *, policy: CallPolicy | None = None) -> Discovery:
         """The OpenID Connect discovery document. Raises UpstreamFailure, or UpstreamRejected if there is none."""
@@ -107,6 +116,11 @@ class GenAuthClient:
     def close(self) -> None:
         """Close the idle connections."""
         self._transport.close()
+
+    def _report_left_out(self, operation: str, records: int) -> None:
+        if records:
+            self._recorder.records_left_out(records)
+            log.warning("records_left_out", operation=operation, records=records)
 
     def _introspection_endpoint(self, deadline: Deadline) -> tuple[str, bool]:
         """Its address and whether our secret goes into the header; from discovery, else where GenAuth's documents say."""

@@ -18,6 +18,7 @@ from schemas.genauth import ExtIdpSchema, IdentitySchema
 IDENTITIES_PATH = "/api/v3/get-identities"
 EXT_IDPS_PATH = "/api/v3/get-application-enabled-extidps"
 MOST_RECORDS = 1_000
+_RECORD_IDS = frozenset({"identityId", "extIdpId"})
 
 # What every request of ours carries.
 COMMON_HEADERS = {
@@ -32,11 +33,15 @@ _EXT_IDPS = ExtIdpSchema(many=True)
 
 @dataclass(frozen=True, slots=True)
 class Identities:
-    """A person's identity records, and the secrets that came with them, for the leak guard. ``size``: the response's bytes."""
+    """A person's identity records, and the secrets that came with them, for the leak guard.
+
+    ``size``: the response's bytes; ``left_out``: how many records among these could not be read.
+    """
 
     rows: tuple[Identity, ...]
     secrets: frozenset[str] = field(repr=False)
     size: int = 0
+    left_out: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,7 @@ class ExtIdps:
 
     sources: tuple[ExtIdp, ...]
     secrets: frozenset[str] = field(repr=False)
+    left_out: int = 0
 
 
 def identities_request(app_id: str, token: str) -> Request:
@@ -86,16 +92,22 @@ def _personal_headers(app_id: str, token: str) -> dict[str, str]:
 
 def read_identities(response: Response) -> Identities:
     """The identity records of a success (docs/genauth.md 2); every other response raises the BffError that it is."""
-    rows = tuple([_identity(row) for row in _IDENTITIES.load(_rows(response))])
-    if None in [row.account_id for row in rows]:
-        raise UnreadableData(note=note(response, "a row without an id"))
+    sent = _records(response)
+    read = [_identity(row) for row in _IDENTITIES.load(_objects(sent))]
+    rows = tuple([row for row in read if row.account_id])
+    if sent and not rows:
+        raise UnreadableData(note=note(response, "no record that can be read"))
     ids = frozenset([row.user_id_in_idp for row in rows if row.user_id_in_idp])
-    return Identities(rows, _secrets(response, ids, _shown(rows)), len(response.body))
+    return Identities(rows, _secrets(response, ids, _shown(rows)), len(response.body), len(sent) - len(rows))
 
 
 def read_ext_idps(response: Response) -> ExtIdps:
     """The identity sources of a success (docs/genauth.md 3)."""
-    return ExtIdps(tuple([_ext_idp(row) for row in _EXT_IDPS.load(_rows(response))]), _secrets(response))
+    sent = _records(response)
+    sources = tuple([_ext_idp(row) for row in _EXT_IDPS.load(_objects(sent))])
+    if sent and not sources:
+        raise UnreadableData(note=note(response, "no record that can be read"))
+    return ExtIdps(sources, _secrets(response), len(sent) - len(sources))
 
 
 def _secrets(response: Response, ids: frozenset[str] = frozenset(), shown: frozenset[str] = frozenset()) -> frozenset[str]:
@@ -112,15 +124,30 @@ def _shown(rows: Iterable[Identity]) -> frozenset[str]:
     return frozenset([*names, *emails, *parts])
 
 
-def _rows(response: Response) -> list[dict[str, Any]]:
+def _records(response: Response) -> list[Any]:
+    """What a success has under ``data``, as a list, with whatever stands among the records."""
     data = opened(response)
-    # Every client expects an array; the "Sample result" on the same page is an object (docs/genauth.md 2.2).
-    rows = [] if data is None else [data] if isinstance(data, dict) else data
-    if isinstance(rows, list) and len(rows) > MOST_RECORDS:
-        raise UnreadableData(note=note(response, f"more than {MOST_RECORDS} records"))
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+    records = [] if data is None else _listed(data) if isinstance(data, dict) else data
+    if not isinstance(records, list):
         raise UnreadableData(note=note(response, "data of another shape"))
-    return rows
+    if len(records) > MOST_RECORDS:
+        raise UnreadableData(note=note(response, f"more than {MOST_RECORDS} records"))
+    return records
+
+
+def _listed(data: dict[str, Any]) -> list[Any]:
+    """The list in an object that is no record, as ``{"totalCount": 2, "list": […]}``; else the object as the only record.
+
+    Every client expects an array; the "Sample result" on the same page is an object (docs/genauth.md 2.2).
+    """
+    if not _RECORD_IDS.isdisjoint(data):
+        return [data]
+    lists = [value for value in (data.get("list"), *data.values()) if isinstance(value, list)]
+    return lists[0] if lists else [data]
+
+
+def _objects(records: list[Any]) -> list[dict[str, Any]]:
+    return [each for each in records if isinstance(each, dict)]
 
 
 def _identity(row: dict[str, Any]) -> Identity:

@@ -5,10 +5,13 @@ One `requests.Session` for the process, made safe for many people at once: no co
 errors; its note is made of types and numbers, because a library's text may quote the token (``Invalid header value 'Bearer …'``).
 """
 
+import gzip
 import http.client
+import io
 import logging
 import re
 import ssl
+import zlib
 from collections.abc import Iterator
 from contextlib import closing
 from http.cookiejar import DefaultCookiePolicy
@@ -92,7 +95,7 @@ class Transport:
         """The response, whatever its status. ``url`` is absolute.
 
         Raises ConnectError, ConnectionClosed, UpstreamUnavailable, UpstreamTimeout; UpstreamMalformed for a response that is
-        compressed, cut off, too large or no HTTP.
+        cut off, too large, compressed in an unknown way or no HTTP.
         """
         _check_sendable(url, request)
         current = call_context.set(CallContext(deadline, deadline.within(self._connect_seconds), self._resolver))
@@ -142,13 +145,34 @@ def _check_sendable(url: str, request: Request) -> None:
 
 
 def _read(response: requests.Response) -> Response | BffError:
-    encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
-    if encoding not in {"", "identity"}:
-        return UpstreamMalformed(note=f"HTTP {response.status_code}, compressed though we asked for plain")
     body = response.raw.read(BODY_AT_MOST + 1)
     if len(body) > BODY_AT_MOST:
         return UnreadableData(note=f"HTTP {response.status_code}, more than {BODY_AT_MOST} bytes")
+    # We ask for plain, and some gateways compress all the same.
+    named = [coding.strip().lower() for coding in response.headers.get("Content-Encoding", "").split(",")]
+    if codings := [coding for coding in named if coding not in {"", "identity"}]:
+        try:
+            body = _inflated(body, *codings)
+        except (zlib.error, OSError, EOFError):
+            return UpstreamMalformed(note=f"HTTP {response.status_code}, compressed so that it cannot be read")
+        if len(body) > BODY_AT_MOST:
+            return UnreadableData(note=f"HTTP {response.status_code}, compressed, more than {BODY_AT_MOST} bytes")
     return Response(response.status_code, dict(response.headers.lower_items()), body)
+
+
+def _inflated(body: bytes, coding: str, *others: str) -> bytes:
+    """The body without its coding, or its first BODY_AT_MOST + 1 bytes; zlib.error, OSError or EOFError if there are none."""
+    if others or coding not in {"gzip", "x-gzip", "deflate"}:
+        raise zlib.error
+    if coding != "deflate":
+        return gzip.GzipFile(fileobj=io.BytesIO(body)).read(BODY_AT_MOST + 1)
+    # RFC 9110 8.4.1.2: zlib's format; some send what is inside it alone.
+    in_zlib = len(body) > 1 and body[0] & 15 == zlib.DEFLATED and int.from_bytes(body[:2]) % 31 == 0
+    inflate = zlib.decompressobj(zlib.MAX_WBITS if in_zlib else -zlib.MAX_WBITS)
+    plain = inflate.decompress(body, BODY_AT_MOST + 1)
+    if not inflate.eof and len(plain) <= BODY_AT_MOST:
+        raise EOFError
+    return plain
 
 
 # What an error means before and after a response has begun; the first that fits counts.

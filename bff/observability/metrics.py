@@ -38,6 +38,7 @@ class Metrics(Recorder):
         )
         self._call_seconds = self._histogram("upstream_seconds", "Time of a call to GenAuth.", "operation")
         self._retries = self._counter("upstream_retries", "Retries of a call to GenAuth.", "operation")
+        self._records_left_out = self._counter("records_left_out", "Records of GenAuth's that could not be read.")
         self._cache_failures = self._counter("cache_failures", "Redis operations that failed.", "operation", "reason")
         self._cache_rejections = self._counter("cache_rejections", "Stored values that were not trusted.", "reason")
         self._breakers = self._gauge("breaker_workers", "Workers whose circuit breaker is in this state.", "name", "state")
@@ -67,6 +68,9 @@ class Metrics(Recorder):
 
     def upstream_retried(self, operation: str) -> None:
         self._retries.labels(labels.OPERATION(operation)).inc()
+
+    def records_left_out(self, records: int) -> None:
+        self._records_left_out.inc(records)
 
     def cache_failed(self, operation: str, reason: str) -> None:
         self._cache_failures.labels(labels.CACHE_OPERATION(operation), labels.CACHE_REASON(reason)).inc()

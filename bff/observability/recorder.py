@@ -18,6 +18,9 @@ class Recorder:
     def upstream_retried(self, operation: str) -> None:
         """A call was made a second time."""
 
+    def records_left_out(self, records: int) -> None:
+        """So many records of a response of GenAuth could not be read; the others are served."""
+
     def cache_failed(self, operation: str, reason: str) -> None:
         """A Redis operation failed. ``reason`` is ``breaker_open`` or the name of the exception's class."""
 

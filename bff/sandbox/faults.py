@@ -5,7 +5,9 @@ A `Fault` says which requests it strikes and what happens to them; the effects o
 Nothing here sleeps or writes: it makes a `Plan`, and `server` carries it out.
 """
 
+import gzip
 import random
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from http import HTTPStatus
@@ -17,6 +19,7 @@ from bff.sandbox.malformed import NAMES, malformed
 from bff.sandbox.messages import HTML, Answer, Request, as_json, request_id
 
 ENDINGS = ("hang", "hang-after-headers", "close", "reset", "truncate")
+_COMPRESSIONS: Mapping[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "deflate": zlib.compress}
 _ELSEWHERE = "https://elsewhere.example/login"
 
 
@@ -29,8 +32,9 @@ class Fault:
     What: ``latency`` seconds before the first byte; ``status`` with a gateway's HTML page, a redirect to
     ``location`` for a 3xx, ``retry_after``; ``envelope``, a JSON object or just its statusCode, instead of the
     answer; ``change`` and ``drop`` members of the true answer's envelope; a ``malformed`` body by name;
-    a given ``body``; additional ``headers`` and ``set_cookie``; ``drip_headers`` and ``drip_body``,
-    seconds before each byte; ``ending``: hang, hang-after-headers, close, reset, truncate.
+    a given ``body``; ``compress`` (gzip, deflate), though nobody asked; additional ``headers`` and
+    ``set_cookie``; ``drip_headers`` and ``drip_body``, seconds before each byte; ``ending``: hang,
+    hang-after-headers, close, reset, truncate.
     """
 
     path: str | None = None
@@ -47,6 +51,7 @@ class Fault:
     drop: Sequence[str] = ()
     malformed: str | None = None
     body: bytes | str | None = None
+    compress: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     set_cookie: str | None = None
     drip_headers: float = 0.0
@@ -57,6 +62,8 @@ class Fault:
         """Refuse an unknown malformed body or ending, which would otherwise do nothing."""
         if self.malformed not in (None, *NAMES):
             raise ValueError(f"malformed is one of {', '.join(NAMES)}, not {self.malformed!r}")
+        if self.compress not in (None, *_COMPRESSIONS):
+            raise ValueError(f"compress is one of {', '.join(_COMPRESSIONS)}, not {self.compress!r}")
         if self.ending not in (None, *ENDINGS):
             raise ValueError(f"ending is one of {', '.join(ENDINGS)}, not {self.ending!r}")
 
@@ -101,6 +108,9 @@ class Fault:
             envelope = orjson.loads(answer.body) | dict(self.change or {})
             body = orjson.dumps({name: value for name, value in envelope.items() if name not in self.drop})
             answer = replace(answer, body=body)
+        if self.compress:
+            body = _COMPRESSIONS[self.compress](answer.body)
+            answer = replace(answer, body=body).with_headers(("Content-Encoding", self.compress))
         extra = dict(self.headers)
         if self.retry_after is not None:
             extra["Retry-After"] = str(self.retry_after)

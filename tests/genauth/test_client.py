@@ -38,6 +38,7 @@ INTROSPECTION = "/oidc/token/introspection"
 class Recorded:
     def __init__(self):
         self.calls, self.retries, self.turns, self.used = [], [], [], []
+        self.left_out = 0
 
     def upstream_called(self, operation, outcome, seconds):
         assert seconds >= 0
@@ -45,6 +46,9 @@ class Recorded:
 
     def upstream_retried(self, operation):
         self.retries.append(operation)
+
+    def records_left_out(self, records):
+        self.left_out += records
 
     def breaker_changed(self, name, state):
         self.turns.append((name, state))
@@ -143,6 +147,18 @@ class TestAnswers:
         genauth.block("mei")
 
         assert client.introspect(genauth.token("mei"), soon).active is False
+
+    @pytest.mark.parametrize("shape", [list, lambda rows: {"list": rows, "totalCount": len(rows)}], ids=["list", "object"])
+    @pytest.mark.parametrize("compress", [None, "gzip", "deflate"])
+    def test_one_bad_record_costs_itself_alone_and_is_counted(self, client, genauth, soon, recorded, shape, compress):
+        good = {"identityId": "i", "extIdpId": "e", "provider": "github", "type": "primary"}
+        genauth.answers("mei", shape([None, good, "x"]))
+        genauth.trouble(path=IDENTITIES, compress=compress)
+        with structlog.testing.capture_logs() as lines:
+            assert [row.ext_idp_id for row in client.identities(genauth.token("mei"), soon).rows] == ["e"]
+
+        assert (recorded.calls, recorded.left_out) == ([("identities", "ok")], 2)
+        assert [(line["event"], line["operation"], line["records"]) for line in lines] == [("records_left_out", "identities", 2)]
 
     def test_refused_and_blocked(self, client, genauth, recorded):
         token = genauth.token("mei")

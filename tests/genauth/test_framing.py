@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from bff.errors import UpstreamMalformed, UpstreamUnavailable
+from bff.genauth.envelope import UnreadableData
 from bff.genauth.transport import Transport
 from bff.resilience.deadline import Deadline
 from tests.genauth.conftest import GET, OK, RawServer, fails
@@ -144,7 +145,7 @@ def test_where_a_redirect_leads_is_not_looked_at(serve, transport):
 
     error, _ = fails(transport, serve(head % len(bomb) + bomb).url, 2)
 
-    assert type(error) is UpstreamMalformed
+    assert type(error) is UnreadableData
     assert "compressed" in error.note
 
 

@@ -184,17 +184,70 @@ def test_shapes_of_a_success(data, code):
         [None],
         ["x"],
         [[]],
+        [None, "x", 7, [], {}],
+        {"list": [None]},
+        {"list": None, "totalCount": 1},
         {},
         [{}],
         [{"identityId": ""}],
         [{"provider": "x"}],
-        [{"identityId": "a"}, {"identityId": None, "extIdpId": []}],
         [{"extIdpId": "x" * 257}],
         [{"identityId": " \x00 "}],
     ],
 )
 def test_rows_that_cannot_be_read_are_one_persons_trouble(data):
     assert type(refused({"statusCode": 200, "data": data})) is UnreadableData
+
+
+@pytest.mark.parametrize(
+    "stray", [None, "a", "", "{}", 7, True, 1.5, [], [{"identityId": "b"}], {}, {"identityId": None, "extIdpId": []}, {"x": {}}]
+)
+@pytest.mark.parametrize("place", [0, 1])
+def test_what_cannot_be_read_among_records_is_left_out_and_counted(stray, place):
+    records = [{"identityId": "a"}, {"extIdpId": "c"}]
+    records.insert(place, stray)
+
+    found = read_identities(answer({"statusCode": 200, "data": records}))
+
+    assert ([row.account_id for row in found.rows], found.left_out) == (["a", "c"], 1)
+
+
+def test_a_token_in_a_record_that_is_left_out_is_a_secret():
+    records = [{"identityId": "a"}, {"accessToken": "canary-0123456789"}, [{"refreshToken": "canary-9876543210"}]]
+
+    assert read_identities(answer({"statusCode": 200, "data": records})).secrets == {"canary-0123456789", "canary-9876543210"}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"list": [{"identityId": "a"}]},
+        {"totalCount": 1, "list": [{"identityId": "a"}]},
+        {"identities": [{"identityId": "a"}]},
+        {"errors": [], "list": [{"identityId": "a"}]},
+    ],
+)
+def test_records_in_a_list_in_an_object(data):
+    found = read_identities(answer({"statusCode": 200, "data": data}))
+
+    assert ([row.account_id for row in found.rows], found.left_out) == (["a"], 0)
+
+
+def test_an_object_with_an_id_is_a_record_whatever_lists_it_has():
+    record = {"identityId": "a", "list": [{"identityId": "b"}], "originConnIds": ["c"]}
+
+    assert [row.account_id for row in read_identities(answer({"statusCode": 200, "data": record})).rows] == ["a"]
+
+
+def test_an_empty_list_in_an_object_is_nothing_linked():
+    assert read_identities(answer({"statusCode": 200, "data": {"list": [], "totalCount": 0}})).rows == ()
+
+
+def test_what_cannot_be_read_among_sources_is_left_out_and_counted():
+    found = read_ext_idps(answer({"statusCode": 200, "data": {"list": [None, {"extIdpId": "e1", "type": "github"}, "x"]}}))
+
+    assert ([source.ext_idp_id for source in found.sources], found.left_out) == (["e1"], 2)
+    assert type(refused({"statusCode": 200, "data": ["x"]}, read=read_ext_idps)) is UnreadableData
 
 
 def test_more_records_than_a_thousand_are_one_persons_trouble():

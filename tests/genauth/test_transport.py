@@ -1,10 +1,13 @@
 """Every trap of HTTP clients, one by one, met through real sockets."""
 
 import gzip
+import json
 import socket
 import struct
 import threading
 import time
+import tracemalloc
+import zlib
 
 import pytest
 
@@ -325,12 +328,41 @@ class TestSize:
         assert type(error) is UpstreamMalformed
         assert took < 3
 
-    @pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "GZIP", "identity, gzip", "zstd"])
-    def test_a_compressed_answer_is_refused_and_not_unpacked(self, serve, transport, encoding):
-        bomb = gzip.compress(b"\0" * 50_000_000)
-        head = f"HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\nContent-Length: {len(bomb)}\r\n\r\n".encode()
+    @pytest.mark.parametrize("encoding", ["gzip", "x-gzip", "deflate", "GZIP", "identity, gzip", "raw deflate"])
+    def test_an_answer_that_is_compressed_unasked_is_inflated(self, serve, transport, encoding):
+        data = json.dumps(list(range(1000))).encode()
+        raw = zlib.compressobj(wbits=-15)
+        packed = {"deflate": zlib.compress(data), "raw deflate": raw.compress(data) + raw.flush()}
+        body = packed.get(encoding) or gzip.compress(data[:99]) + gzip.compress(data[99:])
+        coding = encoding.removeprefix("raw ")
+        head = f"HTTP/1.1 200 OK\r\nContent-Encoding: {coding}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
 
-        error, _ = fails(transport, serve(head + bomb).url, 2)
+        assert transport.send(serve(head + body).url, GET, Deadline.after(2)).body == data
+
+    @pytest.mark.parametrize(("encoding", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
+    def test_a_bomb_is_inflated_no_further_than_any_answer_may_be_large(self, serve, transport, encoding, pack):
+        bomb = pack(b"\0" * 50_000_000)
+        head = f"HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\nContent-Length: {len(bomb)}\r\n\r\n".encode()
+        url = serve(head + bomb).url
+        tracemalloc.start()
+        try:
+            error, _ = fails(transport, url, 2)
+            most = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+        assert type(error) is UnreadableData
+        assert "compressed" in error.note
+        assert most < 8 * 1024 * 1024
+
+    @pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd", "gzip, gzip", "gzip, deflate"])
+    @pytest.mark.parametrize(
+        "body", [gzip.compress(b"{}" * 99)[:-9], zlib.compress(b"{}" * 99)[:-5], b'{"statusCode":200}', b"x"]
+    )
+    def test_what_cannot_be_inflated_whole_is_malformed(self, serve, transport, encoding, body):
+        head = f"HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+
+        error, _ = fails(transport, serve(head + body).url, 2)
 
         assert type(error) is UpstreamMalformed
         assert "compressed" in error.note
