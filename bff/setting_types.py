@@ -142,6 +142,18 @@ def ca_bundle(value: str) -> str:
     return value
 
 
+@expects("names of header fields, comma separated, such as X-Tenant; not *, and none that only proxies send")
+def header_names(value: str) -> tuple[str, ...]:
+    """Header fields that pages may send."""
+    names = listed(value)
+    if not all(re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name) for name in names):
+        raise ValidationError("holds what is no name of a header field")
+    # Whoever may set them could pass for another client.
+    if any(name.lower() == "forwarded" or name.lower().startswith("x-forwarded-") for name in names):
+        raise ValidationError("holds a header field that is a proxy's to send")
+    return tuple(names)
+
+
 def listed(value: str) -> list[str]:
     """The entries of a list with commas, without the empty ones."""
     return [entry for part in value.split(",") if (entry := part.strip())]

@@ -66,6 +66,7 @@ class Settings:
     request_deadline_seconds: Annotated[float, types.seconds(300)] = 3.5
     session_cookie_name: Annotated[str | None, types.cookie_name] = None
     cors_origins: Annotated[tuple[str, ...], addresses.origins] = ()
+    cors_allow_headers: Annotated[tuple[str, ...], types.header_names] = ()
     webhook_secret: Annotated[str | None, types.text] = field(default=None, repr=False)
     metrics_token: Annotated[str | None, types.header_text] = field(default=None, repr=False)
     rate_limit: Annotated[str | None, types.rate] = "120/minute"

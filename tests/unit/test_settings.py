@@ -435,3 +435,14 @@ def test_a_host_to_listen_on_is_an_address(text, host):
 @pytest.mark.parametrize("text", ["localhost", "a.example", "127.0.0.1:80", "[::]:80", "fe80::1%eth0", "1.2.3"])
 def test_what_is_no_address_is_no_host_to_listen_on(text):
     assert mistaken(HOST=text) == ["HOST"]
+
+
+def test_header_fields_that_pages_may_send_are_a_list():
+    assert read(CORS_ALLOW_HEADERS="X-Tenant, x_old,,").cors_allow_headers == ("X-Tenant", "x_old")
+
+
+@pytest.mark.parametrize(
+    "name", ["*", "x tenant", "x:y", "X-Forwarded-For", "x-forwarded-proto", "Forwarded", "名", "x" * 65, "a;b"]
+)
+def test_what_is_no_header_field_for_pages_is_refused(name):
+    assert mistaken(CORS_ALLOW_HEADERS=f"X-Tenant,{name}") == ["CORS_ALLOW_HEADERS"]
