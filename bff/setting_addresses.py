@@ -1,17 +1,19 @@
 """Settings that are addresses: hosts, origins, GenAuth's URLs and Redis'. The other types are in `setting_types`."""
 
 import re
+from collections.abc import Callable
 from ipaddress import ip_address
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from environs import ValidationError
 
-from bff.setting_types import Type, expects, listed
+from bff.setting_types import ca_bundle, check_client_certificate, check_folder, expects, listed
 
 _HOST = r"(?:[A-Za-z0-9](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])"
 _HOST_AND_PORT = re.compile(rf"({_HOST})(?::([0-9]{{1,5}}))?")
 _ORIGIN = re.compile(rf"([a-z][a-z0-9+.-]*)://({_HOST}(?::([0-9]{{1,5}}))?)")
 _ADDRESS = re.compile(r"([a-z][a-z0-9+.-]*://)([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
+_ENDPOINT = re.compile(r"/(?:oidc|oauth|login)\Z|/(?:\.well-known|api/v[0-9])(?:/|\Z)", re.IGNORECASE)
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 _REDIS_PATHS = {
     "unix": r"/.+",
@@ -91,6 +93,8 @@ def url(value: str) -> str:
         raise ValidationError("has a host or port that cannot be")
     if is_readable_on_the_way(value):
         raise ValidationError("is plain http to another machine")
+    if parts.path.endswith("/openid-configuration"):
+        raise ValidationError("is the address of the discovery document")
     return value
 
 
@@ -111,8 +115,13 @@ def plain_url(value: str) -> str:
     return value
 
 
-# A URL to append paths to: its trailing slashes go.
-host_url = Type(lambda value: plain_url.parse(value).rstrip("/"), plain_url.expected)
+@expects(_URL.format(", query") + ", up to where its /oidc and /api begin")
+def host_url(value: str) -> str:
+    """A `plain_url` to append paths to: its trailing slashes go."""
+    host: str = plain_url.parse(value).rstrip("/")
+    if _ENDPOINT.search(urlsplit(host).path):
+        raise ValidationError("has the path of an endpoint")
+    return host
 
 
 @expects("scheme://host[:port] as browsers send it, without a path, comma separated; or *")
@@ -174,3 +183,23 @@ def _check_redis_options(query: str, *, tls: bool) -> None:
             raise ValidationError("has an option that is not one of its options")
         if name == "db" and not re.fullmatch(r"[0-9]{1,5}", option):
             raise ValidationError("has a db that is not a number")
+    if len(given := dict(options)) < len(options):
+        raise ValidationError("has an option twice")
+    if "ssl_keyfile" in given and "ssl_certfile" not in given:
+        raise ValidationError("has an ssl_keyfile that comes without an ssl_certfile")
+    _check_tls_files(given)
+
+
+def _check_tls_files(options: dict[str, str]) -> None:
+    key = options.get("ssl_keyfile")
+    checks: dict[str, Callable[[str], object]] = {
+        "ssl_ca_certs": ca_bundle.parse,
+        "ssl_ca_path": check_folder,
+        "ssl_certfile": lambda certificate: check_client_certificate(certificate, key),
+    }
+    for option, check in checks.items():
+        try:
+            if option in options:
+                check(options[option])
+        except ValidationError as error:
+            raise ValidationError(f"has an {option} that {error.messages[0]}") from None

@@ -32,6 +32,17 @@ class Type:
     expected: str
 
 
+# With a shell's quotes left around it, as from an env file that no shell reads: quotes of any kind are meant by nobody.
+_QUOTES = frozenset("\"'`\N{LEFT DOUBLE QUOTATION MARK}\N{RIGHT DOUBLE QUOTATION MARK}")
+
+
+def read(value: str, kind: Type) -> Any:  # noqa: ANN401 - what the type makes of it
+    """The value of a setting's text; `ValidationError` also where the text is in quotes."""
+    if len(value) > 1 and _QUOTES.issuperset((value[0], value[-1])):
+        raise ValidationError("has quotes around it, which are part of the value")
+    return kind.parse(value)
+
+
 def expects(expected: str) -> Callable[[Callable[[str], Any]], Type]:
     """Make a function that parses a `Type`."""
     return lambda parse: Type(parse, expected)
@@ -66,7 +77,8 @@ def _printable(value: str) -> str:
 
 text = Type(_printable, "printable text")
 header_text = Type(Regexp(r"[!-~]+\Z", error="holds a blank or a character outside ASCII"), "visible ASCII without blanks")
-app_id = Type(header_text.parse, "the application's id")
+# Not every character that a header may have: quotes, and what templates put around a name, are left over from somewhere.
+app_id = Type(Regexp(r"[!#%&(-;=?-_a-z|~]+\Z", error="holds a character that no id has"), "the application's id")
 # A token of RFC 9110 5.6.2, which RFC 6265 4.1.1 takes for cookie names.
 cookie_name = Type(
     Regexp(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z", error="holds a character that no cookie name may hold"),
@@ -152,6 +164,22 @@ def header_names(value: str) -> tuple[str, ...]:
     if any(name.lower() == "forwarded" or name.lower().startswith("x-forwarded-") for name in names):
         raise ValidationError("holds a header field that is a proxy's to send")
     return tuple(names)
+
+
+def check_client_certificate(certificate: str, key: str | None) -> None:
+    """Raise `ValidationError` unless OpenSSL can load both; without a ``key`` the certificate's file has it."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(certificate, key, password=str)  # an empty one: nobody is asked
+    except ssl.SSLError:
+        raise ValidationError("does not go with its key") from None
+    except (OSError, ValueError):
+        raise ValidationError("names a file that cannot be read, or has no key") from None
+
+
+def check_folder(value: str) -> None:
+    """Raise `ValidationError` unless there is such a folder."""
+    if not Path(value).is_dir():
+        raise ValidationError("names no folder")
 
 
 def listed(value: str) -> list[str]:

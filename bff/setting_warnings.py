@@ -11,8 +11,8 @@ _SHORTEST_SECRET = 16
 _LONG_ACCEPTANCE_SECONDS = 600
 # What begins like this is meant for us, whatever it is. Programs beside us use REDIS_, LOG_ and SESSION_ too.
 _OUR_PREFIXES = (
-    *("GENAUTH_", "TOKEN_", "CACHE_", "LOCAL_CACHE", "UPSTREAM_", "REQUEST_DEADLINE", "SESSION_COOKIE", "CORS_"),
-    *("WEBHOOK_", "METRICS_", "RATE_LIMIT", "TRUSTED_PROX", "ALLOWED_"),
+    *("GENAUTH_", "AUTHING_", "TOKEN_", "CACHE_", "LOCAL_CACHE", "UPSTREAM_", "REQUEST_DEADLINE", "SESSION_COOKIE", "CORS_"),
+    *("WEBHOOK_", "METRICS_", "RATE_LIMIT", "TRUST_PROX", "TRUSTED_PROX", "ALLOWED_", "KEEPALIVE_", "DRAIN_", "GRANIAN_"),
 )
 # Kubernetes puts the address of each service into the environment, and a service may be called cache or metrics.
 _OF_A_CLUSTER = re.compile(r".+_(?:SERVICE_HOST|SERVICE_PORT(?:_.+)?|PORT(?:_[0-9]+_(?:TCP|UDP|SCTP)(?:_[A-Z]+)?)?)")
@@ -21,6 +21,10 @@ _OF_A_CLUSTER = re.compile(r".+_(?:SERVICE_HOST|SERVICE_PORT(?:_.+)?|PORT(?:_[0-
 def warnings_about(values: Mapping[str, Any], environ: Mapping[str, str], known: Collection[str]) -> Iterator[tuple[str, str]]:
     """Each variable's name with a hint. ``values`` are the settings by field, ``known`` the variables that are read."""
     yield from _careless(values, environ)
+    for name in known:
+        # Of a shell's env file; whoever else reads the file takes it for a part of the value.
+        if re.search(r"\s#", environ.get(name, "").strip()):
+            yield name, "has a # after a blank: what may be meant as a comment is part of the value"
     yield from _unknown(environ, known)
 
 
@@ -35,10 +39,9 @@ def _careless(values: Mapping[str, Any], environ: Mapping[str, str]) -> Iterator
         yield "CACHE_SECRET", "repeats itself or counts, so it can be guessed; openssl rand -base64 32 makes a key"
     if (name := values["session_cookie_name"]) and not name.startswith("__Host-"):
         yield "SESSION_COOKIE_NAME", "does not begin with __Host-, so a page of a sibling domain or over http can set this cookie"
-    for setting in ("webhook_secret", "metrics_token"):
-        secret = (values[setting] or "").encode()
-        if secret and (len(secret) < _SHORTEST_SECRET or _is_a_pattern(secret)):
-            yield setting.upper(), f"has fewer than {_SHORTEST_SECRET} characters, repeats itself or counts, so it can be guessed"
+    secret = (values["metrics_token"] or "").encode()
+    if secret and (len(secret) < _SHORTEST_SECRET or _is_a_pattern(secret)):
+        yield "METRICS_TOKEN", f"has fewer than {_SHORTEST_SECRET} characters, repeats itself or counts, so it can be guessed"
     if values["rate_limit"] is None:
         yield "RATE_LIMIT", "is off: how many bad tokens one address may send is not limited either"
 
@@ -53,12 +56,22 @@ def _unknown(environ: Mapping[str, str], known: Collection[str]) -> Iterator[tup
     for name in sorted(environ):
         if name in known or _OF_A_CLUSTER.fullmatch(name):
             continue
-        # Short names are near to everything.
-        near = [each for each in known if _is_within(name.upper(), each, min(2, len(each) // 4))]
-        if near:
-            yield name, f"is read by nothing; did you mean {near[0]}?"
+        if near := next((each for each in known if _is_near(name.strip().upper(), each)), None):
+            yield name, f"is read by nothing; did you mean {near}?"
         elif name.startswith(_OUR_PREFIXES):
             yield name, "is read by nothing; docs/configuration.md has the names"
+
+
+def _is_near(name: str, ours: str) -> bool:
+    """Whether a name is ours with a slip of the pen, or with the words of ours, but for some left out or one put in."""
+    name = re.sub("^AUTHING_", "GENAUTH_", name)  # what GenAuth was called
+    if _is_within(name, ours, min(2, len(ours) // 4)):  # short names are near to everything
+        return True
+    words, our_words = name.split("_"), ours.split("_")
+    if len(words) > len(our_words):
+        # What has a word in front, such as OTEL_LOG_LEVEL, is another program's.
+        return len(words) == len(our_words) + 1 > 2 and words[0] == our_words[0] and {*words} > {*our_words}
+    return len({*words}) > 1 and {*words} <= {*our_words}
 
 
 def _is_within(one: str, other: str, edits: int) -> bool:

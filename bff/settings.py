@@ -33,7 +33,7 @@ class _Environment(Env):
     def __init__(self, given: Mapping[str, str]) -> None:
         super().__init__(eager=False)
         self.given = given
-        self.add_parser("setting", lambda text, kind: kind.parse(text))
+        self.add_parser("setting", types.read)
 
     def _get_value(self, env_key: str, default: Any) -> Any:  # noqa: ANN401 - as in environs
         return self.given.get(env_key, default)
@@ -67,7 +67,6 @@ class Settings:
     session_cookie_name: Annotated[str | None, types.cookie_name] = None
     cors_origins: Annotated[tuple[str, ...], addresses.origins] = ()
     cors_allow_headers: Annotated[tuple[str, ...], types.header_names] = ()
-    webhook_secret: Annotated[str | None, types.text] = field(default=None, repr=False)
     metrics_token: Annotated[str | None, types.header_text] = field(default=None, repr=False)
     rate_limit: Annotated[str | None, types.rate] = "120/minute"
     host: Annotated[str, types.address] = "0.0.0.0"  # noqa: S104 - a service in a container is reached from outside

@@ -1,21 +1,16 @@
 """What REDIS_URL may say, and what becomes of it."""
 
-import datetime as dt
-import ipaddress
 import ssl
 import time
 
 import pytest
 import redis
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from bff.cache.redis_client import cluster_nodes, redis_client
 from bff.cache.redis_store import CacheUnavailable
 from bff.setting_addresses import split_address
 from tests.cache.proxy import Proxy
+from tests.certificates import certificate_and_key
 from tests.valkey import ValkeyServer, free_port
 
 
@@ -130,35 +125,12 @@ def test_a_cluster_is_read_from_a_url():
 # TLS ----------------------------------------------------------------------------------------------
 
 
-def certificate(folder, name):
-    """A certificate for 127.0.0.1 that is its own authority."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = dt.datetime.now(dt.UTC)
-    signed = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(minutes=5))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    public, private = folder / f"{name}.pem", folder / f"{name}.key"
-    public.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
-    private.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return public, private
-
-
 @pytest.fixture
 def behind_tls(valkey, tmp_path):
     """The embedded Valkey speaks no TLS; a wire in front of it does."""
-    public, private = certificate(tmp_path, "redis")
+    public, private = tmp_path / "redis.pem", tmp_path / "redis.key"
+    for file, content in zip((public, private), certificate_and_key("redis"), strict=True):
+        file.write_bytes(content)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(public, private)
     with Proxy(valkey.address, context) as proxy:
@@ -175,7 +147,8 @@ def test_tls_to_a_server_whose_authority_we_know(store_at, behind_tls):
 
 def test_tls_to_a_server_whose_authority_we_do_not_know_is_refused(store_at, behind_tls, tmp_path, witness):
     url, _ = behind_tls
-    stranger, _ = certificate(tmp_path, "stranger")
+    stranger = tmp_path / "stranger.pem"
+    stranger.write_bytes(certificate_and_key("stranger")[0])
     for refused in (url, f"{url}?ssl_ca_certs={stranger}"):
         with pytest.raises(CacheUnavailable):
             store_at(refused).get_many("a")

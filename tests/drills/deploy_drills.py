@@ -24,7 +24,7 @@ HALF_A_HEAD = b"GET /me/linked-accounts HTTP/1.1\r\nHost: drill\r\nX-Slow: "
 @drill("slow-clients", "8")
 async def slow_clients(size):
     """400 half-sent heads, 200 bodies that do not come and 100 readers that do not read: nobody else notices."""
-    with Stage(WEBHOOK_SECRET="drill-webhook") as stage:
+    with Stage() as stage:
         port = stage.ports[0]
         known = stage.callers(100, 10)
         await stage.warm(known)
@@ -34,7 +34,7 @@ async def slow_clients(size):
             head.sendall(HALF_A_HEAD)
         for body in slow[400:600]:
             body.sendall(
-                b"POST /webhooks/genauth HTTP/1.1\r\nHost: drill\r\nX-Authing-Webhook-Secret: drill-webhook\r\n"
+                b"POST /webhooks/genauth HTTP/1.1\r\nHost: drill\r\n"
                 b'Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n{"eventName":'
             )
         ask = f"GET /me/linked-accounts HTTP/1.1\r\nHost: drill\r\nAuthorization: Bearer {known[0].token}\r\n\r\n".encode()

@@ -1,5 +1,6 @@
 import base64
 import dataclasses
+import re
 
 import pytest
 from hypothesis import HealthCheck, example, given
@@ -7,6 +8,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from bff.settings import ConfigurationError, Settings
+from tests.certificates import certificate_and_key
 
 REQUIRED = {"GENAUTH_HOST": "https://my-app.genauth.ai", "GENAUTH_APP_ID": "app-1", "REDIS_URL": "redis://localhost:6379/0"}
 KEY = base64.b64encode(b"k" * 32).decode()
@@ -76,6 +78,42 @@ def test_a_host_keeps_its_path_and_loses_its_last_slash():
     assert read(GENAUTH_HOST="https://id.example.com/tenant/a/").genauth_host == "https://id.example.com/tenant/a"
 
 
+@pytest.mark.parametrize("quotes", ['""', "''", "``", "\u201c\u201d"])
+@pytest.mark.parametrize("name", Settings.kinds())
+def test_quotes_around_a_value_are_named(name, quotes):
+    """As ``docker run --env-file`` and Kubernetes pass them on from a file that a shell would have read without them."""
+    (mistake,) = mistakes(**{name: f"{quotes[0]} {REQUIRED.get(name, 'canary')}{quotes[1]}"})
+
+    assert mistake.startswith(f"{name} has quotes around it, which are part of the value: expected ")
+    assert "canary" not in mistake
+
+
+@pytest.mark.parametrize("value", ['"app-1', 'app-1"', "${APP_ID}", "$APP_ID", "<app id>", "<app-id>", "{{app_id}}", "app 1"])
+def test_an_application_id_that_nobody_filled_in_is_refused(value):
+    assert mistaken(GENAUTH_APP_ID=value) == ["GENAUTH_APP_ID"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/oidc", "/oidc/", "/OIDC", "/tenant/oidc", "/oauth", "/login", "/api/v3", "/api/v3/get-identities"),
+        *("/.well-known/openid-configuration", "/oidc/.well-known/openid-configuration", "/oidc/.well-known/jwks.json"),
+    ],
+)
+def test_an_endpoint_is_no_host(path):
+    (mistake,) = mistakes(GENAUTH_HOST=f"https://my-app.genauth.ai{path}")
+
+    assert re.match("GENAUTH_HOST (has the path of an endpoint|is the address of the discovery document): ", mistake)
+    assert read(GENAUTH_HOST="https://my-app.genauth.ai/oidcs").genauth_host.endswith("/oidcs")
+
+
+@pytest.mark.parametrize("name", ["GENAUTH_ISSUER", "GENAUTH_JWKS_URL"])
+def test_the_address_of_the_discovery_document_is_neither_issuer_nor_key_set(name):
+    address = "https://my-app.genauth.ai/oidc/.well-known/openid-configuration"
+
+    assert mistaken(**{name: address}) == [name]
+
+
 @pytest.mark.parametrize("host", ["http://localhost:3000", "http://127.0.0.1", "http://127.8.9.1:1", "http://[::1]:3000"])
 def test_plain_http_is_fine_on_this_machine(host):
     assert read(GENAUTH_HOST=host, GENAUTH_ISSUER=host, GENAUTH_JWKS_URL=host).genauth_host == host
@@ -131,7 +169,7 @@ def test_an_issuer_is_kept_to_the_letter():
         "redis://cache",
         "redis://user:p%40ss@cache:6379/3",
         "redis://[::1]:6379",
-        "rediss://cache:6380/0?ssl_ca_certs=/etc/ssl/redis.pem&ssl_cert_reqs=required&ssl_check_hostname=True",
+        "rediss://cache:6380/0?ssl_cert_reqs=required&ssl_check_hostname=True",
         "unix:///run/valkey/valkey.sock?db=1",
         "unix://:password@/run/valkey.sock",
         "redis+sentinel://h1:26379,h2:26379/mymaster",
@@ -198,6 +236,60 @@ def test_a_redis_url_that_asks_to_skip_verification_is_refused(scheme, query):
     path = "/mymaster" if scheme.endswith("sentinel") else ""
 
     assert "skip the verification" in mistakes(REDIS_URL=f"{scheme}://cache{path}?{query}")[0]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """What the TLS options of Redis may name, and what they may not."""
+    folder = tmp_path_factory.mktemp("tls")
+    certificate, key = certificate_and_key("redis")
+    (folder / "ca.pem").write_bytes(certificate)
+    (folder / "key.pem").write_bytes(key)
+    (folder / "both.pem").write_bytes(certificate + key)
+    (folder / "another.pem").write_bytes(certificate_and_key("another")[1])
+    (folder / "empty.pem").touch()
+    return folder
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "ssl_ca_certs={}/ca.pem",
+        "ssl_ca_path={}",
+        "ssl_certfile={}/both.pem",
+        "ssl_certfile={0}/ca.pem&ssl_keyfile={0}/key.pem&ssl_ca_certs={0}/ca.pem",
+        "ssl_ca_certs=%2E%2E{}/ca.pem",
+    ],
+)
+def test_files_of_a_redis_url_that_can_be_used_are_accepted(files, monkeypatch, query):
+    monkeypatch.chdir("/usr")
+    url = f"rediss://cache?{query.format(files)}"
+
+    assert read(REDIS_URL=url).redis_url == url
+
+
+@pytest.mark.parametrize(
+    ("query", "option"),
+    [
+        ("ssl_ca_certs={}/missing.pem", "ssl_ca_certs"),
+        ("ssl_ca_certs={}/empty.pem", "ssl_ca_certs"),
+        ("ssl_ca_certs={}", "ssl_ca_certs"),
+        ("ssl_ca_path={}/missing", "ssl_ca_path"),
+        ("ssl_ca_path={}/ca.pem", "ssl_ca_path"),
+        ("ssl_certfile={}/missing.pem", "ssl_certfile"),
+        ("ssl_certfile={}/ca.pem", "ssl_certfile"),
+        ("ssl_certfile={0}/ca.pem&ssl_keyfile={0}/missing.pem", "ssl_certfile"),
+        ("ssl_certfile={0}/ca.pem&ssl_keyfile={0}/another.pem", "ssl_certfile"),
+        ("ssl_keyfile={}/key.pem", "ssl_keyfile"),
+    ],
+)
+@pytest.mark.parametrize("scheme", ["rediss", "rediss+sentinel", "rediss+cluster"])
+def test_files_of_a_redis_url_that_cannot_be_used_are_named_by_their_option(files, scheme, query, option):
+    path = "/mymaster" if scheme.endswith("sentinel") else ""
+    (mistake,) = mistakes(REDIS_URL=f"{scheme}://cache{path}?{query.format(files)}")
+
+    assert mistake.startswith(f"REDIS_URL has an {option} that ")
+    assert str(files) not in mistake
 
 
 def test_a_cache_secret_is_a_list_of_named_keys():
@@ -354,13 +446,13 @@ def test_a_ca_bundle_is_a_file_of_certificates(tmp_path):
 
 def test_short_secrets_are_the_operators_choice():
     """They are warned about: tests/security/test_careless_settings.py."""
-    settings = read(WEBHOOK_SECRET="hook", METRICS_TOKEN="metrics", GENAUTH_APP_SECRET="app")
+    settings = read(METRICS_TOKEN="metrics", GENAUTH_APP_SECRET="app")
 
-    assert (settings.webhook_secret, settings.metrics_token, settings.genauth_app_secret) == ("hook", "metrics", "app")
+    assert (settings.metrics_token, settings.genauth_app_secret) == ("metrics", "app")
 
 
 @pytest.mark.parametrize(
-    ("name", "text"), [("METRICS_TOKEN", "two words"), ("METRICS_TOKEN", "tökén"), ("WEBHOOK_SECRET", "a\x00b")]
+    ("name", "text"), [("METRICS_TOKEN", "two words"), ("METRICS_TOKEN", "tökén"), ("GENAUTH_APP_SECRET", "a\x00b")]
 )
 def test_a_secret_that_cannot_be_sent_is_refused(name, text):
     assert mistaken(**{name: text}) == [name]
@@ -368,14 +460,13 @@ def test_a_secret_that_cannot_be_sent_is_refused(name, text):
 
 # Building the strategies takes seconds on a busy machine; that says nothing of the code.
 unhurried = hypothesis_settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-SECRETS = ("GENAUTH_APP_SECRET", "CACHE_SECRET", "WEBHOOK_SECRET", "METRICS_TOKEN", "REDIS_URL")
+SECRETS = ("GENAUTH_APP_SECRET", "CACHE_SECRET", "METRICS_TOKEN", "REDIS_URL")
 
 
 def test_no_secret_is_in_the_repr():
     settings = read(
         GENAUTH_APP_SECRET="canary-1",
         CACHE_SECRET=f"a:{KEY},{'canary-2' * 4}",
-        WEBHOOK_SECRET="canary-3",
         METRICS_TOKEN="canary-4",
         REDIS_URL="redis://:canary-5@cache",
     )
