@@ -29,6 +29,7 @@ _UNKNOWN_ADDRESS = "unknown"
 # In characters. Longer cookies take time to read, whatever is in them.
 _LONGEST_COOKIES = 8192
 _REFUSALS = (Unauthenticated, InvalidRequest, CsrfHeaderMissing, OriginNotAllowed)
+_LEFT_OUT = re.compile(r"(?:^|;)(?:;|$)")  # the server joins the lines of a header by a semicolon alone
 _MOST_WORDS = 8  # of an Authorization field are looked at one by one, the rest as one
 
 
@@ -94,9 +95,18 @@ def counted_address(address: str | None) -> tuple[str, str | None]:
 
 
 def _session_cookies(environ: Environ, name: str) -> list[str]:
-    """The values of the session cookie; of more than one, two. No other cookie is taken apart, however many there are."""
-    ours = re.findall(rf"(?:^|;)[ \t]*({re.escape(name)}[ \t]*=[^;]*)", environ.get("HTTP_COOKIE", ""))
-    return parse_cookie(";".join(ours[:2])).getlist(name)
+    """The values of the session cookie; of more than one, two. No other cookie is taken apart, however many there are.
+
+    Browsers send a cookie that was set for two paths twice, and a page cannot mend that: one value is one cookie.
+    """
+    values = re.findall(rf"(?:^|;)[ \t]*{re.escape(name)}[ \t]*=([^;]*)", environ.get("HTTP_COOKIE", ""))
+    different = [*dict.fromkeys(value.strip(' \t"') for value in values)]
+    return parse_cookie(";".join(f"{name}={value}" for value in different[:2])).getlist(name)
+
+
+def _lacks_a_line(cookies: str | None) -> bool:
+    """Whether the server left something out: it passes on nothing of a header line that has a character outside of ASCII."""
+    return cookies is not None and bool(_LEFT_OUT.search(cookies))
 
 
 def _cookie(name: str | None, origins: tuple[str, ...]) -> str | None:
@@ -105,6 +115,13 @@ def _cookie(name: str | None, origins: tuple[str, ...]) -> str | None:
     sent = _session_cookies(request.environ, name)
     if len(sent) > 1:
         raise InvalidTokenRequest(f"Send one {name} cookie.", note="doubled credentials")
+    if not sent and _lacks_a_line(request.headers.get("Cookie")):
+        # The session may have been in it: nobody is to be signed out by what a neighbour of ours stores.
+        raise InvalidRequest(
+            f"A cookie beside {name} has characters outside of ASCII, so that none arrived: percent-encode it where it is set, "
+            "or remove it.",
+            note="cookies not in ASCII",
+        )
     if not sent or not sent[0]:
         return None
     origin = request.headers.get("Origin")

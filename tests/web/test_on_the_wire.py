@@ -103,6 +103,10 @@ def test_the_contract_holds_on_the_wire(wire, genauth):
     assert code(("Authorization", mei), ("Authorization", omar)) == (400, "invalid_request")
     assert code(("Authorization", "Basic eA=="), ("authorization", mei)) == (400, "invalid_request")
     assert code(("Cookie", cookies[0]), asked) == 200
+    assert code(("Cookie", f"{cookies[0]}; {cookies[0]}"), asked) == 200
+    assert code(("Cookie", f"nick=小明; {cookies[0]}"), asked) == (400, "invalid_request")
+    assert code(("Cookie", "nick=小明"), asked) == (400, "invalid_request")
+    assert code(("Cookie", cookies[0]), ("Cookie", "nick=小明"), asked) == 200
     assert code(("Cookie", cookies[0]), ("Cookie", cookies[1]), asked) == (400, "invalid_request")
     assert code(("Cookie", cookies[0]), asked, ("Origin", PAGE), ("Origin", "https://evil.example")) == (
         403,
