@@ -5,6 +5,7 @@ import gc
 from flask import Flask
 
 from bff import factory
+from bff.web import services_of
 
 
 def create_app() -> Flask:
@@ -12,4 +13,5 @@ def create_app() -> Flask:
     application = factory.create_app(threads=factory.THREADS)
     # What exists by now stays as long as the process: full collections leave it out, which would stop every thread meanwhile.
     gc.freeze()
+    services_of(application).sessions.prepare()
     return application

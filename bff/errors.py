@@ -35,13 +35,15 @@ from typing import ClassVar
 class BffError(Exception):
     """An answer other than success. ``retry_after`` is in seconds, ``headers`` go out with the answer.
 
-    ``counted``: whether it counts against the address that the request came from.
+    ``counted``: whether it counts against the address that the request came from. ``reason``: the call to GenAuth that caused it
+    and how that ended, as ``discovery_timeout``.
     """
 
     status: ClassVar[int]
     code: ClassVar[str]
     title: ClassVar[str]
     counted = False
+    reason = ""
 
     def __init__(
         self,

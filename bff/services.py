@@ -8,7 +8,17 @@ from functools import partial
 from flask import Flask
 
 from bff.accounts import LinkedAccounts, Providers, Refusals
-from bff.auth import AccessTokens, Introspector, JwksCache, JwksFetcher, JwksRefresher, JwksSnapshot, Sessions, Verifier
+from bff.auth import (
+    AccessTokens,
+    GenAuthCheck,
+    Introspector,
+    JwksCache,
+    JwksFetcher,
+    JwksRefresher,
+    JwksSnapshot,
+    Sessions,
+    Verifier,
+)
 from bff.cache import (
     PREFIX,
     AccountsCache,
@@ -24,10 +34,9 @@ from bff.cache import (
     Snapshot,
     redis_backend,
 )
-from bff.errors import BffError, UpstreamFailure
 from bff.genauth import GenAuthClient
-from bff.observability import Metrics, Readiness
-from bff.resilience import CircuitBreaker, Deadline, RateLimit, Rules, SingleFlight, WaitingRoom, memoised
+from bff.observability import Metrics, Readiness, Reason
+from bff.resilience import CircuitBreaker, RateLimit, Rules, SingleFlight, WaitingRoom, memoised
 from bff.settings import Settings
 
 REDIS_TIMEOUT_SECONDS = 0.25
@@ -39,8 +48,6 @@ LOCK_SECONDS = 1.5
 # For those that wait for longer than a second, and how many of them one person may have.
 WAITING_PLACES = 96
 WAITING_EACH = 32
-# Orchestrators give a probe a second or two.
-_PROBE_SECONDS = 1.0
 # Redis answers in well under a millisecond or not at all: one failure is enough to know, and a second to find out again.
 _REDIS_BREAKER = Rules(failures_in_a_row=1, open_seconds=1.0, open_at_most=4.0, probe_seconds=2.0)
 
@@ -108,10 +115,12 @@ def make_services(app: Flask, settings: Settings, *, clock: Callable[[], float] 
         changed=lambda user_id: invalidations.publish(person(user_id)),
         clock=clock,
     )
+    verifier = _verifier(settings, genauth, _jwks_snapshot(settings, store, codec, metrics))
+    discovery = settings.genauth_issuer is None or settings.genauth_jwks_url is None
     return Services(
         settings=settings,
         sessions=Sessions(
-            _verifier(settings, genauth, _jwks_snapshot(settings, store, codec, metrics)),
+            verifier,
             recognised=RecognisedTokens(store, codec, f"{PREFIX}recognised:{application}", metrics)
             if settings.token_verification == "introspection"  # noqa: S105 - the name of a way, no password
             else None,
@@ -123,7 +132,12 @@ def make_services(app: Flask, settings: Settings, *, clock: Callable[[], float] 
         user_limit=_limit("user", settings, store, names, metrics),
         address_limit=_limit("address", settings, store, names, metrics),
         network_limit=_limit("network", settings, store, names, metrics, times=NETWORK_TIMES),
-        readiness=Readiness({"redis": store.ping, "genauth": lambda: _answers(genauth)}),
+        readiness=Readiness(
+            {
+                "redis": lambda: None if store.ping() else Reason("unavailable"),
+                "genauth": GenAuthCheck(genauth, verifier, discovery=discovery),
+            }
+        ),
         invalidations=invalidations,
         responses=responses,
         metrics=metrics,
@@ -159,13 +173,3 @@ def _limit(
         times=times,
         on_refuse=metrics.rate_limited,
     )
-
-
-def _answers(genauth: GenAuthClient) -> bool:
-    try:
-        genauth.discovery(Deadline.after(_PROBE_SECONDS), policy=genauth.health_policy)
-    except UpstreamFailure:
-        return False
-    except BffError:
-        pass  # it answered, if only to say no
-    return True

@@ -1,6 +1,7 @@
 """Whose token is this? Signed access tokens, introspection, and GenAuth's signing keys."""
 
 from bff.auth.access_tokens import AccessTokens
+from bff.auth.genauth_check import GenAuthCheck
 from bff.auth.introspection import Introspector
 from bff.auth.jwks_cache import JwksCache
 from bff.auth.jwks_fetcher import JwksFetcher
@@ -10,6 +11,7 @@ from bff.auth.sessions import Sessions, Verifier
 
 __all__ = [
     "AccessTokens",
+    "GenAuthCheck",
     "Introspector",
     "JwksCache",
     "JwksFetcher",

@@ -83,6 +83,14 @@ class AccessTokens:
         """The version of the key set: an acceptance ends when a key is withdrawn."""
         return self._keys.version
 
+    def prepare(self) -> None:
+        """Begin to fetch GenAuth's keys."""
+        self._keys.prepare()
+
+    def obstacle(self, deadline: Deadline) -> str | None:
+        """In a word why there are no keys, None if there are."""
+        return self._keys.obstacle(deadline)
+
     def verify(self, token: str, deadline: Deadline, *, known_as: str | None = None) -> Acceptance:  # noqa: ARG002 - a `Verifier`'s
         """Whose token it is; raises TokenInvalid, or UpstreamFailure when the key set is needed and missing.
 

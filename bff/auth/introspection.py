@@ -20,6 +20,8 @@ from schemas.oidc import is_identifier
 # A client that retries without end does not reach GenAuth, and a mistake that was corrected there is seen soon.
 REFUSED_SECONDS = 5.0
 FAILED_SECONDS = 2.0
+# What GenAuth is asked about to see whether it takes our word; it knows no such token.
+_NOBODYS_TOKEN = "readiness-probe"  # noqa: S105 - nobody's
 # How many tokens of one person are asked about at a time: few of the places for tokens that were accepted before.
 _CALLS_EACH = 4
 
@@ -55,6 +57,23 @@ class Introspector:
         self._monotonic = monotonic
         self._errors: Cache[bytes, _Error] = cache("refused_tokens", seconds=REFUSED_SECONDS)
         self._calls = Shares(_CALLS_EACH)
+        self._worked = False
+
+    def prepare(self) -> None:
+        """Nothing: each verification is a call of its own."""
+
+    def obstacle(self, deadline: Deadline) -> str | None:
+        """In a word why GenAuth does not introspect for us, None if it does. A call."""
+        try:
+            self._genauth.introspect(_NOBODYS_TOKEN, deadline, policy=self._genauth.health_policy)
+        except UpstreamRejected as error:
+            return error.reason  # our secret, most often
+        except UpstreamFailure as error:
+            if self._worked or isinstance(error, CallNotMade):
+                raise
+            return error.reason
+        self._worked = True
+        return None
 
     def verify(self, token: str, deadline: Deadline, *, known_as: str | None = None) -> Acceptance:
         """Whose token it is; raises TokenRefused, TokenInvalid, and UpstreamFailure without a response of GenAuth."""

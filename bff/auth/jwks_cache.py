@@ -58,6 +58,16 @@ class JwksCache:
         key_set = self._refresher.current()
         return key_set.version if key_set else 0
 
+    def prepare(self) -> None:
+        """Begin to fetch the first keys. Nobody waits for anything."""
+        self._refresher.fetch_first_keys()
+
+    def obstacle(self, deadline: Deadline) -> str | None:
+        """In a word why there are no keys, not even a snapshot's; None if there are. Waits for a fetch that may bring some."""
+        if self._refresher.current() is None and (fetch := self._refresher.refresh()):
+            fetch.any_keys.wait(deadline.remaining())
+        return None if self._refresher.current() else self._refresher.failure or "keys_not_fetched"
+
     def at_hand(self, kid: str | None) -> tuple[Key, KeySet] | None:
         """The key that this very process has fetched, and its key set. Nobody waits for anything."""
         key_set = self._refresher.current(allow_snapshot=False)
@@ -124,7 +134,7 @@ class JwksCache:
         key_set = self._refresher.current()
         if key_set and (key := key_set.get(kid)):
             return key, key_set
-        if key_set and not self._refresher.last_failed and (fetch or key_set.covers(issued_at)):
+        if key_set and self._refresher.failure is None and (fetch or key_set.covers(issued_at)):
             raise self._unknown(kid, key_set)
         raise UpstreamUnavailable(note="unknown kid, and no newer key set", retry_after=self._refresher.retry_after())
 

@@ -36,13 +36,21 @@ class JwksFetcher:
         self._discovered_at = 0.0
 
     def fetch(self, deadline: Deadline) -> tuple[str, tuple[Key, ...]]:
-        """The issuer and at least one key; raises what GenAuth's client raises, or UpstreamMalformed. One caller at a time."""
-        issuer, url = self._issuer_and_url(deadline)
+        """The issuer and at least one key; raises what GenAuth's client raises, or UpstreamMalformed. One caller at a time.
+
+        An answer that is refused here has the ``reason`` ``discovery_refused`` or ``key_set_refused``.
+        """
+        try:
+            issuer, url = self._issuer_and_url(deadline)
+        except BffError as error:
+            error.reason = error.reason or "discovery_refused"
+            raise
         try:
             keys = usable_keys(self._genauth.key_set(url, deadline))
             if not keys:
                 raise UpstreamMalformed(note="no usable key in the key set")
-        except BffError:
+        except BffError as error:
+            error.reason = error.reason or "key_set_refused"
             self._discovered = None
             raise
         return issuer, keys

@@ -41,6 +41,7 @@ class JwksRefresher:
     """The last good key set, and the fetch of the next.
 
     ``snapshot`` is None where Redis cannot be trusted with keys. ``fetch_seconds`` bounds one fetch, ``start`` runs it.
+    ``failure`` says in a word why the last fetch brought no keys, None if it did or there was none.
     """
 
     def __init__(
@@ -52,14 +53,16 @@ class JwksRefresher:
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         start: Callable[[Callable[[], None]], None] = in_a_thread,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self.last_failed = False
+        self.failure: str | None = None
         self._fetcher = fetcher
         self._snapshot = snapshot
         self._fetch_seconds = fetch_seconds
         self._clock = clock
         self._monotonic = monotonic
         self._start = start
+        self._sleep = sleep
         self._lock = threading.Lock()  # around the budget, the fetch under way and what it brings
         self._budget = RefreshBudget()
         self._fetch: Fetch | None = None
@@ -81,6 +84,20 @@ class JwksRefresher:
         with self._lock:
             return max(1.0, self._budget.seconds_left(self._monotonic(), have_keys=self._have_keys()))
 
+    def fetch_first_keys(self) -> None:
+        """Fetch in the background, again and again, until this process has keys of its own. Nobody waits for it."""
+        try:
+            self._start(self._until_there_are_keys)
+        except RuntimeError:
+            log.warning("jwks_refresh_failed", reason="no thread to be had")
+
+    def _until_there_are_keys(self) -> None:
+        while not self._have_keys():
+            if fetch := self.refresh():
+                fetch.done.wait()
+            else:
+                self._sleep(self.retry_after())
+
     def refresh_in_background(self, key_set: KeySet) -> None:
         """Start a fetch if the key set is old or a snapshot. Nobody waits for it."""
         if key_set.from_snapshot:
@@ -100,7 +117,7 @@ class JwksRefresher:
             self._start(lambda: self._run(fetch))
         except RuntimeError:
             log.warning("jwks_refresh_failed", reason="no thread to be had")
-            self._end(fetch, None)
+            self._end(fetch, None, "no_thread")
         return fetch
 
     def _have_keys(self) -> bool:
@@ -109,7 +126,7 @@ class JwksRefresher:
     def _run(self, fetch: Fetch) -> None:
         # Reading the snapshot is part of the time of a fetch: nobody waits for longer than that.
         deadline = Deadline.after(self._fetch_seconds)
-        key_set = None
+        key_set, reason = None, "defect"
         try:
             if self._snapshot is not None and self._key_set is None:
                 self._use(self._snapshot.get(), fetch)
@@ -118,12 +135,13 @@ class JwksRefresher:
             key_set = self._next(issuer, keys, fetched_at, monotonic)
         except BffError as error:
             log.warning("jwks_refresh_failed", reason=error.note or error.code)
+            reason = error.reason or error.code
             fetch.failure = UpstreamTimeout if isinstance(error, UpstreamTimeout) else UpstreamUnavailable
         except Exception:
             # Nothing above a thread would report it, and the requests that wait have to go on.
             log.exception("jwks_refresh_failed")
         finally:
-            self._end(fetch, key_set)
+            self._end(fetch, key_set, reason)
         if key_set is not None and self._snapshot is not None:
             self._snapshot.put(StoredJwks(key_set.issuer, key_set.fetched_at, [*key_set.keys.values()]))
 
@@ -147,10 +165,10 @@ class JwksRefresher:
             version += 1
         return KeySet(issuer, by_kid, version, fetched_at, monotonic, from_snapshot)
 
-    def _end(self, fetch: Fetch, key_set: KeySet | None) -> None:
+    def _end(self, fetch: Fetch, key_set: KeySet | None, reason: str) -> None:
         with self._lock:
             self._fetch = None
-            self.last_failed = key_set is None
+            self.failure = reason if key_set is None else None
             if key_set is None:
                 self._budget.record_failure(self._monotonic())
             else:

@@ -59,6 +59,15 @@ class Verifier(Protocol):
     def calls_genauth(self) -> bool:
         """Whether each verification is a call, so that simultaneous ones of one token are better shared."""
 
+    def prepare(self) -> None:
+        """Have ready what verifying takes. Nobody waits for it."""
+
+    def obstacle(self, deadline: Deadline) -> str | None:
+        """In a word why no token can be verified: it never could, or GenAuth refuses us. None if one can.
+
+        Raises UpstreamFailure when GenAuth is needed, and is away after it did its work.
+        """
+
     def verify(self, token: str, deadline: Deadline, *, known_as: str | None = None) -> Acceptance:
         """Whose token it is, even if it has expired; raises TokenInvalid or UpstreamFailure.
 
@@ -135,6 +144,10 @@ class Sessions:
     def version(self) -> int:
         """Changes when sessions have to be verified anew, as when a signing key was withdrawn."""
         return self._verifier.version
+
+    def prepare(self) -> None:
+        """Have ready what verifying takes, in the background: the first request should not wait for it."""
+        self._verifier.prepare()
 
     def would_call(self, token: str) -> bool:
         """Whether verifying takes a call for a token that no worker accepted within the last hour. May take a round trip."""

@@ -89,6 +89,7 @@ class Caller:
                 return self._with_retry(call, permit, deadline)
         except BffError as error:
             outcome = _outcome(error)
+            error.reason = f"{call.operation}_{outcome}"
             if not isinstance(error, CallNotMade):  # the breaker's change is logged; a line for each refused call is a flood
                 self._log(call, error, outcome, time.monotonic() - started)
             raise

@@ -102,7 +102,9 @@ class GenAuthClient:
         """The JSON Web Key Set at that absolute address. Raises UpstreamFailure, or UpstreamRejected if there is none."""
         return self._caller.make(Call("key_set", oidc.key_set_request(url), oidc.read_key_set), self.oidc_policy, deadline)
 
-    def introspect(self, token: str, deadline: Deadline, *, known: bool = False, whose: str | None = None) -> Introspection:
+    def introspect(
+        self, token: str, deadline: Deadline, *, known: bool = False, whose: str | None = None, policy: CallPolicy | None = None
+    ) -> Introspection:
         """Whether GenAuth accepts a token, and whose it is. ``known``: it was accepted before; ``whose`` as in `identities`.
 
         Raises UpstreamFailure, or UpstreamRejected if GenAuth does not accept our secret: that says nothing about the token.
@@ -111,7 +113,12 @@ class GenAuthClient:
         url, basic = self._introspection_endpoint(deadline)
         request = oidc.introspection_request(url, self._app_id, self._app_secret, token, basic=basic)
         call = Call("introspection", request, oidc.read_introspection, whose)
-        return self._caller.make(call, self.oidc_policy if known else self.introspection_policy, deadline)
+        return self._caller.make(call, policy or (self.oidc_policy if known else self.introspection_policy), deadline)
+
+    def open_circuit(self) -> str | None:
+        """Which kind of call is not made at the moment, because GenAuth failed for enough callers; None if each is."""
+        policies = {"identities": self.identities_policy, "introspection": self.introspection_policy, "oidc": self.oidc_policy}
+        return next((name for name, policy in policies.items() if policy.breaker.state == "open"), None)
 
     def close(self) -> None:
         """Close the idle connections."""

@@ -1,12 +1,14 @@
 """Log, metrics and readiness."""
 
 from bff.observability.metrics import CONTENT_TYPE, Metrics
-from bff.observability.readiness import Readiness
+from bff.observability.readiness import Readiness, Reason, Status
 from bff.observability.recorder import Recorder
 
 __all__ = [
     "CONTENT_TYPE",
     "Metrics",
     "Readiness",
+    "Reason",
     "Recorder",
+    "Status",
 ]

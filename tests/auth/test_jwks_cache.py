@@ -38,6 +38,59 @@ def test_nothing_is_asked_before_the_first_token(genauth, house):
     assert (house.age, house.keys.version, house.keys.issuer) == (None, 0, None)
 
 
+def test_a_process_that_prepares_has_the_keys_before_the_first_token(genauth, house, signer):
+    house.keys.prepare()
+    genauth.goes_away()
+
+    assert (genauth.discoveries, genauth.fetches) == (1, 1)
+    assert house.of(signer.token()).user_id
+
+
+def test_it_tries_again_until_it_has_them_and_no_longer(genauth, clock):
+    pauses = []
+
+    def sleep(seconds):
+        pauses.append(seconds)
+        clock.advance(seconds)
+        if len(pauses) == 5:
+            genauth.is_back()
+
+    genauth.goes_away()
+    house = House(genauth, clock, start=in_place, sleep=sleep)
+    house.keys.prepare()
+
+    assert pauses == [1, 2, 4, 8, 8]
+    assert house.age == 0
+
+
+def test_without_a_thread_to_be_had_a_process_still_starts(genauth, clock):
+    def no_thread(_work):
+        raise RuntimeError("can't start new thread")
+
+    House(genauth, clock, start=no_thread).keys.prepare()
+
+
+def test_nothing_stands_in_the_way_once_there_are_keys(genauth, house):
+    genauth.goes_away()
+    genauth.trouble.reason = "discovery_unavailable"
+    assert house.keys.obstacle(Deadline.after(1)) == "discovery_unavailable"
+
+    house.clock.advance(60)
+    genauth.is_back()
+    assert house.keys.obstacle(Deadline.after(1)) is None
+
+    genauth.goes_away()
+    house.clock.advance(3600)
+    assert house.keys.obstacle(Deadline.after(1)) is None
+
+
+def test_keys_that_hang_are_an_obstacle_in_time(genauth, threaded):
+    genauth.hangs = threading.Event()
+
+    assert threaded.keys.obstacle(Deadline.after(0.05)) == "keys_not_fetched"
+    genauth.hangs.set()
+
+
 def test_the_first_token_brings_the_keys_and_the_next_ones_use_them(genauth, house, signer):
     for number in range(20):
         house.of(signer.token(jti=number))

@@ -43,7 +43,7 @@ def travel(app, seconds):
 
 
 def redis_is_back(app):
-    return services(app).readiness.statuses()["redis"]
+    return services(app).readiness.statuses()["redis"].up
 
 
 @dataclass

@@ -74,6 +74,17 @@ def test_known_people_are_served_by_a_process_that_never_saw_genauth(app_with, k
     assert stale.source.endswith("; detail=stale-if-error")
 
 
+def test_such_a_process_is_ready_and_one_without_keys_is_not(app_with, known, away):
+    known(**SECRET)
+    away()
+
+    ready, not_ready = (app_with(**settings).test_client().get("/readyz") for settings in (SECRET, {}))
+
+    assert (ready.status_code, ready.json["status"]) == (200, "degraded")
+    assert ready.json["dependencies"]["genauth"]["reason"] == "discovery_unavailable"
+    assert (not_ready.status_code, not_ready.json["status"]) == (503, "not_ready")
+
+
 def test_they_do_not_wait_for_a_genauth_that_hangs(app_with, known, genauth):
     headers = known(**SECRET)
     genauth.trouble(ending="hang")

@@ -50,7 +50,7 @@ def everybody(sign_in):
 
 def connected(app):
     """The application, once it has learned its way through a cluster."""
-    assert eventually(lambda: services(app).readiness.statuses()["redis"], 8)
+    assert eventually(lambda: services(app).readiness.statuses()["redis"].up, 8)
     return app
 
 

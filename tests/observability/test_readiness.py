@@ -1,7 +1,9 @@
 import threading
 import time
 
-from bff.observability.readiness import Readiness
+import pytest
+
+from bff.observability.readiness import Readiness, Reason
 
 
 class Clock:
@@ -12,15 +14,19 @@ class Clock:
         return self.now
 
 
-def test_a_dependency_that_is_well_is_up_at_the_first_question():
-    dependencies = Readiness({"redis": lambda: True, "genauth": lambda: False})
+def reasons(readiness):
+    return {name: status.reason for name, status in readiness.statuses().items()}
 
-    assert dependencies.statuses() == {"redis": True, "genauth": False}
+
+def test_a_dependency_that_is_well_is_up_at_the_first_question():
+    dependencies = Readiness({"redis": lambda: None, "genauth": lambda: Reason("refused")}, first_wait_seconds=5)
+
+    assert reasons(dependencies) == {"redis": None, "genauth": Reason("refused")}
 
 
 def test_it_is_asked_once_in_three_seconds_however_often_we_are():
     clock, asked = Clock(), []
-    dependencies = Readiness({"redis": lambda: not asked.append(clock.now)}, clock)
+    dependencies = Readiness({"redis": lambda: asked.append(clock.now)}, clock)
 
     for clock.now in (0.0, 1.0, 2.9, 3.0, 5.0):
         dependencies.statuses()
@@ -32,23 +38,61 @@ def test_one_that_hangs_holds_nobody_up_and_keeps_its_last_status():
     clock, hanging = Clock(), threading.Event()
 
     def up_then_hanging():
-        return hanging.wait() if clock.now else True
+        if clock.now:
+            hanging.wait()
 
     dependencies = Readiness({"genauth": up_then_hanging}, clock)
-    assert dependencies.statuses() == {"genauth": True}
+    assert reasons(dependencies) == {"genauth": None}
 
     clock.now = 10.0
     begun = time.monotonic()
-    statuses = dependencies.statuses()
+    statuses = reasons(dependencies)
     took = time.monotonic() - begun
     hanging.set()
 
-    assert (statuses, took < 0.9) == ({"genauth": True}, True)
+    assert (statuses, took < 0.9) == ({"genauth": None}, True)
+
+
+def test_one_whose_first_check_hangs_is_starting_and_the_others_are_told_of():
+    hanging = threading.Event()
+    dependencies = Readiness({"redis": lambda: None, "genauth": lambda: hanging.wait(10) and None}, first_wait_seconds=0.01)
+
+    statuses = dependencies.statuses()
+    hanging.set()
+
+    assert {name: (status.up, status.blocking) for name, status in statuses.items()} == {
+        "redis": (True, False),
+        "genauth": (False, True),
+    }
+
+
+@pytest.mark.parametrize(("kind", "blocking"), [("starting", True), ("misconfigured", True), ("down", False)])
+def test_only_what_never_worked_keeps_requests_away(kind, blocking):
+    (status,) = Readiness({"genauth": lambda: Reason("keys_not_fetched", kind)}).statuses().values()
+
+    assert (status.up, status.blocking) == (False, blocking)
+
+
+def test_since_when_is_the_first_moment_of_a_reason_whatever_its_reason_becomes():
+    clock, wall, found = Clock(), Clock(), []
+    dependencies = Readiness({"genauth": lambda: found[-1]}, clock, clock=wall)
+    seen = []
+    for reason in (None, None, Reason("timeout"), Reason("unavailable"), None, Reason("timeout")):
+        found.append(reason)
+        clock.now, wall.now = clock.now + 5, wall.now + 5
+        seen.append(dependencies.statuses()["genauth"].since)
+
+    assert seen == [5, 5, 15, 15, 25, 30]
 
 
 def test_of_many_probes_one_waits():
     asked, hanging = threading.Event(), threading.Event()
-    dependencies = Readiness({"genauth": lambda: asked.set() or hanging.wait(10)}, wait_seconds=10)
+
+    def hang():
+        asked.set()
+        hanging.wait(10)
+
+    dependencies = Readiness({"genauth": hang}, first_wait_seconds=10)
     first, *others = [threading.Thread(target=dependencies.statuses) for _ in range(20)]
     first.start()
     assert asked.wait(5)
@@ -61,4 +105,4 @@ def test_of_many_probes_one_waits():
     assert [thread.is_alive() for thread in (first, *others)] == [True] + [False] * 19
     hanging.set()
     first.join(5)
-    assert dependencies.statuses() == {"genauth": True}
+    assert reasons(dependencies) == {"genauth": None}

@@ -55,6 +55,24 @@ def test_as_many_workers_as_asked_for_listen_on_the_port_asked_for(start):
     assert len(service.workers()) == 3
 
 
+def test_every_worker_has_the_keys_before_anybody_asks(start, genauth):
+    start(ready=False, WEB_CONCURRENCY="3")
+
+    eventually(lambda: genauth.calls("/oidc/.well-known/jwks.json") == 3, within=20)
+
+
+def test_a_start_without_genauth_waits_for_nothing_and_mends_itself(start, genauth, mei):
+    genauth.trouble(status=503)
+    service = start(ready=False, WEB_CONCURRENCY="1")
+    eventually(lambda: service.readiness() == 503, within=20)
+    assert service.get("/livez").status_code == 200
+
+    genauth.healthy()
+
+    eventually(service.is_ready, within=15)
+    assert service.get(token=mei).status_code == 200
+
+
 def test_every_line_the_service_writes_is_json_and_none_tells_of_the_server(service, mei):
     service.get(token=mei)
     service.get("/nowhere")

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -37,47 +36,20 @@ def test_the_process_lives_whatever_is_away(client_with, genauth):
     assert genauth.calls() == 0
 
 
-def test_ready_when_everything_is_there(client):
-    assert client.get("/readyz").json == {
-        "status": "ready",
-        "dependencies": {"redis": {"status": "up"}, "genauth": {"status": "up"}},
-    }
-
-
-@pytest.mark.parametrize("away", ["redis", "genauth"])
-def test_degraded_is_still_ready(client_with, away):
-    nowhere = {"redis": {"REDIS_URL": "redis://127.0.0.1:1"}, "genauth": {"GENAUTH_HOST": "http://127.0.0.1:1"}}
-
-    response = client_with(**nowhere[away]).get("/readyz")
-
-    assert (response.status_code, response.json["status"]) == (200, "degraded")
-    assert response.json["dependencies"][away] == {"status": "down"}
-
-
 def test_draining_is_not_ready(environ):
     """In a process of its own: there is no way back."""
     program = """if True:
+        import sys
         from bff.factory import create_app
         from bff.resilience import begin_draining
         begin_draining()
         response = create_app().test_client().get("/readyz")
-        print(response.status_code, response.json["status"])
+        sys.stderr.write(f"{response.status_code} {response.json['status']}")
     """
 
     done = subprocess.run([sys.executable, "-c", program], env=os.environ | environ, capture_output=True, text=True, check=True)
 
-    assert "503 draining" in done.stdout.splitlines()
-
-
-def test_readiness_is_told_in_time_while_genauth_hangs_and_does_not_hammer_it(client, genauth):
-    genauth.trouble(ending="hang")
-    started = time.monotonic()
-
-    answers = [client.get("/readyz") for _ in range(5)]
-
-    assert time.monotonic() - started < 1.3 * 2
-    assert answers[-1].json["status"] == "degraded"
-    assert genauth.calls() <= 2
+    assert done.stderr == "503 draining"
 
 
 @pytest.mark.slow

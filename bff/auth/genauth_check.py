@@ -1,0 +1,42 @@
+"""Whether GenAuth does its work for us, for the readiness probe: configuration first, then whether it is away."""
+
+from bff.auth.sessions import Verifier
+from bff.errors import UpstreamFailure, UpstreamRejected
+from bff.genauth import CallNotMade, GenAuthClient
+from bff.observability import Reason
+from bff.resilience import Deadline
+
+# Orchestrators give a probe a second or two.
+_SECONDS = 1.0
+
+
+class GenAuthCheck:
+    """Called for what is wrong with GenAuth right now, None if nothing is. ``discovery``: whether we depend on its document."""
+
+    def __init__(self, genauth: GenAuthClient, verifier: Verifier, *, discovery: bool = True) -> None:
+        self._genauth = genauth
+        self._verifier = verifier
+        self._discovery = discovery
+        self._last: Reason | None = None
+
+    def __call__(self) -> Reason | None:
+        """One call to GenAuth of a second at most, or a fetch of its keys while there are none."""
+        try:
+            self._last = self._found(Deadline.after(_SECONDS))
+        except CallNotMade:
+            pass  # the probe's own circuit is open: what it found last still holds
+        except UpstreamFailure as error:
+            self._last = Reason(error.reason)
+        return self._last
+
+    def _found(self, deadline: Deadline) -> Reason | None:
+        if obstacle := self._verifier.obstacle(deadline):
+            return Reason(obstacle, "misconfigured")
+        if not self._verifier.calls_genauth:
+            try:
+                self._genauth.discovery(deadline, policy=self._genauth.health_policy)
+            except UpstreamRejected as error:
+                if self._discovery:
+                    return Reason(error.reason)  # the keys at hand still verify
+        kind = self._genauth.open_circuit()
+        return Reason(f"{kind}_circuit_open") if kind else None
