@@ -4,7 +4,7 @@ What other modules pass is listed here once more: a new value is "other" until s
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 from bff import errors
 
@@ -54,17 +54,24 @@ def field(path: str) -> str:
     return _FIELD(path.rpartition(".")[2].removesuffix("[]"))
 
 
+def first(most: int) -> Callable[[Hashable], bool]:
+    """Whether a value is among the first so many."""
+    known: set[Hashable] = set()
+
+    def is_known(value: Hashable) -> bool:
+        if len(known) < most:
+            known.add(value)
+        return value in known
+
+    return is_known
+
+
 def route() -> Bound:
     """A rule as it was registered, such as ``/me/linked-accounts/<id>``.
 
     The rules of an application are not known here, so the first ones that look like a rule are taken: no digits, no capitals.
     Made-up paths are without end; once there are too many, every new one is "other".
     """
-    known: set[str] = set()
-
-    def bounded(value: str) -> str:
-        if len(known) < _MOST_ROUTES and re.fullmatch(r"unmatched|/|(?:/[a-z][a-z._-]{0,30}|/<[a-z_:]{1,30}>){1,6}", value):
-            known.add(value)
-        return value if value in known else OTHER
-
-    return bounded
+    is_known = first(_MOST_ROUTES)
+    rule = re.compile(r"unmatched|/|(?:/[a-z][a-z._-]{0,30}|/<[a-z_:]{1,30}>){1,6}")
+    return lambda value: value if rule.fullmatch(value) and is_known(value) else OTHER

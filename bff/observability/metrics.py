@@ -1,7 +1,8 @@
 """What operators can count.
 
 Right over several workers when ``PROMETHEUS_MULTIPROC_DIR`` is set before this module is imported, as `bff.server.launch` does:
-each worker then writes files of its own in that folder, and whichever is asked adds them up.
+each worker then writes files of its own in that folder, and whichever is asked adds them up. A worker that can have no files, for
+want of room or of the folder, counts for nobody: answers matter more.
 
 A label takes its values from a fixed set and calls the rest "other", so no series grows with users (`metric_labels`).
 """
@@ -11,15 +12,23 @@ from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 import prometheus_client
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, values
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from bff.observability import metric_labels as labels
 from bff.observability.recorder import Recorder
 from bff.resilience import memoised
 
+log = structlog.get_logger()
+
 CONTENT_TYPE = prometheus_client.CONTENT_TYPE_LATEST
 
+# The files are mapped into memory, and a process that writes to a mapped page for which the disk has no room is killed. So from
+# the beginning they are as long as they ever get, with room for the most series that `metric_labels` lets through.
+_FILE_BYTES = {"counter": 256 * 1024, "histogram": 384 * 1024, "gauge_livesum": 64 * 1024}
+_MOST_COUNTED = 600  # (route, status, source)
+_MOST_TIMED = 80  # (route, source)
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 3.5, 5.0)
 
 
@@ -28,8 +37,11 @@ class Metrics(Recorder):
 
     def __init__(self) -> None:
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
+        _reserve_files()
         self._registry = CollectorRegistry()  # so that two applications in a process count apart
         self._route = labels.route()
+        self._is_counted = labels.first(_MOST_COUNTED)
+        self._is_timed = labels.first(_MOST_TIMED)
         self._answers = self._counter("answers", "Responses to callers.", "route", "status", "source")
         self._answer_seconds = self._histogram("answer_seconds", "Time from request to response.", "route", "source")
         self._refusals = self._counter("refusals", "Error responses, by code.", "code")
@@ -56,6 +68,8 @@ class Metrics(Recorder):
 
     def _series_of(self, route: str, status: int, source: str) -> tuple[Counter, Histogram]:
         route, source = self._route(route), labels.SOURCE(source)
+        if not self._is_timed((route, source)) or not self._is_counted((route, status, source)):
+            route = labels.OTHER
         return self._answers.labels(route, str(status), source), self._answer_seconds.labels(route, source)
 
     def refused(self, code: str) -> None:
@@ -102,9 +116,10 @@ class Metrics(Recorder):
         folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
         if folder is None:
             return prometheus_client.generate_latest(self._registry)
-        _remove_gauges_of_dead_workers(Path(folder))
         all_workers = CollectorRegistry()
-        MultiProcessCollector(all_workers)  # type: ignore[no-untyped-call]
+        if Path(folder).is_dir():
+            _remove_gauges_of_dead_workers(Path(folder))
+            MultiProcessCollector(all_workers)  # type: ignore[no-untyped-call]
         return prometheus_client.generate_latest(all_workers)
 
     def _counter(self, name: str, help_: str, *labelnames: str) -> Counter:
@@ -116,6 +131,23 @@ class Metrics(Recorder):
     def _gauge(self, name: str, help_: str, *labelnames: str) -> Gauge:
         # Of the living only: what a dead worker had in use, nobody has in use.
         return Gauge(f"linked_accounts_{name}", help_, labelnames, registry=self._registry, multiprocess_mode="livesum")
+
+
+def _reserve_files() -> None:
+    """Make this process's files, or have it count in its own memory, which nobody asks."""
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        return
+    files = {Path(os.environ["PROMETHEUS_MULTIPROC_DIR"], f"{kind}_{os.getpid()}.db"): n for kind, n in _FILE_BYTES.items()}
+    try:
+        for file, size in files.items():
+            if not file.exists():  # as of a process that had the same id
+                file.write_bytes(bytes(size))
+    except OSError as error:
+        for file in files:
+            with suppress(OSError):
+                file.unlink()
+        values.ValueClass = values.MutexValue
+        log.warning("metrics_lost", reason=error.strerror, hint="this worker counts for nobody: it needs a megabyte in TMPDIR")
 
 
 def _remove_gauges_of_dead_workers(folder: Path) -> None:

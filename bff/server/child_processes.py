@@ -29,8 +29,12 @@ rm -rf -- "$folder"
 
 
 def private_folder(prefix: str) -> Path:
-    """A name that nobody guesses, for a folder that a `Supervisor` makes."""
-    return Path(tempfile.gettempdir(), f"{prefix}-{secrets.token_hex(6)}")
+    """A name that nobody guesses, for a folder that a `Supervisor` makes, if it can."""
+    try:
+        parent = tempfile.gettempdir()
+    except FileNotFoundError:  # nothing can be written anywhere
+        parent = "/tmp"  # noqa: S108 - whoever makes the folder says that it cannot be made
+    return Path(parent, f"{prefix}-{secrets.token_hex(6)}")
 
 
 class Supervisor:

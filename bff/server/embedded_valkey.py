@@ -60,7 +60,10 @@ def start(*, port: int | None = None, maxmemory: str = "64mb", options: Sequence
         *("--daemonize", "no", "--loglevel", "warning"),
         *options,
     ]
-    supervisor = Supervisor(private_folder("linked-accounts-valkey"), command)
+    try:
+        supervisor = Supervisor(private_folder("linked-accounts-valkey"), command)
+    except OSError as error:
+        raise ValkeyNotStarted(f"{error} Set TMPDIR to a folder that this user may write to, or REDIS_URL to a server.") from None
     path = str(supervisor.folder / "valkey.sock")
     url = f"redis://127.0.0.1:{port}/0" if port else f"unix://{path}"
     valkey = Valkey(url=url, pid=supervisor.program_pid or 0, address=port or path, supervisor=supervisor)

@@ -27,8 +27,11 @@ def environment(inherited: Mapping[str, str]) -> dict[str, str]:
     """The environment of every process of the service."""
     # granian begins each request's environ with the process's own: such a variable would be a header that nobody sent.
     kept = {name: value for name, value in inherited.items() if not name.startswith("HTTP_")}
-    # prometheus-client adds up the workers' metrics through files in one folder, whose name it reads when it is imported.
-    return {**_DEFAULTS, **kept, "PROMETHEUS_MULTIPROC_DIR": str(private_folder("linked-accounts-metrics"))}
+    kept.pop("PROMETHEUS_MULTIPROC_DIR", None)
+    if inherited.get("METRICS_TOKEN", "").strip():
+        # prometheus-client adds up the workers' metrics through files in one folder, whose name it reads when it is imported.
+        kept["PROMETHEUS_MULTIPROC_DIR"] = str(private_folder("linked-accounts-metrics"))
+    return {**_DEFAULTS, **kept}
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ granian in a fork. Asked to stop, it makes the service unready first and stops t
     serve ─┬─ granian ─┬─ worker        SIGTERM, SIGINT: first unready, then the server drains, exit code 0
            │           └─ worker        SIGKILL on any of them: those below it are killed, supervisors remove the rest
            ├─ supervisor ── Valkey      only with REDIS_URL=embedded
-           └─ supervisor                of the folder that holds the workers' metrics
+           └─ supervisor                of the folder that holds the workers' metrics; only with METRICS_TOKEN
 """
 
 import importlib
@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 import traceback
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -92,7 +92,9 @@ def _prepare(settings: Settings, running: ExitStack) -> None:
         valkey = embedded.start()
         running.callback(valkey.stop)
         os.environ["REDIS_URL"] = valkey.url
-    running.callback(Supervisor(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])).close)
+    if metrics := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        with suppress(OSError):  # the workers find no folder and say so
+            running.callback(Supervisor(Path(metrics)).close)
 
 
 class _Server:

@@ -245,6 +245,70 @@ def test_a_worker_that_ends_has_counted_everything(tmp_path):
     assert samples(done.stdout)["answers_total", "/livez", "none", "200"] == 1
 
 
+FULL = """
+    import os
+    import resource
+    import signal
+    import sys
+
+    if sys.argv[1:]:  # no file may be longer, as on a disk without room
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
+    from bff.observability import Metrics, metric_labels as labels
+    from bff.observability.logging import WRITER, configure
+
+    configure()
+    metrics = Metrics()
+    for route in range(80):
+        for status in range(400, 430):
+            for source in labels.SOURCES:
+                name = "/me/linked-accounts/" + chr(97 + route % 26) + chr(97 + route // 26) + "<account_id_of_somebody>"
+                metrics.answered(name.replace("<", "/<"), status, source, 0.1)
+    for operation in "identities ext_idps discovery key_set introspection security_info link_url unlink".split():
+        for outcome in labels.OUTCOMES:
+            metrics.upstream_called(operation, outcome, 0.1)
+    WRITER.flush()
+    print(metrics.render().decode())
+"""
+
+
+def filled(folder, *bytes_at_most):
+    """The output of a worker that has counted as many series as there can be."""
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(FULL), *map(str, bytes_at_most)],
+        cwd=ROOT,
+        env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(folder)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout
+
+
+def test_the_files_never_grow_whatever_is_counted(tmp_path):
+    told = filled(tmp_path)
+
+    assert len(samples(told)) > 1500
+    assert {file.name.rpartition("_")[0]: file.stat().st_size // 1024 for file in tmp_path.iterdir()} == {
+        "counter": 256, "histogram": 384, "gauge_livesum": 64,
+    }  # fmt: skip
+    # No holes: what is mapped is there, and a disk that fills up takes none of it away.
+    assert all(file.stat().st_blocks * 512 >= file.stat().st_size for file in tmp_path.iterdir())
+
+
+def test_a_worker_without_room_for_its_files_goes_on_and_says_so(tmp_path):
+    told = filled(tmp_path, 300_000)
+
+    assert told.count('"event":"metrics_lost"') == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_worker_without_the_folder_goes_on_and_says_so(tmp_path):
+    told = filled(tmp_path / "gone")
+
+    assert told.count('"event":"metrics_lost"') == 1
+
+
 def test_the_bounds_of_the_histogram_are_included(metrics):
     for seconds in (0.0005, 0.001, 0.0011, 0.3, 5.0, 60.0):
         metrics.answered("/livez", 200, "none", seconds)
