@@ -23,13 +23,15 @@
         ├── UpstreamTimeout            504 upstream_timeout
         └── UpstreamThrottled          429 rate_limited
 
-An error carries a title for the person, a code for the frontend and a note for our log. A note never holds a token, nor the
-text of a library's exception, which may hold one.
+An error carries a title for the person, in English and Chinese, a code for the frontend and a note for our log. A note never
+holds a token, nor the text of a library's exception, which may hold one.
 """
 
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import ClassVar
+
+from bff.models import Language
 
 
 class BffError(Exception):
@@ -42,6 +44,7 @@ class BffError(Exception):
     status: ClassVar[int]
     code: ClassVar[str]
     title: ClassVar[str]
+    title_zh: ClassVar[str]
     counted = False
     reason = ""
 
@@ -59,12 +62,18 @@ class BffError(Exception):
         self.retry_after = retry_after
         self.headers = headers
 
+    @classmethod
+    def title_in(cls, language: Language) -> str:
+        """The title in that language."""
+        return cls.title_zh if language == "zh" else cls.title
+
 
 class InvalidRequest(BffError):
     """The request cannot be understood; ``detail`` says what to fix."""
 
     status, code = 400, "invalid_request"
     title = "The request is not valid."
+    title_zh = "请求无效。"
 
 
 class InvalidTokenRequest(InvalidRequest):
@@ -84,6 +93,7 @@ class TokenMissing(Unauthenticated):
 
     status, code = 401, "token_missing"
     title = "Sign in to see your linked accounts."
+    title_zh = "请登录以查看已绑定的账号。"
     # RFC 6750 3.1: a request without credentials gets a bare challenge, no error code.
     challenge = "Bearer"
 
@@ -93,6 +103,7 @@ class SessionExpired(Unauthenticated):
 
     status, code = 401, "token_expired"
     title = "Your session has expired."
+    title_zh = "登录已过期。"
     challenge = 'Bearer error="invalid_token", error_description="The access token expired"'
 
 
@@ -101,6 +112,7 @@ class TokenInvalid(Unauthenticated):
 
     status, code = 401, "token_invalid"
     title = "Your session is not valid."
+    title_zh = "登录状态无效。"
     counted = True
     challenge = 'Bearer error="invalid_token", error_description="The access token is invalid"'
 
@@ -114,6 +126,7 @@ class UserBlocked(BffError):
 
     status, code = 403, "user_blocked"
     title = "This user account is blocked."
+    title_zh = "该用户账号已被停用。"
 
 
 class CsrfHeaderMissing(BffError):
@@ -121,6 +134,7 @@ class CsrfHeaderMissing(BffError):
 
     status, code = 403, "csrf_header_missing"
     title = "Requests with a session cookie need the X-Requested-With header."
+    title_zh = "使用会话 Cookie 的请求需要 X-Requested-With 标头。"
 
 
 class OriginNotAllowed(BffError):
@@ -128,6 +142,7 @@ class OriginNotAllowed(BffError):
 
     status, code = 403, "origin_not_allowed"
     title = "This origin may not use the session cookie."
+    title_zh = "此来源不能使用会话 Cookie。"
 
 
 class NotFound(BffError):
@@ -135,6 +150,7 @@ class NotFound(BffError):
 
     status, code = 404, "not_found"
     title = "There is nothing here."
+    title_zh = "此处没有任何内容。"
 
 
 class MethodNotAllowed(BffError):
@@ -142,6 +158,7 @@ class MethodNotAllowed(BffError):
 
     status, code = 405, "method_not_allowed"
     title = "This method is not allowed here."
+    title_zh = "此处不支持该请求方法。"
 
 
 class RateLimited(BffError):
@@ -149,6 +166,7 @@ class RateLimited(BffError):
 
     status, code = 429, "rate_limited"
     title = "Too many requests."
+    title_zh = "请求过于频繁。"
 
 
 class InternalError(BffError):
@@ -156,6 +174,7 @@ class InternalError(BffError):
 
     status, code = 500, "internal_error"
     title = "Something went wrong on our side."
+    title_zh = "服务内部出错。"
 
 
 class UpstreamRejected(BffError):
@@ -163,6 +182,7 @@ class UpstreamRejected(BffError):
 
     status, code = 502, "upstream_malformed"
     title = "Linked accounts could not be read."
+    title_zh = "无法读取已绑定的账号。"
 
 
 class UpstreamForbidden(UpstreamRejected):
@@ -170,6 +190,7 @@ class UpstreamForbidden(UpstreamRejected):
 
     status, code = 502, "upstream_forbidden"
     title = "This application may not read linked accounts."
+    title_zh = "此应用无权读取已绑定的账号。"
 
 
 class UpstreamFailure(BffError):
@@ -181,6 +202,7 @@ class UpstreamMalformed(UpstreamFailure):
 
     status, code = 502, "upstream_malformed"
     title = "Linked accounts could not be read."
+    title_zh = "无法读取已绑定的账号。"
 
 
 class UpstreamUnavailable(UpstreamFailure):
@@ -188,6 +210,7 @@ class UpstreamUnavailable(UpstreamFailure):
 
     status, code = 503, "upstream_unavailable"
     title = "Linked accounts are unavailable right now."
+    title_zh = "暂时无法查看已绑定的账号。"
 
 
 class UpstreamTimeout(UpstreamFailure):
@@ -195,6 +218,7 @@ class UpstreamTimeout(UpstreamFailure):
 
     status, code = 504, "upstream_timeout"
     title = "Linked accounts took too long."
+    title_zh = "读取已绑定的账号超时。"
 
 
 class UpstreamThrottled(UpstreamFailure):
@@ -202,3 +226,4 @@ class UpstreamThrottled(UpstreamFailure):
 
     status, code = 429, "rate_limited"
     title = "Too many requests."
+    title_zh = "请求过于频繁。"

@@ -29,7 +29,7 @@ PARAMETERS = [
     {
         "in": "header",
         "name": "Accept-Language",
-        "description": "The language of the providers' names: `zh`, else English.",
+        "description": "The language of the providers' names and of problems' titles: Chinese for `zh` and `zh-…`, else English.",
         "schema": _TEXT,
         "example": "zh-CN,zh;q=0.9,en;q=0.8",
     },
@@ -55,6 +55,7 @@ PARAMETERS = [
 
 HEADERS = {
     "ETag": {"description": "Weak; over the linked accounts, not over `meta`.", "required": True, "schema": _TEXT},
+    "Content-Language": {"description": "Of the providers' names: `zh` or `en`. Not with a 304.", "schema": _TEXT},
     "Cache-Status": {
         "description": "RFC 9211, as in `linked-accounts; hit; ttl=41`.",
         "required": True,

@@ -9,7 +9,9 @@ class ProblemSchema(CamelCaseSchema):
     """What went wrong: ``title`` for the person, ``code`` for the frontend, ``requestId`` for whoever asks us."""
 
     type = fields.String(required=True, metadata={"example": "/problems/token-expired", "format": "uri-reference"})
-    title = fields.String(required=True, metadata={"example": "Your session has expired."})
+    title = fields.String(
+        required=True, metadata={"description": "For the person, in their language.", "example": "Your session has expired."}
+    )
     status = fields.Integer(required=True, metadata={"example": 401})
     code = fields.String(required=True, metadata={"example": "token_expired"})
     detail = fields.String(metadata={"description": "What to do about it, where there is more to say."})

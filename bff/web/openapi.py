@@ -19,6 +19,7 @@ Which outside accounts has this person linked? Errors are problem details (RFC 9
 tell us `requestId`.
 """
 _REQUEST_ID = {"description": "The caller's, or one of ours.", "schema": {"type": "string"}}
+_LANGUAGE = {"description": "The language of the title.", "required": True, "schema": {"type": "string"}}
 _SECONDS = {"type": "integer", "minimum": 1}
 
 
@@ -111,7 +112,7 @@ def _problem_response(status: int, codes: list[str]) -> Document:
 def _problem(description: str, **headers: Document) -> Document:
     return {
         "description": description,
-        "headers": {"X-Request-Id": _REQUEST_ID, **headers},
+        "headers": {"X-Request-Id": _REQUEST_ID, "Content-Language": _LANGUAGE, **headers},
         "content": {CONTENT_TYPE: {"schema": ProblemSchema}},
     }
 

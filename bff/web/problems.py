@@ -20,6 +20,7 @@ from bff.errors import BffError, InternalError, InvalidRequest, InvalidTokenRequ
 from bff.genauth import echoes_credential
 from bff.web.authentication import presented_credentials
 from bff.web.context import Environ, record, record_of, services
+from bff.web.representation import language
 from schemas.problem import ProblemSchema
 
 CONTENT_TYPE = "application/problem+json"
@@ -66,9 +67,10 @@ def problem(error: BffError, environ: Environ, cookie_name: str | None, status: 
     request_record.code, request_record.note = error.code, error.note
     code = status or error.status
     credentials = presented_credentials(environ, cookie_name)
+    spoken = language(environ.get("HTTP_ACCEPT_LANGUAGE", ""))
     body = {
         "type": problem_type(error.code),
-        "title": error.title,
+        "title": error.title_in(spoken),
         "status": code,
         "code": error.code,
         "instance": _instance(environ, credentials),
@@ -76,7 +78,12 @@ def problem(error: BffError, environ: Environ, cookie_name: str | None, status: 
     }
     if error.detail and not echoes_credential(error.detail, credentials):
         body["detail"] = error.detail
-    headers = [("Content-Type", CONTENT_TYPE), ("Cache-Control", "private, no-store"), *_headers(error)]
+    headers = [
+        ("Content-Type", CONTENT_TYPE),
+        ("Content-Language", spoken),
+        ("Cache-Control", "private, no-store"),
+        *_headers(error),
+    ]
     return Response(orjson.dumps(_SCHEMA.dump(body)), f"{code} {HTTPStatus(code).phrase}", headers)
 
 

@@ -1,5 +1,6 @@
 """An answer as bytes and headers: the contract's JSON, its ETag, and where it came from (RFC 9211)."""
 
+import re
 from base64 import urlsafe_b64encode
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -7,12 +8,11 @@ from datetime import UTC, datetime
 from hashlib import blake2b
 
 import orjson
-from werkzeug.datastructures import LanguageAccept
 from werkzeug.http import parse_accept_header
 
 from bff.accounts import Answer, LeakGuard, Source, contains, redact, report
 from bff.cache import Freshness
-from bff.models import Language, Session
+from bff.models import LANGUAGES, Language, Session
 from bff.observability import Recorder
 from bff.resilience import Deadline, memoised
 from bff.services import Services
@@ -50,7 +50,7 @@ def represent(
     meta = _meta(answer.entry.accounts.total, answer.stale, int(answer.entry.at))
     return Representation(
         body=b'{"linkedAccounts":%b,"meta":%b}' % (accounts, meta),
-        headers=_headers(answer, etag),
+        headers=_headers(answer, etag, language),
         etag=etag,
         source=answer.source,
         freshness=_freshness(answer, session),
@@ -59,14 +59,16 @@ def represent(
 
 @memoised("languages")
 def language(accepted: str) -> Language:
-    """The language of the answer for an ``Accept-Language`` field: zh where that is preferred, else en.
+    """The language of the answer for an ``Accept-Language`` field, by the lookup of RFC 4647 3.4; en where nothing fits.
 
-    A field that no browser sends counts as none (RFC 9110 12.5.4), for reading it takes time.
+    The reader's ranges are tried in their order of preference, each cut back to what we have: zh-Hant-HK is zh. A field that no
+    browser sends counts as none (RFC 9110 12.5.4), for reading it takes time.
     """
     if len(accepted) > _LONGEST_LANGUAGES:
         return "en"
-    best = parse_accept_header(accepted, LanguageAccept).best_match(("en", "zh"), default="en")
-    return "zh" if best == "zh" else "en"
+    preferred = [ranged for ranged, quality in parse_accept_header(accepted) if quality > 0]
+    primary = [re.split("[-_]", ranged, maxsplit=1)[0].lower() for ranged in preferred]
+    return next((each for tag in primary for each in LANGUAGES if tag == each), "en")
 
 
 def cache_status(answer: Answer) -> str:
@@ -92,9 +94,10 @@ def _without(token: str, accounts: bytes, recorder: Recorder) -> bytes:
     return orjson.dumps(redacted)
 
 
-def _headers(answer: Answer, etag: str) -> list[tuple[str, str]]:
+def _headers(answer: Answer, etag: str, language: Language) -> list[tuple[str, str]]:
     return [
         ("Content-Type", "application/json"),
+        ("Content-Language", language),
         ("ETag", f'W/"{etag}"'),  # weak: over the accounts, since `meta` changes with every answer
         ("Cache-Control", "private, no-store"),
         ("Cache-Status", cache_status(answer)),

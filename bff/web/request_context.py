@@ -112,6 +112,8 @@ def _marked(response: FinishedResponse, environ: Environ, record: RequestRecord)
         headers.append(("Vary", VARY))
         if not any(name == "Cache-Control" for name, _ in response.headers):
             headers.append(("Cache-Control", "private, no-store"))
+    elif record.code:
+        headers.append(("Vary", "Accept-Language"))  # of a problem, its title
     if record.rate_limit:
         headers += record.rate_limit.items()
     if environ["wsgi.url_scheme"] == "https":

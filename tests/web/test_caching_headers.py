@@ -176,14 +176,32 @@ def test_conditions_that_are_not_ours_change_nothing(client, sign_in):
         (";;q=,,\x7f", "en"),
         ("zh;q=abc", "en"),
         ("en-GB,en;q=0.9", "en"),
+        ("zh-CN,en;q=0.9", "zh"),
+        ("zh-CN,zh;q=0.9,en;q=0.8", "zh"),
+        ("zh-HK,en-GB;q=0.9", "zh"),
+        ("zh-CN,*", "zh"),
+        ("*,zh-CN", "zh"),
+        ("*;q=0.9,zh-TW;q=0.1", "zh"),
+        ("fr-CA,zh-TW;q=0.5,en;q=0.4", "zh"),
+        ("fr-CA,en-US;q=0.5,zh;q=0.4", "en"),
+        ("en-US;q=0.8,zh-Hant-HK", "zh"),
+        ("zh-CN;q=0,en;q=0.1", "en"),
+        ("zh_CN", "zh"),
+        ("zh-CN;q=0.9, en-US;q=0.9", "zh"),
+        ("zh-x-private", "zh"),
+        ("-zh, enx, x-zh", "en"),
     ],
 )
 def test_providers_are_named_in_the_readers_language(client, sign_in, accepted, language):
     headers = sign_in("mei") | ({"Accept-Language": accepted} if accepted is not None else {})
 
-    name = client.get(PATH, headers=headers).json["linkedAccounts"][1]["provider"]["name"]
+    response = client.get(PATH, headers=headers)
 
-    assert ("微信" in name) == (language == "zh")
+    assert ("微信" in response.json["linkedAccounts"][1]["provider"]["name"]) == (language == "zh")
+    assert response.headers["Content-Language"] == language
+    problem = client.get(PATH, headers={"Accept-Language": accepted} if accepted is not None else {})
+    assert problem.headers["Content-Language"] == language
+    assert problem.json["title"] == {"en": "Sign in to see your linked accounts.", "zh": "请登录以查看已绑定的账号。"}[language]
 
 
 def test_https_is_insisted_on_where_a_proxy_says_that_it_was_used(client_with, sign_in):

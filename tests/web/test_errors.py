@@ -1,6 +1,10 @@
 """Every way in which an answer is not the accounts, by code, status and headers."""
 
+import re
+
 import pytest
+
+from bff.web.problems import errors_by_code
 
 PATH = "/me/linked-accounts"
 HASTY = {"UPSTREAM_CONNECT_SECONDS": "0.2", "UPSTREAM_DEADLINE_SECONDS": "0.4", "REQUEST_DEADLINE_SECONDS": "0.5"}
@@ -32,6 +36,24 @@ def test_a_problem_says_where_what_and_which_request(client):
         "instance": "/no/such/place",
         "requestId": "trace-1234",
     }
+
+
+@pytest.mark.parametrize("path", ["/no/such/place", "/me/nothing", "/metrics", "/problems/none"])
+def test_a_problems_title_is_in_the_readers_language(client_with, path):
+    client = client_with(METRICS_TOKEN="watching")
+    english, chinese = (client.get(path, headers={"Accept-Language": each}) for each in ("en-GB", "zh-Hant-HK,en;q=0.9"))
+
+    assert english.json["title"].isascii()
+    assert re.search(r"[\u4e00-\u9fff]", chinese.json["title"])
+    assert (english.headers["Content-Language"], chinese.headers["Content-Language"]) == ("en", "zh")
+    assert "Accept-Language" in chinese.headers["Vary"]
+    assert english.json | {"title": "", "requestId": ""} == chinese.json | {"title": "", "requestId": ""}
+
+
+@pytest.mark.parametrize("kind", errors_by_code().values(), ids=errors_by_code())
+def test_every_error_has_a_title_in_both_languages(kind):
+    assert kind.title_in("en").isascii()
+    assert re.fullmatch(r".*[\u4e00-\u9fff].*\u3002", kind.title_in("zh"))
 
 
 @pytest.mark.parametrize(
