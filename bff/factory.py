@@ -58,11 +58,7 @@ def create_app(settings: Settings | None = None, *, clock: Callable[[], float] =
     app = Flask("bff", static_folder=None)
     # Two slashes are another path, not a redirect to a host that the caller named.
     app.url_map.merge_slashes = False
-    app.config.update(
-        MAX_CONTENT_LENGTH=_LARGEST_BODY,
-        TRUSTED_HOSTS=list(settings.allowed_hosts) or None,
-        PROPAGATE_EXCEPTIONS=False,
-    )
+    app.config.update(MAX_CONTENT_LENGTH=_LARGEST_BODY, PROPAGATE_EXCEPTIONS=False)
     if not settings.cache_secret:
         log.warning("cache_is_plain_json", setting="CACHE_SECRET", hint="whoever reads Redis reads what people have linked")
     for setting, hint in settings.warnings:

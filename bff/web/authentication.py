@@ -5,7 +5,7 @@ sends a cookie by itself, so a request that relies on one must show that a page 
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from ipaddress import IPv6Address, ip_address, ip_network
 
 from flask import g, request
@@ -30,6 +30,8 @@ _UNKNOWN_ADDRESS = "unknown"
 _LONGEST_COOKIES = 8192
 _REFUSALS = (Unauthenticated, InvalidRequest, CsrfHeaderMissing, OriginNotAllowed)
 _LEFT_OUT = re.compile(r"(?:^|;)(?:;|$)")  # the server joins the lines of a header by a semicolon alone
+# A name, or an address in brackets; the dot of the root and a port say nothing of whose it is (RFC 9110 4.2.3, RFC 3986 3.2.2).
+_HOST = re.compile(r"([a-z0-9._-]*[a-z0-9_-]|\[[a-f0-9:.]+\])\.?(?::[0-9]{0,5})?", re.ASCII)
 _MOST_WORDS = 8  # of an Authorization field are looked at one by one, the rest as one
 
 
@@ -39,6 +41,8 @@ def requires_no_session() -> None:
 
 def requires_session() -> None:
     """Let in who shows a valid session token; a preflight shows none and is answered without (Fetch standard, CORS preflight)."""
+    if not is_one_of(request.environ.get("HTTP_HOST", ""), services().settings.allowed_hosts):
+        raise InvalidRequest("This host is none of those that ALLOWED_HOSTS names.", note="host")
     if request.method == "OPTIONS":
         return
     bff, request_record = services(), record()
@@ -51,6 +55,20 @@ def requires_session() -> None:
         raise
     if bff.user_limit:
         request_record.rate_limit = bff.user_limit.hit(g.session.user_id)
+
+
+def is_one_of(host: str, allowed: Collection[str]) -> bool:
+    """Whether a Host field names one of the ``allowed`` hosts, or one below an entry that begins with a dot; any if none is."""
+    if not allowed:
+        return True
+    name = _host_name(host)
+    names = {entry: _host_name(entry.removeprefix(".")) for entry in allowed}
+    return name != "" and any(name == own or (entry[0] == "." and name.endswith(f".{own}")) for entry, own in names.items())
+
+
+def _host_name(host: str) -> str:
+    match = _HOST.fullmatch(host.lower())
+    return match[1] if match else ""
 
 
 def bearer() -> str | None:

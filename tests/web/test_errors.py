@@ -89,12 +89,25 @@ def test_there_is_nothing_anywhere_else(client, path):
 
 
 def test_a_host_that_is_not_ours_is_refused(client_with, sign_in):
-    client = client_with(ALLOWED_HOSTS="api.example,.apps.example")
+    client = client_with(ALLOWED_HOSTS="api.example,.Apps.example,[::1]:8000")
 
-    for host in ("api.example", "api.example:8000", "x.apps.example", "apps.example"):
+    for host in ("api.example", "api.example:8000", "x.apps.example", "apps.example", "API.Example", "api.example.", "[::1]"):
         assert client.get(PATH, headers=sign_in("mei") | {"Host": host}).status_code == 200
-    for host in ("evil.example", "api.example.evil", "api.example,evil.example", "", "a b"):
+    for host in ("api.example.:8000", "X.APPS.example.", "[::1]:443", "api.example:"):
+        assert client.get(PATH, headers=sign_in("mei") | {"Host": host}).status_code == 200
+    for host in ("evil.example", "api.example.evil", "api.example,evil.example", "", "a b", ".", "api.example..", "[::2]"):
         assert told(client.get(PATH, headers=sign_in("mei") | {"Host": host})) == (400, "invalid_request")
+    for host in ("xapps.example", "api.example:8000:1", "api.example@evil.example", "evil.example/.apps.example", "é.example"):
+        assert told(client.get(PATH, headers=sign_in("mei") | {"Host": host})) == (400, "invalid_request")
+    assert told(client.options(PATH, headers={"Host": "evil.example"})) == (400, "invalid_request")
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/openapi.json", "/docs", "/problems/token-missing"])
+def test_what_needs_no_session_is_told_under_any_name(client_with, path):
+    client = client_with(ALLOWED_HOSTS="api.example")
+
+    for host in ("api.example", "10.0.0.7:8000", "pod-7", "", "a b"):
+        assert client.get(path, headers={"Host": host}).status_code == 200
 
 
 def test_a_body_on_a_get_changes_nothing_unless_it_is_large(client, sign_in):

@@ -116,6 +116,16 @@ def test_the_contract_holds_on_the_wire(wire, genauth):
     assert code(("Authorization", mei), ("Host", "api.example"), ("Host", "evil.example")) == (400, "invalid_request")
     assert "strict-transport-security" in wire.one(("X-Forwarded-Proto", "https"), target="/livez")[1]
 
+    # A probe knows an address and no name, or speaks HTTP/1.0, which has none.
+    assert code(("Host", "10.0.0.7:8000"), target="/livez") == 200
+    for line in (b"GET /livez HTTP/1.0", b"GET /readyz HTTP/1.0\r\nHost:", b"GET /livez HTTP/1.1\r\nConnection: close"):
+        with socket.create_connection(("127.0.0.1", wire.service.port), timeout=5) as connection:
+            connection.sendall(line + b"\r\n\r\n")
+            assert connection.recv(65536).split()[1] == b"200"
+    with socket.create_connection(("127.0.0.1", wire.service.port), timeout=5) as connection:
+        connection.sendall(b"GET /me/linked-accounts HTTP/1.0\r\n\r\n")
+        assert connection.recv(65536).split()[1] == b"400"
+
     status, sent, body = wire.one(method="HEAD")
     assert (status, sent["www-authenticate"], body) == (401, "Bearer", b"")
     status, sent, body = wire.one(("Authorization", mei), method="HEAD")
