@@ -34,7 +34,7 @@ from bff.cache import (
     Snapshot,
     redis_backend,
 )
-from bff.genauth import GenAuthClient
+from bff.genauth import GenAuthClient, issuer_of
 from bff.observability import Metrics, Readiness, Reason
 from bff.resilience import CircuitBreaker, RateLimit, Rules, SingleFlight, WaitingRoom, memoised
 from bff.settings import Settings
@@ -156,7 +156,7 @@ def _verifier(settings: Settings, genauth: GenAuthClient, snapshot: JwksSnapshot
         return Introspector(genauth, app_id=settings.genauth_app_id, accepted_seconds=settings.token_accepted_seconds)
     fetcher = JwksFetcher(genauth, host=settings.genauth_host, issuer=settings.genauth_issuer, url=settings.genauth_jwks_url)
     refresher = JwksRefresher(fetcher, snapshot, fetch_seconds=settings.upstream_deadline_seconds)
-    return AccessTokens(JwksCache(refresher), audience=settings.genauth_app_id)
+    return AccessTokens(JwksCache(refresher), audience=settings.genauth_app_id, issuer=issuer_of(settings.genauth_host))
 
 
 def _limit(

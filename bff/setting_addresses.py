@@ -70,6 +70,15 @@ def _is_loopback(host: str) -> bool:
         return host.lower() == "localhost"
 
 
+def is_same_host(one: str, other: str) -> bool:
+    """Whether two URLs lead to one host, as far as their names tell; all the names of this machine are one."""
+    try:
+        hosts = {(urlsplit(each).hostname or "").removesuffix(".") for each in (one, other)}
+    except ValueError:
+        return False
+    return "" not in hosts and (len(hosts) == 1 or all(map(_is_loopback, hosts)))
+
+
 def is_readable_on_the_way(address: str) -> bool:
     """Whether what goes to an address of http or Redis, or comes from that origin, passes a network unencrypted."""
     scheme, _, rest = address.partition("://")

@@ -8,7 +8,7 @@ import base64
 import hashlib
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any, NoReturn
 
 import jwt
@@ -70,10 +70,13 @@ class AccessTokens:
         keys: JwksCache,
         *,
         audience: str,
+        issuer: str | None = None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        """``issuer`` is the one that belongs to GENAUTH_HOST: where the key set's is the same but for a slash, both count."""
         self._keys = keys
+        self._issuer = issuer
         self._audience = audience
         self._clock = clock
         self._monotonic = monotonic
@@ -109,7 +112,7 @@ class AccessTokens:
 
     def _read_with_new_key(self, token: str, kid: str | None, deadline: Deadline) -> tuple[Claims, KeySet]:
         # What is wrong for certain is found before a key is looked for, so that it never costs a call.
-        issued_at = unverified_claims(token, self._audience, self._clock(), issuer=self._keys.issuer)["iat"]
+        issued_at = unverified_claims(token, self._audience, self._clock(), issuers=self._issuers(self._keys.issuer))["iat"]
         key, key_set = self._keys.find(kid, issued_at, deadline)
         try:
             return self._read(token, key, key_set)
@@ -119,10 +122,24 @@ class AccessTokens:
         # A snapshot may accept a token and never refuse one: it may be too old to know the token's key.
         return self._read(token, *self._keys.find(kid, issued_at, deadline, allow_snapshot=False))
 
+    def _issuers(self, named: str | None) -> tuple[str, ...] | None:
+        """What a token's ``iss`` may be, to the letter; None while no issuer is known."""
+        if named is None:
+            return None
+        if self._issuer is None or named.removesuffix("/") != self._issuer.removesuffix("/"):
+            return (named,)
+        # One discovery document belongs to both (RFC 8414 3.1), so GenAuth may say the one there and the other in tokens.
+        return named, self._issuer
+
     def _read(self, token: str, key: Key, key_set: KeySet) -> tuple[Claims, KeySet]:
         try:
             claims = jwt.decode(
-                token, key.public, algorithms=[key.algorithm], options=OPTIONS, audience=self._audience, issuer=key_set.issuer
+                token,
+                key.public,
+                algorithms=[key.algorithm],
+                options=OPTIONS,
+                audience=self._audience,
+                issuer=self._issuers(key_set.issuer),
             )
         except jwt.PyJWTError as error:
             _refuse(error)
@@ -130,14 +147,14 @@ class AccessTokens:
         return claims, key_set
 
 
-def unverified_claims(token: str, audience: str, now: float, *, issuer: str | None = None) -> Claims:
+def unverified_claims(token: str, audience: str, now: float, *, issuers: Container[str] | None = None) -> Claims:
     """The claims of an access token for ``audience``, checked in everything but its signature and its end.
 
-    Raises TokenInvalid. ``issuer``: None while it is not known.
+    Raises TokenInvalid. ``issuers``: None while none is known.
     """
     _checked_header(token)
     try:
-        claims = jwt.decode(token, options={**OPTIONS, "verify_signature": False}, audience=audience, issuer=issuer)
+        claims = jwt.decode(token, options={**OPTIONS, "verify_signature": False}, audience=audience, issuer=issuers)
     except jwt.PyJWTError as error:
         _refuse(error)
     _check_claims(claims, now)

@@ -3,7 +3,7 @@
 from bff.genauth.call_policy import CallCircuitOpen, CallNotMade
 from bff.genauth.client import GenAuthClient
 from bff.genauth.credentials import SHORTEST_SECRET, credential_parameters, echoes_credential, telling_part
-from bff.genauth.oidc import Discovery, Introspection, permitted_url
+from bff.genauth.oidc import Discovery, Introspection, issuer_of, permitted_url
 from bff.genauth.protocol import ExtIdp, ExtIdps, Identities
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "Introspection",
     "credential_parameters",
     "echoes_credential",
+    "issuer_of",
     "permitted_url",
     "telling_part",
 ]

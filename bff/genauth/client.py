@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import structlog
 
-from bff.errors import BffError
+from bff.errors import BffError, UpstreamRejected
 from bff.genauth import oidc, protocol
 from bff.genauth.call_policy import CallPolicy
 from bff.genauth.calls import Call, Caller
@@ -15,6 +15,7 @@ from bff.genauth.protocol import ExtIdps, Identities
 from bff.genauth.transport import Transport
 from bff.observability import Recorder
 from bff.resilience import Deadline
+from bff.setting_addresses import is_same_host
 from bff.settings import Settings
 
 log = structlog.get_logger()
@@ -28,6 +29,7 @@ class GenAuthClient:
     """GenAuth's API, shared by all threads; nothing about a person stays here but, for a while, for whom GenAuth failed.
 
     ``host`` is GENAUTH_HOST, which may end in a path (unified domains tell applications apart by it, docs/genauth.md 1.1).
+    ``issuer`` is GENAUTH_ISSUER, None for the one that belongs to the host.
     """
 
     def __init__(
@@ -38,10 +40,13 @@ class GenAuthClient:
         transport: Transport,
         *,
         recorder: Recorder,
+        issuer: str | None = None,
         upstream_seconds: float = 3.0,
         at_once: int = 64,
     ) -> None:
         self._host = host.rstrip("/")
+        self._issuer = issuer or oidc.issuer_of(self._host)
+        self._other_issuer: str | None = None
         self._app_id = app_id
         self._app_secret = app_secret
         self._transport = transport
@@ -69,6 +74,7 @@ class GenAuthClient:
             settings.genauth_app_secret,
             Transport(ca_bundle=settings.genauth_ca_bundle, connect_seconds=settings.upstream_connect_seconds),
             recorder=recorder,
+            issuer=settings.genauth_issuer,
             upstream_seconds=settings.upstream_deadline_seconds,
         )
 
@@ -94,9 +100,11 @@ class GenAuthClient:
         return found
 
     def discovery(self, deadline: Deadline, *, policy: CallPolicy | None = None) -> Discovery:
-        """The OpenID Connect discovery document. Raises UpstreamFailure, or UpstreamRejected if there is none."""
+        """The OpenID Connect discovery document. Raises UpstreamFailure, or UpstreamRejected if there is none of our issuer's."""
         call = Call("discovery", oidc.discovery_request(), oidc.read_discovery)
-        return self._caller.make(call, policy or self.oidc_policy, deadline)
+        found = self._caller.make(call, policy or self.oidc_policy, deadline)
+        self._check_issuer(found.issuer)
+        return found
 
     def key_set(self, url: str, deadline: Deadline) -> dict[str, Any]:
         """The JSON Web Key Set at that absolute address. Raises UpstreamFailure, or UpstreamRejected if there is none."""
@@ -128,6 +136,17 @@ class GenAuthClient:
         if records:
             self._recorder.records_left_out(records)
             log.warning("records_left_out", operation=operation, records=records)
+
+    def _check_issuer(self, found: str) -> None:
+        """Raise UpstreamRejected for an issuer on another host than the configured: its document is not for us (RFC 8414 3.3)."""
+        refused = not any(is_same_host(found, ours) for ours in (self._issuer, self._host))
+        if found not in (self._issuer, self._other_issuer):
+            self._other_issuer = found
+            log.warning("issuer_mismatch", expected=self._issuer, found=found, refused=refused)
+        if refused:
+            error = UpstreamRejected(note="discovery names an issuer on another host")
+            error.reason = "discovery_refused"
+            raise error
 
     def _introspection_endpoint(self, deadline: Deadline) -> tuple[str, bool]:
         """Its address and whether our secret goes into the header; from discovery, else where GenAuth's documents say."""

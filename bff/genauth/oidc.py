@@ -49,6 +49,11 @@ class Introspection:
     token_type: str | None = None
 
 
+def issuer_of(host: str) -> str:
+    """The issuer that belongs to GENAUTH_HOST: its discovery document is at `DISCOVERY_PATH` (RFC 8414 3.1)."""
+    return f"{host.rstrip('/')}/oidc"
+
+
 def discovery_request() -> Request:
     """The request for the discovery document."""
     return Request("GET", DISCOVERY_PATH, COMMON_HEADERS)

@@ -170,6 +170,16 @@ def test_a_foreign_issuer(refuses, signer, issuer):
     refuses(signer.token(iss=issuer), "issuer")
 
 
+def test_a_foreign_issuer_where_genauths_own_has_a_slash_at_its_end(genauth, clock, signer):
+    genauth.issuer = ISSUER + "/"
+    house = House(genauth, clock)
+
+    for issuer in (ISSUER, ISSUER + "/"):
+        assert house.of(signer.token(iss=issuer)).user_id
+    for issuer in (ISSUER + "//", ISSUER.removesuffix("c"), "https://evil.example/oidc", "https://evil.example/oidc/"):
+        assert refusal(house, signer.token(iss=issuer)).note == "issuer"
+
+
 @pytest.mark.parametrize("issuer", ["", " ", 1, [ISSUER], {"x": ISSUER}, None])
 def test_an_issuer_that_can_be_nobodys_costs_no_call(house, signer, genauth, issuer):
     with pytest.raises(TokenInvalid) as refusal:

@@ -17,6 +17,7 @@ from bff.auth.jwks_fetcher import JwksFetcher
 from bff.auth.jwks_refresher import JwksRefresher
 from bff.auth.sessions import Sessions
 from bff.errors import TokenInvalid, UpstreamUnavailable
+from bff.genauth import issuer_of
 from bff.resilience import Cache, Deadline
 
 HOST = "https://app.genauth.ai"
@@ -150,7 +151,7 @@ class House:
         self.accepted = Cache(2**20, 3600.0)
         self.refresher = JwksRefresher(fetcher, clock=clock, monotonic=clock, **refreshing)
         self.keys = JwksCache(self.refresher, brief_wait_seconds=brief_wait_seconds, monotonic=clock)
-        verifier = AccessTokens(self.keys, audience=APP, clock=clock, monotonic=clock)
+        verifier = AccessTokens(self.keys, audience=APP, issuer=issuer_of(host), clock=clock, monotonic=clock)
         self.sessions = Sessions(verifier, accepted=self.accepted, clock=clock, monotonic=clock)
 
     @property

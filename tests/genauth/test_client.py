@@ -33,6 +33,7 @@ from bff.sandbox import Sandbox
 
 IDENTITIES = "/api/v3/get-identities"
 INTROSPECTION = "/oidc/token/introspection"
+DISCOVERY = "/oidc/.well-known/openid-configuration"
 
 
 class Recorded:
@@ -231,6 +232,14 @@ class TestIntrospectionEndpoint:
         assert (b"Authorization: Basic " + credentials in head) is basic
         assert ("client_secret" in parse_qs(form.decode())) is not basic
 
+    def test_our_secret_does_not_go_where_another_issuers_document_says(self, serve, client_of):
+        elsewhere = self.served(serve, lambda _server: b"")
+        document = b'{"issuer":"https://elsewhere.example/oidc","jwks_uri":"%b","introspection_endpoint":"%b"}'
+        server = self.served(serve, lambda _server: document % (elsewhere.url.encode(), elsewhere.url.encode()))
+
+        assert client_of(server.url).introspect("tok", Deadline.after(1)).active is True
+        assert elsewhere.connections == 0
+
     def test_without_discovery_it_is_where_the_documents_say(self, serve, client_of):
         server = self.served(serve, lambda _server: b"<html>")
         client = client_of(server.url)
@@ -244,7 +253,8 @@ class TestIntrospectionEndpoint:
     def test_our_secret_does_not_travel_in_plain_from_an_https_host(self, serve, certificates, recorded):
         context, bundle = certificates["ours"]
         plain = serve()
-        document = b'{"issuer":"https://a","jwks_uri":"https://a/k","introspection_endpoint":"%s"}' % plain.url.encode()
+        named = b'{"issuer":"https://127.0.0.1","jwks_uri":"https://127.0.0.1/k","introspection_endpoint":"%s"}'
+        document = named % plain.url.encode()
 
         def behave(server, connection, _number):
             while (head := server.read_head(connection)) is not None:
@@ -257,6 +267,57 @@ class TestIntrospectionEndpoint:
         assert client.introspect("tok", Deadline.after(1)).active is True
         assert plain.connections == 0
         client.close()
+
+
+class TestIssuer:
+    """Which issuer's discovery document is used; which tokens are accepted asks tests/web/test_issuers.py."""
+
+    @pytest.mark.parametrize(
+        ("named", "expected"),
+        [
+            ("{url}/oidc/", "{url}/oidc"),
+            ("{url}/app/oidc", "{url}/oidc"),
+            ("http://LOCALHOST:1/oidc", "{url}/oidc"),
+            ("https://id.example./oidc", "https://ID.example/oidc"),
+        ],
+    )
+    def test_another_one_on_the_configured_host_is_used_and_named_once(self, genauth, client_of, soon, named, expected):
+        named, expected = named.format(url=genauth.url), expected.format(url=genauth.url)
+        client = client_of(genauth.url, genauth.app_id, issuer=None if expected.startswith(genauth.url) else expected)
+        genauth.trouble(path=DISCOVERY, change={"issuer": named})
+        with structlog.testing.capture_logs() as lines:
+            assert {client.discovery(soon).issuer for _ in range(3)} == {named}
+
+        assert lines == [
+            {"event": "issuer_mismatch", "log_level": "warning", "expected": expected, "found": named, "refused": False}
+        ]
+
+    @pytest.mark.parametrize(
+        "named",
+        [
+            "https://elsewhere.example/oidc",
+            "https://127.0.0.1.elsewhere.example/oidc",
+            "https://127.0.0.1@elsewhere.example/oidc",
+            "https://[broken/oidc",
+            "urn:genauth",
+            "127.0.0.1/oidc",
+        ],
+    )
+    def test_one_on_another_host_is_refused_and_named_once(self, genauth, client, named):
+        genauth.trouble(path=DISCOVERY, change={"issuer": named})
+        with structlog.testing.capture_logs() as lines:
+            errors = [fails(client.discovery) for _ in range(3)]
+
+        assert {type(error) for error in errors} == {UpstreamRejected}
+        assert {error.reason for error in errors} == {"discovery_refused"}
+        assert [(line["found"], line["refused"]) for line in lines if line["event"] == "issuer_mismatch"] == [(named, True)]
+        assert client.oidc_policy.breaker.state == "closed"
+
+    def test_the_one_that_was_expected_is_nothing_to_speak_of(self, client, soon):
+        with structlog.testing.capture_logs() as lines:
+            client.discovery(soon)
+
+        assert lines == []
 
 
 class TestTrouble:

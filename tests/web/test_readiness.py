@@ -80,7 +80,8 @@ def test_what_was_never_to_be_had_is_misconfigured_and_not_ready(app_with, genau
     ("path", "body", "reason"),
     [
         (JWKS, {"keys": []}, "key_set_refused"),
-        (DISCOVERY, {"issuer": "https://x", "jwks_uri": "http://169.254.169.254/"}, "discovery_refused"),
+        (DISCOVERY, {"issuer": "https://x", "jwks_uri": "http://127.0.0.1/keys"}, "discovery_refused"),
+        (DISCOVERY, {"issuer": "http://127.0.0.1", "jwks_uri": "http://169.254.169.254/"}, "discovery_refused"),
         (DISCOVERY, {"issuer": "https://x"}, "discovery_malformed"),
     ],
 )
