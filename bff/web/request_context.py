@@ -28,6 +28,8 @@ log = structlog.get_logger()
 # The answer depends on who asks, from where, and in which language.
 VARY = "Authorization, Cookie, Origin, Accept-Language"
 HSTS = "max-age=31536000"
+# An orchestrator asks every few seconds, for ever: a line for each good answer would be most of the log.
+_PROBES = frozenset({"/livez", "/readyz"})
 _METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,128}", re.ASCII)
 
@@ -94,7 +96,8 @@ class RequestContext:
         if record.code:
             self._recorder.refused(record.code)
             error = {"code": record.code, "note": record.note} if record.note else {"code": record.code}
-        log.info(
+        write = log.debug if record.route in _PROBES and status == 200 else log.info
+        write(
             "request",
             method=method if method in _METHODS else "other",
             route=record.route,

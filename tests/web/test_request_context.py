@@ -148,17 +148,17 @@ def test_every_response_carries_its_headers_once(client, path, overrides, header
 
 
 def test_requests_do_not_share_what_is_bound_to_their_lines(client, written):
-    client.get("/livez", headers={"X-Request-Id": "trace-one"})
-    client.get("/livez", headers={"X-Request-Id": "trace-two"})
+    client.get("/docs", headers={"X-Request-Id": "trace-one"})
+    client.get("/docs", headers={"X-Request-Id": "trace-two"})
 
-    assert [line["request_id"] for line in lines(written, "request") if line["route"] == "/livez"] == ["trace-one", "trace-two"]
+    assert [line["request_id"] for line in lines(written, "request") if line["route"] == "/docs"] == ["trace-one", "trace-two"]
 
 
 def test_what_was_bound_before_is_not_on_the_next_requests_line(client, written):
     bind_contextvars(left_over="of another request")
-    client.get("/livez", headers={"X-Request-Id": "trace-one"})
+    client.get("/docs", headers={"X-Request-Id": "trace-one"})
 
-    (line,) = (line for line in lines(written, "request") if line["route"] == "/livez")
+    (line,) = (line for line in lines(written, "request") if line["route"] == "/docs")
     assert "left_over" not in line
 
 

@@ -155,6 +155,24 @@ def test_a_request_is_one_line(client, sign_in, lines):
     }
 
 
+@pytest.mark.parametrize("path", ["/livez", "/readyz"])
+def test_a_probe_that_succeeds_is_no_line_at_info(client, lines, path):
+    client.get(path)
+    client.head(path)
+    client.post(path)
+
+    # An earlier test may have had loggers made that write what is below info too.
+    assert [(line["method"], line["status"]) for line in lines() if line["level"] != "debug"] == [("POST", 405)]
+
+
+def test_a_probe_that_fails_is_a_line(client, genauth, lines):
+    genauth.trouble(status=404)
+
+    client.get("/readyz")
+
+    assert [(line["route"], line["status"]) for line in lines()] == [("/readyz", 503)]
+
+
 def test_a_line_says_why(client, lines):
     client.get(PATH, headers={"Authorization": "Bearer x.y.z"})
 
