@@ -97,6 +97,10 @@ $(DEV): requirements-dev.txt $(RUN)
 $(CLIENTS): tests/clients/package-lock.json
 	@if command -v npm >/dev/null; then cd tests/clients && npm ci --silent --no-audit --no-fund && touch node_modules/.package-lock.json; fi
 
+.PHONY: image-check
+image-check: $(DEV)  ## Build the image without a registry and run it, as root, in two minutes: with mmdebstrap, buildah, podman and runc
+	$(BIN)/python -m tests.image
+
 .PHONY: drills
 drills: $(DEV)  ## Break things under load and write docs/reliability.md, ten minutes; ARGS="redis- --quick" for some
 	$(BIN)/python -m tests.drills $(or $(ARGS),--write)

@@ -44,6 +44,15 @@ def test_compose_yaml_is_what_the_compose_specification_allows():
     assert checked("check-jsonschema", "--builtin-schema", "vendor.compose-spec", "compose.yaml") == ""
 
 
+def test_image_check_says_what_it_misses_and_is_left_out():
+    ran = subprocess.run(
+        [sys.executable, "-m", "tests.image"], cwd=ROOT, env={"PATH": ""}, capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert re.match(r"image-check is left out: (it needs root|first apt-get install .*podman)", ran.stdout)
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
 # The image ---------------------------------------------------------------------------------------------
 
 
