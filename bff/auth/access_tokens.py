@@ -22,8 +22,8 @@ from bff.errors import TokenInvalid
 from bff.resilience import Deadline
 from schemas.oidc import is_identifier, is_numeric_date, strict_json
 
-# How far GenAuth's clock may be ahead of ours. The end of a token gets no leeway.
-LEEWAY_SECONDS = 10
+# How far GenAuth's clock may be ahead of ours, as servers' clocks are. The end of a token gets no leeway.
+LEEWAY_SECONDS = 60
 # A token in constant use is verified again this often; that is also when an old key set is refreshed.
 VERIFIED_SECONDS = 60.0
 

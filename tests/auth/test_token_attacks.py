@@ -270,12 +270,12 @@ def test_an_end_with_a_fraction_is_a_moment(house, signer):
 
 @pytest.mark.parametrize("claim", ["nbf", "iat"])
 def test_a_token_from_the_future(refuses, signer, claim):
-    refuses(signer.token({claim: int(NOW) + 11}), claim)
+    refuses(signer.token({claim: int(NOW) + 61}), claim)
 
 
 @pytest.mark.parametrize("claim", ["nbf", "iat"])
-def test_genauths_clock_may_be_ten_seconds_ahead(house, signer, claim):
-    assert house.of(signer.token({claim: int(NOW) + 10})).user_id
+def test_genauths_clock_may_be_a_minute_ahead(house, signer, claim):
+    assert house.of(signer.token({claim: int(NOW) + 60})).user_id
 
 
 @pytest.mark.parametrize("nbf", ["now", True, [], 1e400, -5])

@@ -436,11 +436,11 @@ async def keys_rotated(size):
 
 @drill("clocks-apart", "2, 3")
 async def clocks_apart(size):
-    """GenAuth's clock is ahead of ours: tokens from a few seconds in the future are good, from a minute are not."""
+    """GenAuth's clock is ahead of ours: tokens from up to a minute in the future are good, from two are not."""
     outcome = Outcome("tokens issued in the future", "10 people for each skew")
     with Stage() as stage:
         now = int(time.time())
-        for ahead, status in ((0, 200), (5, 200), (9, 200), (60, 401)):
+        for ahead, status in ((0, 200), (11, 200), (50, 200), (120, 401)):
             callers = stage.callers(10 * ahead, 10, claims={"iat": now + ahead, "exp": now + 3600})
             answers = await burst(stage.ports, callers)
             outcome.claim(f"{ahead} s ahead: {status}", {answer.status for answer in answers} == {status}, errors_of(answers))
