@@ -18,6 +18,7 @@ from jwt.types import Options
 from bff.auth.jwk import ALGORITHMS, Key, KeySet, acceptable_kid
 from bff.auth.jwks_cache import JwksCache
 from bff.auth.sessions import Acceptance
+from bff.auth.token_kinds import ID_TOKEN_CLAIMS
 from bff.errors import TokenInvalid
 from bff.resilience import Deadline
 from schemas.oidc import is_identifier, is_numeric_date, strict_json
@@ -46,7 +47,6 @@ OPTIONS: Options = {
 
 _COMPACT = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)", re.ASCII)  # RFC 7515 7.1
 _TYPES = frozenset({"jwt", "at+jwt", "application/jwt", "application/at+jwt"})
-_ID_TOKEN_CLAIMS = frozenset({"nonce", "at_hash", "c_hash"})
 _CLAIM_NOTES = {"iss": "issuer", "aud": "audience"}
 _NOTES: tuple[tuple[type[jwt.PyJWTError], str], ...] = (
     (jwt.InvalidSignatureError, "signature"),
@@ -182,7 +182,7 @@ def _refuse(error: jwt.PyJWTError) -> NoReturn:
 
 
 def _check_claims(claims: Claims, now: float) -> None:
-    _require(_ID_TOKEN_CLAIMS.isdisjoint(claims) and _is_text(claims.get("scope")), "id_token")
+    _require(ID_TOKEN_CLAIMS.isdisjoint(claims) and _is_text(claims.get("scope")), "id_token")
     _require(_is_text(claims["iss"]), "issuer")
     _require(is_identifier(claims["sub"]), "sub")
     _require(is_numeric_date(claims["exp"]), "exp")
@@ -199,7 +199,7 @@ def _canonical_header(token: str) -> dict[str, Any]:
     """
     parts = _COMPACT.fullmatch(token)
     if parts is None:
-        raise TokenInvalid(note="form")
+        raise TokenInvalid("This is no signed token (JWT); send the access token.", note="form")
     try:
         header, _payload = (strict_json(_decoded(part).decode("utf-8")) for part in parts.group(1, 2))
     except (ValueError, RecursionError):

@@ -5,12 +5,12 @@
 """
 
 import hashlib
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from bff.auth.token_kinds import B64TOKEN, what_to_send_instead
 from bff.errors import (
     InvalidTokenRequest,
     SessionExpired,
@@ -28,8 +28,6 @@ LONGEST_TOKEN = 8192
 _NOBODY = ""
 # For how long a token that nobody sends counts as one that was genuine here.
 _RECOGNISED_SECONDS = 3600.0
-
-_B64TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*", re.ASCII)  # RFC 6750 2.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,10 +127,11 @@ class Sessions:
         digest = hashed.digest()
         acceptance = self._lookup(digest)
         if acceptance is None:
-            if not _B64TOKEN.fullmatch(token):
-                raise TokenInvalid(note="charset")
-            verify = self._verify_once if self._verifier.calls_genauth else self._verify
-            acceptance = verify(token, digest, deadline)
+            try:
+                acceptance = self._verified(token, digest, deadline)
+            except TokenInvalid as error:
+                error.detail = what_to_send_instead(token) or error.detail
+                raise
         expires_at = acceptance.expires_at
         if expires_at is None:
             expires_at = self._clock() + acceptance.reverify_at - self._monotonic()
@@ -162,6 +161,12 @@ class Sessions:
         # Another worker's word lets nobody in: the token has to be verified, before those that nobody knows.
         self._accepted.put(digest, Acceptance(user_id, None, float("-inf"), self._verifier.version))
         return False
+
+    def _verified(self, token: str, digest: bytes, deadline: Deadline) -> Acceptance:
+        if not B64TOKEN.fullmatch(token):
+            raise TokenInvalid(note="charset")
+        verify = self._verify_once if self._verifier.calls_genauth else self._verify
+        return verify(token, digest, deadline)
 
     def _verify(self, token: str, digest: bytes, deadline: Deadline) -> Acceptance:
         try:

@@ -11,6 +11,7 @@ from ipaddress import IPv6Address, ip_address, ip_network
 from flask import g, request
 from werkzeug.sansio.http import parse_cookie
 
+from bff.auth import HOW_TO_SEND
 from bff.errors import (
     BffError,
     CsrfHeaderMissing,
@@ -159,7 +160,8 @@ def _authenticate(bff: Services, deadline: Deadline) -> Session:
     """
     token = bearer() or _cookie(bff.settings.session_cookie_name, bff.settings.cors_origins)
     if not token:
-        raise TokenMissing
+        # Many clients send the token alone, or with a scheme of their own.
+        raise TokenMissing(HOW_TO_SEND if "Authorization" in request.headers else None)
     if bff.sessions.would_call(token):
         for limit, member in _limits(bff):
             limit.check(member)

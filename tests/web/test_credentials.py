@@ -37,6 +37,68 @@ def test_without_a_bearer_token_the_challenge_is_bare(client, headers):
     assert told(client.get(PATH, headers=headers)) == (401, "token_missing", "Bearer")
 
 
+@pytest.mark.parametrize("sent", ["{}", "Token {}", "JWT {}", "Bearer: {}", "bearer={}", "Bearer", "Bearer ", "", "Basic eA=="])
+def test_who_sends_a_token_in_another_way_learns_the_right_one(client, genauth, sent):
+    response = client.get(PATH, headers={"Authorization": sent.format(genauth.token("mei"))})
+
+    assert told(response) == (401, "token_missing", "Bearer")
+    assert response.json["detail"] == "Send `Bearer <access token>`."
+
+
+def test_who_sends_nothing_is_only_asked_to_sign_in(client):
+    assert "detail" not in client.get(PATH).json
+
+
+ID_TOKENS = {
+    "GenAuth's, HS256": {"kind": "id"},
+    "RS256": {"kind": "id", "alg": "RS256"},
+    "with a nonce and a scope": {"kind": "id", "claims": {"nonce": "n", "scope": "openid"}},
+    "for several": {"kind": "id", "alg": "RS256", "claims": {"aud": ["a", "b"]}},
+    "of somebody else": {"kind": "id", "key": "foreign", "alg": "RS256"},
+    "expired": {"kind": "id", "lifetime": -60},
+}
+
+
+@pytest.mark.parametrize("how", ID_TOKENS.values(), ids=ID_TOKENS)
+@pytest.mark.parametrize("way", ["jwks", "introspection", "cookie"])
+def test_who_sends_an_id_token_learns_which_token_to_send(client_with, genauth, how, way):
+    token = genauth.token("mei", **how)
+    if way == "cookie":
+        client, headers = client_with(SESSION_COOKIE_NAME="sid"), {"Cookie": f"sid={token}", "X-Requested-With": "fetch"}
+    else:
+        client, headers = client_with(TOKEN_VERIFICATION=way), {"Authorization": f"Bearer {token}"}
+
+    for _ in range(2):  # also where a refusal is repeated
+        response = client.get(PATH, headers=headers)
+        assert told(response) == (401, "token_invalid", INVALID)
+        assert response.json["detail"] == "This is an id_token; send the access token."
+
+
+@pytest.mark.parametrize("token", ["undefined", "null", "[object Object]", "Bearer {}", '"{}"', "<access token>"])
+@pytest.mark.parametrize("way", ["jwks", "introspection"])
+def test_what_is_no_token_is_called_so(client_with, genauth, token, way):
+    client = client_with(TOKEN_VERIFICATION=way)
+    token = token.format(genauth.token("mei"))
+
+    response = client.get(PATH, headers={"Authorization": f"Bearer {token}"})
+
+    assert told(response) == (401, "token_invalid", INVALID)
+    assert response.json["detail"] == "This is no token. Send `Bearer <access token>`."
+
+
+def test_an_opaque_token_where_signed_ones_are_needed_is_called_so(client, genauth):
+    response = client.get(PATH, headers={"Authorization": f"Bearer {genauth.token('mei', kind='opaque')}"})
+
+    assert told(response) == (401, "token_invalid", INVALID)
+    assert response.json["detail"] == "This is no signed token (JWT); send the access token."
+
+
+def test_an_access_token_that_is_refused_is_not_called_another(client, genauth):
+    forged = genauth.token("mei", key="foreign")
+
+    assert "detail" not in client.get(PATH, headers={"Authorization": f"Bearer {forged}"}).json
+
+
 def test_a_token_in_the_query_or_the_path_is_none(client, genauth):
     token = genauth.token("mei")
 
