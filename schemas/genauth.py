@@ -6,6 +6,7 @@ and only the caller knows which of them it cannot do without. So loading raises 
 
 import json
 import re
+import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,8 +21,11 @@ LONGEST_URL = 2048
 MOST_CONNECTIONS = 100
 _TOO_LARGE = 10**25  # no id has more than 25 digits
 
-# C0, DEL and C1 controls, the line and paragraph separators, and what turns the reading direction around.
-_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+# C0, DEL and C1 controls, line and paragraph separators, what says or turns the reading direction, annotations that hide text.
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f\ufff9-\ufffb]")
+# Nothing to see by themselves: controls, formats, separators and marks; and these, which are letters and symbols by their kind.
+_UNSEEN_KINDS = frozenset({"Cc", "Cf", "Cs", "Zs", "Zl", "Zp", "Mn", "Mc", "Me"})
+_UNSEEN = re.compile("[\u115f\u1160\u2065\u2800\u3164\uffa0\ufff0-\ufff8\ufffe\uffff\U0001d159\U000e0000-\U000e0fff]")
 # JavaScript cuts strings between the halves of an emoji; half of one cannot be encoded.
 _HALVES = re.compile("[\ud800-\udfff]")
 
@@ -59,15 +63,26 @@ def json_value(text: str | bytes) -> object:
 
 
 def clean(value: object, longest: int | None = None) -> str | None:
-    """A str without controls and half emoji, an int as its digits; None for blank, for anything else, and for the too long."""
+    """A str without controls and half emoji, from what can be seen of it on; an int as its digits.
+
+    None where there is nothing to see, for anything else, and for the too long.
+    """
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) < _TOO_LARGE:
         value = str(value)
     if not isinstance(value, str):
         return None
     if not value.isprintable():
         value = _CONTROLS.sub("", _HALVES.sub("\ufffd", value))
-    text = value.strip()
+    text = value[_first_seen(value) :].rstrip()
     return text if text and (longest is None or len(text) <= longest) else None
+
+
+def _first_seen(text: str) -> int:
+    """Where something can be seen for the first time; the end of the text if that is further than any name is long."""
+    for at, character in enumerate(text[:LONGEST_UNCUT_NAME]):
+        if unicodedata.category(character) not in _UNSEEN_KINDS and not _UNSEEN.match(character):
+            return at
+    return len(text)
 
 
 def number(value: object) -> int | None:
@@ -138,8 +153,7 @@ class ProfileSchema(AllowList):
     @pre_load
     def with_other_names(self, raw: Mapping[str, Any], **_: object) -> dict[str, Any]:
         """Where a provider does not fill a field, what it sends instead (docs/genauth.md 2.4). The first readable one counts."""
-        custom = raw.get("customData")
-        custom = custom if isinstance(custom, dict) else {}
+        custom = _custom_data(raw.get("customData"))
         candidates = {
             "name": (raw.get("name"), custom.get("giteeName")),
             "username": (
@@ -147,10 +161,22 @@ class ProfileSchema(AllowList):
                 custom.get("giteeLogin"),
                 raw.get("preferred_username"),
                 raw.get("preferredUsername"),
+                raw.get("middleName"),
+                raw.get("familyName"),
             ),
             "photo": (raw.get("photo"), raw.get("picture"), raw.get("avatar")),
         }
         return {**raw} | {name: next(filter(clean, values), None) for name, values in candidates.items()}
+
+
+def _custom_data(value: object) -> dict[str, Any]:
+    """An object, a list of ``{"key": …, "value": …}``, or a JSON string of either, as an object; empty for anything else."""
+    if isinstance(value, str):
+        value = json_value(value)
+    if isinstance(value, list):
+        pairs = [each for each in value if isinstance(each, dict) and isinstance(each.get("key"), str)]
+        return {each["key"]: each.get("value") for each in pairs}
+    return value if isinstance(value, dict) else {}
 
 
 class ProfileField(fields.Nested):

@@ -9,9 +9,15 @@ from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from bff.models import Identity, LinkedAccount, LinkedIdentity, Profile
+from schemas.genauth import clean
 
-# The id that is the same in all of a provider's applications speaks best for the account, the per-application one least.
-_SPOKESMEN = {"unionid": 0, "union_id": 0, "primary": 1, "generic": 1, "user_id": 2, "openid": 3, "open_id": 3}
+# The id that is the same in all of a provider's applications speaks best for the account, the per-application one least. Types
+# are spelled with and without underscores (docs/genauth.md 2.1).
+_SPOKESMEN = {"unionid": 0, "primary": 1, "generic": 1, "userid": 2, "openid": 3}
+
+# They send http addresses of pictures that they serve over https, too (docs/genauth.md 2.4).
+_HTTPS_TOO = frozenset({"thirdwx.qlogo.cn", "thirdqq.qlogo.cn", "wework.qpic.cn"})
+_MAIL = re.compile(r"[^\s@]+@[^\s@]+\.[^\s@.]+")
 
 _NOT_IN_URLS = re.compile(r"""[ "'<>\\]""")  # of what is printable
 
@@ -46,7 +52,8 @@ def _account(id_: str, identities: list[Identity]) -> LinkedAccount:
 
 
 def _precedence(identity: Identity) -> tuple[int, str]:
-    return _SPOKESMEN.get(identity.type or "", len(_SPOKESMEN)), identity.identity_id or ""
+    kind = (identity.type or "").replace("_", "").lower()
+    return _SPOKESMEN.get(kind, len(_SPOKESMEN)), identity.identity_id or ""
 
 
 def _first(values: Iterable[str | None]) -> str | None:
@@ -54,12 +61,14 @@ def _first(values: Iterable[str | None]) -> str | None:
 
 
 def display_name(profile: Profile) -> str | None:
-    """The first name that is not blank, in the order people recognise themselves by (docs/genauth.md 2.4)."""
-    local_part = profile.email.partition("@")[0] if masked(profile.email) and profile.email else None
-    for name in (profile.nickname, profile.name, profile.username, local_part):
-        if name and (shown := name.strip()):
-            return shown
-    return None
+    """The first name in which there is something to see, in the order people recognise themselves by (docs/genauth.md 2.4).
+
+    A mail address, or the beginning of one for want of a name, is masked as `masked` does: beside it, it would give it away.
+    """
+    name = _first(map(clean, (profile.nickname, profile.name, profile.username)))
+    if name is None:
+        return (masked(profile.email) or "").partition("@")[0] or None
+    return masked(name) if _MAIL.fullmatch(name) else name
 
 
 def masked(email: str | None) -> str | None:
@@ -69,11 +78,16 @@ def masked(email: str | None) -> str | None:
 
 
 def safe_avatar(url: str | None) -> str | None:
-    """The URL when a page may load it as an image: https, a host, no credentials, no blanks; else None."""
+    """The URL when a page may load it as an image: https, a host, no credentials, no blanks; else None.
+
+    An http address on one of the hosts that are known to serve https becomes https.
+    """
     if not url or len(url) > 2048 or not url.isprintable() or _NOT_IN_URLS.search(url):
         return None
     try:
         parts = urlsplit(url)
+        if parts.scheme == "http" and parts.netloc.lower() in _HTTPS_TOO:
+            return f"https{url[len('http') :]}"
         harmless = parts.scheme == "https" and parts.hostname and parts.username is None
     except ValueError:
         return None

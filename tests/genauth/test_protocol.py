@@ -292,6 +292,15 @@ def test_a_row_is_read_leniently():
         ({"name": "Mei", "customData": {"giteeName": "other"}}, Profile(name="Mei")),
         ({"customData": {"giteeLogin": "mei"}, "preferred_username": "other"}, Profile(username="mei")),
         ({"customData": "mei", "preferred_username": [], "preferredUsername": "mei"}, Profile(username="mei")),
+        ({"customData": '{"giteeName":"Mei","giteeLogin":"mei"}'}, Profile(name="Mei", username="mei")),
+        ({"customData": [{"key": "giteeLogin", "value": "mei"}, None, {"value": 1}, {"key": []}]}, Profile(username="mei")),
+        ({"customData": '[{"key":"giteeName","value":"Mei"},{"key":"giteeLogin"}]'}, Profile(name="Mei")),
+        ({"customData": '["giteeName"]', "name": "Mei"}, Profile(name="Mei")),
+        ({"middleName": "mei-dev"}, Profile(username="mei-dev")),
+        ({"familyName": "Mei"}, Profile(username="Mei")),
+        ({"middleName": "\u3164", "familyName": "Mei"}, Profile(username="Mei")),
+        ({"username": "mei", "middleName": "M.", "familyName": "Mei"}, Profile(username="mei")),
+        ({"nickname": "\u200b", "name": "\u00ad\u2060", "customData": {"giteeName": "Mei"}}, Profile(name="Mei")),
         ({"photo": None, "picture": "\x00", "avatar": "https://p/1"}, Profile(photo="https://p/1")),
         ({"photo": "x" * 3000, "picture": "https://p/1"}, Profile()),
     ],
@@ -303,10 +312,53 @@ def test_providers_send_a_thing_under_several_names_and_the_first_readable_one_c
 
 
 def test_no_control_and_no_half_of_an_emoji_is_kept():
-    controls = [*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
+    controls = [
+        *(*range(0x20), *range(0x7F, 0xA0), 0x61C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x2070)),
+        *range(0xFFF9, 0xFFFC),
+    ]
 
     assert {clean(f"a{chr(point)}b") for point in controls} == {"ab"}
     assert {clean(f"a{chr(point)}b") for point in range(0xD800, 0xE000)} == {"a\ufffdb"}
+
+
+UNSEEN = [
+    *("\u200b", "\u200c\u200d", "\u00ad", "\ufeff", "\u2060", "\u180e", "\u034f", "\u3164", "\u115f\u1160", "\uffa0", "\u2800"),
+    *("\u3000", "\u00a0", "\u0301\u0302", "\ufe0f", "\u20dd", "\u0903", "\u2065", "\ufff0", "\uffff", "\U0001d159", "\U000e0001"),
+    *("\U000e0020\U000e007f", "\U000e0100", "\U000e0fff", " \u200b \u3164\u0301\t", "\u200b" * 5000),
+]
+
+
+@pytest.mark.parametrize("text", UNSEEN, ids=ascii)
+def test_text_with_nothing_to_see_is_none_and_what_can_be_seen_begins_the_rest(text):
+    assert clean(text) is None
+    if len(text) < 1024:
+        assert clean(text + "Mei") == "Mei"
+    assert clean(f"Mei{text}!") == f"Mei{text}!".replace("\t", "")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "M",
+            "李",
+            "ب",
+            "ア",
+            "한",
+            "नि",
+            "👩\u200d👩\u200d👧",
+            "❤\ufe0f",
+            "🏴\U000e0067\U000e007f",
+            "e\u0301",
+            "می\u200cشود",
+            "\ufffd",
+        ),
+        *(".", "_", "٣", "\U0001fae8", "\ue000", "\U000323af"),
+    ],
+    ids=ascii,
+)
+def test_text_in_any_script_is_left_as_it_is(text):
+    assert clean(text) == text
 
 
 @pytest.mark.parametrize("info", [None, "", "null", "[]", "{", "[" * 20_000, [], 7, True, "not json", '{"a":' * 5000])

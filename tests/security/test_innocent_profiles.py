@@ -48,7 +48,7 @@ def test_a_profile_in_a_providers_raw_answer_is_shown_and_the_token_beside_it_is
         assert (account["avatarUrl"], account["email"]) == (photo, "c•••@gmail.example")
         assert account["identities"][0]["subject"] == "35067055"
         nothing_of(TOKEN, text)
-    assert names == [NAME, LOGIN, "christopher.johnson"]
+    assert names == [NAME, LOGIN, "c•••"]
 
 
 SHAPES = {

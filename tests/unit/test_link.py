@@ -41,7 +41,17 @@ def test_equal_records_in_any_order_give_equal_accounts():
 
 @pytest.mark.parametrize(
     "types",
-    [("unionid", "openid"), ("union_id", "user_id"), ("primary", "openid"), ("user_id", "open_id"), ("openid", "whatever")],
+    [
+        ("unionid", "openid"),
+        ("union_id", "user_id"),
+        ("primary", "openid"),
+        ("primary", "userid"),
+        ("user_id", "open_id"),
+        ("userid", "openid"),
+        ("userId", "openId"),
+        ("openid", "whatever"),
+        ("userid", "whatever"),
+    ],
 )
 def test_the_record_that_speaks_best_for_the_account_names_it(types):
     first, second = types
@@ -65,12 +75,20 @@ def test_what_the_best_record_does_not_say_the_next_one_does():
         ({"nickname": "Nick", "name": "Name", "username": "user"}, "Nick"),
         ({"nickname": " ", "name": "Name", "username": "user"}, "Name"),
         ({"name": "", "username": "user", "email": "local@example.com"}, "user"),
-        ({"email": "local@example.com"}, "local"),
+        ({"email": "local@example.com"}, "l•••"),
+        ({"email": "l@example.com"}, "l•••"),
         ({"email": "no address"}, None),
+        ({"nickname": "local@example.com", "email": "local@example.com"}, "l•••@example.com"),
+        ({"username": "other.local@mail.example.co"}, "o•••@mail.example.co"),
+        ({"nickname": "小明@设计部"}, "小明@设计部"),
+        ({"nickname": "mei @ example.com"}, "mei @ example.com"),
+        ({"nickname": "\u200b\u3164", "name": "\u0301\u0302", "username": "Mei"}, "Mei"),
+        ({"nickname": "\u200f\u202eMei\u202c"}, "Mei"),
+        ({"nickname": "\ufeff", "email": "local@example.com"}, "l•••"),
         ({}, None),
     ],
 )
-def test_people_are_called_by_the_first_name_that_is_not_blank(profile, name):
+def test_people_are_called_by_the_first_name_that_can_be_seen(profile, name):
     assert display_name(Profile(**profile)) == name
 
 
@@ -110,6 +128,31 @@ def test_an_email_shows_its_first_letter_and_its_domain(email, shown):
     ],
 )
 def test_an_avatar_that_a_page_should_not_load_is_left_out(url):
+    assert safe_avatar(url) is None
+
+
+@pytest.mark.parametrize("host", ["thirdwx.qlogo.cn", "thirdqq.qlogo.cn", "wework.qpic.cn", "ThirdWX.qlogo.cn"])
+@pytest.mark.parametrize("scheme", ["http", "HTTP", "https"])
+def test_an_http_avatar_of_a_host_that_serves_https_is_shown_as_https(scheme, host):
+    shown = safe_avatar(f"{scheme}://{host}/mmopen/vi_32/Q0j4TwGTfTK/132?a=http://x")
+
+    assert shown is not None
+    assert shown.lower() == f"https://{host}/mmopen/vi_32/Q0j4TwGTfTK/132?a=http://x".lower()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://thirdwx.qlogo.cn.evil.example/132",
+        "http://evil.example/thirdwx.qlogo.cn",
+        "http://someone@thirdwx.qlogo.cn/132",
+        "http://thirdwx.qlogo.cn:80/132",
+        "http://thirdwx.qlogo.cn/1 32",
+        "ftp://thirdwx.qlogo.cn/132",
+        "//thirdwx.qlogo.cn/132",
+    ],
+)
+def test_what_only_looks_like_an_address_of_such_a_host_is_left_out(url):
     assert safe_avatar(url) is None
 
 
