@@ -5,7 +5,7 @@ from bff.resilience.bulkhead import Bulkhead, BulkheadFull, Shares
 from bff.resilience.caches import LARGEST_ENTRY, Cache, cache, memoised
 from bff.resilience.circuit_breaker import CircuitBreaker, CircuitOpen, Permit, Rules
 from bff.resilience.deadline import Deadline
-from bff.resilience.draining import begin_draining, is_draining
+from bff.resilience.draining import begin_draining, begin_stopping, is_draining, is_stopping
 from bff.resilience.rate_limit import RateLimit
 from bff.resilience.single_flight import SingleFlight, WaitingRoom
 from bff.resilience.steady_clock import SteadyClock
@@ -29,9 +29,11 @@ __all__ = [
     "WaitingRoom",
     "admitted",
     "begin_draining",
+    "begin_stopping",
     "cache",
     "is_crowded",
     "is_draining",
+    "is_stopping",
     "memoised",
     "released",
     "set_apart",

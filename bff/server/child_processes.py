@@ -8,19 +8,25 @@ hold. When the last of us has ended, the read returns, and the supervisor kills 
 import ctypes
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _PRCTL = ctypes.CDLL(None).prctl if sys.platform == "linux" else None  # looked up here: as little as possible after a fork
 
 _SCRIPT = """
+trap '' HUP INT QUIT TERM PIPE
 umask 077; mkdir -- "$1" || exit; folder=$1; shift
-if [ $# -gt 0 ]; then "$@" </dev/null >"$folder/output" 2>&1 & fi
+if [ $# -gt 0 ]; then
+    if env --block-signal=INT,TERM true 2>/dev/null; then set -- env --block-signal=INT,TERM "$@"; fi
+    "$@" </dev/null >"$folder/output" 2>&1 &
+fi
 echo "$!"
 read -r _
 if [ -n "$!" ]; then kill -KILL "$!"; wait; fi
@@ -67,11 +73,17 @@ class Supervisor:
     def close(self) -> None:
         """End the program, remove the folder, and return when both are gone. May be called twice."""
         assert self._process.stdin is not None  # noqa: S101 - PIPE was asked for; this tells mypy
-        if not self._process.stdin.closed:
+        if self._process.stdin.closed:
+            return
+        with suppress(BrokenPipeError):  # somebody has killed it
             # A line, not only the end of the pipe: a fork of ours may still hold the other end.
-            self._process.stdin.write(b"\n")
-            self._process.stdin.close()
-        self._process.wait()
+            os.write(self._process.stdin.fileno(), b"\n")
+        self._process.stdin.close()
+        if self._process.wait() < 0:
+            if self.program_pid is not None:
+                with suppress(ProcessLookupError):
+                    os.kill(self.program_pid, signal.SIGKILL)
+            shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def tie_forks_to_this_process() -> None:

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Mapping
 
+from bff.server import signals
 from bff.server.child_processes import private_folder
 
 # A variable that the operator has set stays as it is.
@@ -35,4 +36,5 @@ def environment(inherited: Mapping[str, str]) -> dict[str, str]:
 
 
 if __name__ == "__main__":
+    signals.hold()  # so do those that come before `serve` waits for them
     os.execve(sys.executable, [sys.executable, "-m", "bff.server.serve"], environment(os.environ))  # noqa: S606 - our own module

@@ -3,8 +3,8 @@
 It checks the settings and names every mistake before anything runs, starts the embedded Valkey if that is asked for, and runs
 granian in a fork. Asked to stop, it makes the service unready first and stops the server a moment later.
 
-    serve ─┬─ granian ─┬─ worker        SIGTERM, SIGINT: first unready, then the server drains, exit code 0
-           │           └─ worker        SIGKILL on any of them: those below it are killed, supervisors remove the rest
+    serve ─┬─ granian ─┬─ worker        SIGTERM, SIGINT, SIGHUP, SIGQUIT to any of these, or to all: first unready, then the
+           │           └─ worker        server drains, exit code 0. SIGKILL: those below are killed, supervisors remove the rest
            ├─ supervisor ── Valkey      only with REDIS_URL=embedded
            └─ supervisor                of the folder that holds the workers' metrics; only with METRICS_TOKEN
 """
@@ -13,10 +13,11 @@ import importlib
 import os
 import signal
 import sys
+import time
 import traceback
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from types import FrameType
 from typing import Any, NoReturn
 
 import structlog
@@ -27,8 +28,8 @@ from granian.log import LogLevels
 
 from bff.factory import THREADS
 from bff.observability import logging as logs
-from bff.resilience import begin_draining
-from bff.server import descriptors
+from bff.resilience import begin_draining, begin_stopping, is_draining, is_stopping
+from bff.server import descriptors, signals
 from bff.server import embedded_valkey as embedded
 from bff.server.child_processes import Supervisor, tie_forks_to_this_process
 from bff.server.listening import CannotListen, hold
@@ -39,13 +40,8 @@ log = structlog.get_logger()
 
 _APPLICATION = "app"
 
-# Long enough for a load balancer to notice, short enough to leave the rest of the time to requests in flight.
-READINESS_LEAD_SECONDS = 1.0
-
 # After the deadline that every request has, only a client that never finished its request can still hold the server.
 _OVERTIME_SECONDS = 0.25
-
-_STOPPED_BY = (signal.SIGTERM, signal.SIGINT)
 
 
 def server_options(settings: Settings, *, connections: int) -> dict[str, Any]:
@@ -75,14 +71,19 @@ def server_options(settings: Settings, *, connections: int) -> dict[str, Any]:
 
 def main() -> int:
     """Run the service until it ends; the exit code: 0 when it was asked to stop, 2 when the settings cannot be used."""
+    signals.hold()
     try:
         settings = Settings.from_env(os.environ)
         with ExitStack() as running:
             _prepare(settings, running)
-            return _Server(settings).exit_code()
+            return 0 if signals.pending() else _Server(settings).exit_code()
     except (ConfigurationError, CannotListen, embedded.ValkeyNotStarted) as error:
         print("The service cannot start:", *(f"  - {mistake}" for mistake in str(error).splitlines()), sep="\n", file=sys.stderr)
         return 2
+    except OSError:
+        if not signals.pending():
+            raise
+        return 0  # it came to a supervisor, too, before that expected it
 
 
 def _prepare(settings: Settings, running: ExitStack) -> None:
@@ -95,29 +96,27 @@ def _prepare(settings: Settings, running: ExitStack) -> None:
     if metrics := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
         with suppress(OSError):  # the workers find no folder and say so
             running.callback(Supervisor(Path(metrics)).close)
+    # Imported before the forks: the workers share these pages, and one that is started again has them already.
+    importlib.import_module(_APPLICATION)
 
 
 class _Server:
-    """Granian in a fork of this process, and the two signals that stop it within the requests' deadline."""
+    """Granian in a fork of this process, and the signals that stop it within the requests' deadline."""
 
     def __init__(self, settings: Settings) -> None:
-        self._stopping = False
+        self._lead = settings.drain_lead_seconds
         self._patience = settings.request_deadline_seconds + _OVERTIME_SECONDS
-        # Imported before the forks: the workers share these pages, and one that is started again has them already.
-        importlib.import_module(_APPLICATION)
         tie_forks_to_this_process()
         sys.stdout.flush()
-        signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPED_BY)
         limit = descriptors.raise_limit()
         connections = descriptors.connections_within(limit)
+        stopping = signals.stopping()
+        service = os.getpid()
         self._pid = os.fork()
         if self._pid == 0:
-            _run_granian(server_options(settings, connections=connections))
-        for signum in _STOPPED_BY:
-            signal.signal(signum, self._stop)
-        signal.signal(signal.SIGALRM, self._stop_accepting)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPED_BY)
-        # After the fork: logging starts a thread, and so does watching.
+            _run_granian(server_options(settings, connections=connections), service, stopping)
+        # After the fork: these start threads.
+        signals.on_each(stopping, self._stop)
         logs.configure(settings.log_level)
         log.info("started", port=settings.port, workers=settings.web_concurrency, descriptors=limit, connections=connections)
         descriptors.watch(self._pid, connections)
@@ -125,37 +124,51 @@ class _Server:
     def exit_code(self) -> int:
         """Wait for the end: 0 when it was asked for, else what granian ended with, as a shell would report it."""
         code = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
-        if self._stopping:
+        if is_draining():
             return 0
         return 128 - code if code < 0 else code or 1
 
-    def _stop(self, signum: int, _: FrameType | None) -> None:
-        if not self._stopping:
-            self._stopping = True
-            begin_draining()
-            signal.setitimer(signal.ITIMER_REAL, READINESS_LEAD_SECONDS)
-        elif signum == signal.SIGINT:
-            self._end_now()  # Ctrl-C twice: a person who does not want to wait
-
-    def _stop_accepting(self, _: int, __: FrameType | None) -> None:
+    def _stop(self, _: int) -> None:
+        if is_draining():
+            return
+        begin_draining()
+        _wait_unless_hurried(self._lead)
+        begin_stopping()
         os.kill(self._pid, signal.SIGTERM)
-        signal.signal(signal.SIGALRM, self._end_now)
-        signal.setitimer(signal.ITIMER_REAL, self._patience)
-
-    def _end_now(self, *_: object) -> None:
+        _wait_unless_hurried(self._patience)
         os.kill(self._pid, signal.SIGKILL)  # and with it the workers
 
 
-def _run_granian(options: dict[str, Any]) -> NoReturn:
+def _wait_unless_hurried(seconds: float) -> None:
+    """Wait, but no longer than until Ctrl-C is pressed again: by a person who does not want to."""
+    over = time.monotonic() + seconds
+    while time.monotonic() < over and signal.SIGINT not in signal.sigpending():
+        time.sleep(0.02)
+
+
+def _run_granian(options: dict[str, Any], service: int, stopping: Iterable[int]) -> NoReturn:
     """Be granian, in the fork; none of the parent's code runs here afterwards."""
+
+    def application() -> Callable[..., object]:  # in each worker
+        # Not granian's handler for its first process, which the fork has inherited. The worker's own is set after this.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signals.on_each(stopping, act)
+        created: Callable[..., object] = importlib.import_module(_APPLICATION).create_app()
+        return created
+
+    def act(_: int) -> None:
+        # Sent to us alone, or to every process: the first one makes the service unready before it stops us.
+        if not is_stopping():
+            os.kill(service, signal.SIGTERM)
+        elif callable(stop := signal.getsignal(signal.SIGTERM)):
+            stop(signal.SIGTERM, None)  # granian's, which finishes what is in flight
+        else:
+            os._exit(0)  # nothing is: granian has not got so far
+
     code = 1
     try:
-        # A process group of its own: Ctrl-C in a terminal reaches the parent alone, which makes the service unready first.
-        os.setpgid(0, 0)
-        for signum in _STOPPED_BY:
-            signal.signal(signum, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPED_BY)
-        Granian(f"{_APPLICATION}:create_app", factory=True, log_dictconfig=LOGGING, **options).serve()
+        signals.on_each(stopping, act)
+        Granian(_APPLICATION, log_dictconfig=LOGGING, **options).serve(target_loader=application, wrap_loader=False)
         code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)

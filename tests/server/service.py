@@ -55,6 +55,12 @@ def named(pid, part):
     return part in Path(f"/proc/{pid}/cmdline").read_text()
 
 
+def listeners(port):
+    """How many sockets listen on that port: each worker has its own."""
+    rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(row[1].endswith(f":{port:04X}") and row[3] == "0A" for row in rows)
+
+
 class Program:
     """A program of ours in a session and a temporary folder of its own, so that what it leaves behind can be seen."""
 

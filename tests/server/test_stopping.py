@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.server.service import eventually, session
+from tests.server.service import eventually, listeners, session
 
 pytestmark = pytest.mark.server
 
@@ -28,7 +28,7 @@ def slowly(service, genauth):
         yield asking
 
 
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT])
 def test_what_is_in_flight_is_finished_and_readiness_goes_first(service, slowly, signum):
     in_flight = slowly()
     watched = []
@@ -111,6 +111,7 @@ def test_four_hundred_half_sent_heads_slow_nobody_down(service):
 
 def test_a_worker_that_is_killed_comes_back_and_the_other_serves_on(service, mei):
     killed, other = service.workers()
+    eventually(lambda: listeners(service.port) == 2, within=5)
 
     os.kill(killed, signal.SIGKILL)
 
@@ -121,7 +122,7 @@ def test_a_worker_that_is_killed_comes_back_and_the_other_serves_on(service, mei
 
 @pytest.mark.parametrize("whom", ["launcher", "server"])
 def test_killed_outright_it_leaves_no_process_and_no_folder(start, whom):
-    service = start(REDIS_URL="embedded")
+    service = start(REDIS_URL="embedded", METRICS_TOKEN="scrape-canary-5b1d-77")
     assert len(service.family()) >= 6
     assert len(list(service.temporary.iterdir())) == 2
 
