@@ -9,6 +9,7 @@ import hashlib
 import re
 import time
 from collections.abc import Callable, Container
+from contextlib import suppress
 from typing import Any, NoReturn
 
 import jwt
@@ -17,6 +18,7 @@ from jwt.types import Options
 
 from bff.auth.jwk import ALGORITHMS, Key, KeySet, acceptable_kid
 from bff.auth.jwks_cache import JwksCache
+from bff.auth.refusal_watch import RefusalWatch
 from bff.auth.sessions import Acceptance
 from bff.auth.token_kinds import ID_TOKEN_CLAIMS
 from bff.errors import TokenInvalid
@@ -80,6 +82,7 @@ class AccessTokens:
         self._audience = audience
         self._clock = clock
         self._monotonic = monotonic
+        self._watch = RefusalWatch(monotonic)
 
     @property
     def version(self) -> int:
@@ -99,9 +102,12 @@ class AccessTokens:
 
         An ``exp`` that has passed is accepted here and refused by `Sessions`: only a genuine token may be called expired.
         """
-        kid = _checked_header(token).get("kid")
-        found = self._keys.at_hand(kid)
-        claims, key_set = self._read(token, *found) if found else self._read_with_new_key(token, kid, deadline)
+        try:
+            claims, key_set = self._verify(token, deadline)
+        except TokenInvalid as error:
+            self._watch_for_others(token, error.note)
+            raise
+        self._watch.accepted()
         return Acceptance(
             user_id=claims["sub"],
             expires_at=float(claims["exp"]),
@@ -109,6 +115,20 @@ class AccessTokens:
             version=key_set.version,
             digest=_digest(token),
         )
+
+    def _verify(self, token: str, deadline: Deadline) -> tuple[Claims, KeySet]:
+        kid = _checked_header(token).get("kid")
+        found = self._keys.at_hand(kid)
+        return self._read(token, *found) if found else self._read_with_new_key(token, kid, deadline)
+
+    def _watch_for_others(self, token: str, note: str) -> None:
+        """Report a token that was refused because it is for others, with what it should have said and what it says."""
+        expected = {"algorithm": ALGORITHMS, "audience": (self._audience,), "issuer": self._issuers(self._keys.issuer)}.get(note)
+        if expected is None:
+            return
+        with suppress(jwt.PyJWTError):  # it was not read far enough to tell
+            said = jwt.get_unverified_header(token) if note == "algorithm" else _unverified(token)
+            self._watch.refused(_digest(token), note, " or ".join(expected), said.get(note[:3]))  # alg, aud, iss
 
     def _read_with_new_key(self, token: str, kid: str | None, deadline: Deadline) -> tuple[Claims, KeySet]:
         # What is wrong for certain is found before a key is looked for, so that it never costs a call.
@@ -159,6 +179,10 @@ def unverified_claims(token: str, audience: str, now: float, *, issuers: Contain
         _refuse(error)
     _check_claims(claims, now)
     return claims
+
+
+def _unverified(token: str) -> Claims:
+    return jwt.decode(token, options={"verify_signature": False})
 
 
 def _checked_header(token: str) -> dict[str, Any]:

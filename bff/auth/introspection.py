@@ -11,6 +11,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 
 from bff.auth.access_tokens import LEEWAY_SECONDS
+from bff.auth.refusal_watch import RefusalWatch
 from bff.auth.sessions import Acceptance
 from bff.errors import TokenInvalid, TokenRefused, UpstreamFailure, UpstreamMalformed, UpstreamRejected, UpstreamUnavailable
 from bff.genauth import CallCircuitOpen, CallNotMade, GenAuthClient, Introspection
@@ -57,6 +58,7 @@ class Introspector:
         self._monotonic = monotonic
         self._errors: Cache[bytes, _Error] = cache("refused_tokens", seconds=REFUSED_SECONDS)
         self._calls = Shares(_CALLS_EACH)
+        self._watch = RefusalWatch(monotonic)
         self._worked = False
 
     def prepare(self) -> None:
@@ -85,7 +87,7 @@ class Introspector:
         try:
             with self._calls.place(known_as) if known_as else nullcontext():
                 response = self._genauth.introspect(token, deadline, known=known_as is not None, whose=digest.hex())
-            return self._accept(response, asked_at)
+            return self._accept(response, digest.hex(), asked_at)
         except BulkheadFull:
             raise UpstreamUnavailable(note="too many tokens of one person", retry_after=1) from None
         except (TokenInvalid, UpstreamFailure, UpstreamRejected) as raised:
@@ -97,16 +99,21 @@ class Introspector:
                 raised.counted = known_as is None and not isinstance(raised, CallCircuitOpen)
             raise
 
-    def _accept(self, response: Introspection, asked_at: float) -> Acceptance:
+    def _accept(self, response: Introspection, digest: str, asked_at: float) -> Acceptance:
         if response.active is not True:
             raise TokenRefused(note="inactive")
-        _require(response.client_id in (None, self._app_id), "client_id")
-        _require(response.audience is None or self._app_id in response.audience, "audience")
+        if response.client_id not in (None, self._app_id):
+            self._watch.refused(digest, "client_id", self._app_id, response.client_id)
+            raise TokenInvalid(note="client_id")
+        if response.audience is not None and self._app_id not in response.audience:
+            self._watch.refused(digest, "audience", self._app_id, response.audience)
+            raise TokenInvalid(note="audience")
         # RFC 6749 7.1: a type in any case. A refresh token, or one that is bound to a key, is no bearer token.
         _require(response.token_type is None or response.token_type.lower() == "bearer", "token_type")
         _require(response.not_before is None or response.not_before <= self._clock() + LEEWAY_SECONDS, "nbf")
         if not is_identifier(response.sub):
             raise UpstreamMalformed(note="introspection names no user")
+        self._watch.accepted()
         # From the request on, not the response: the token may have been revoked while the response was on its way.
         return Acceptance(response.sub, response.exp, asked_at + self._accepted_seconds, self.version)
 

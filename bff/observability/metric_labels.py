@@ -42,6 +42,11 @@ BREAKER = _words(
     "redis genauth genauth-identities genauth-ext-idps genauth-oidc genauth-introspection genauth-health genauth-linking"
 )
 SCOPE = _words("user address network")
+# Why a token was refused; of other errors the code says it.
+REASON = _words(
+    "algorithm audience charset claims client_id crit exp form iat id_token inactive issuer kid nbf no_kid scope signature sub "
+    "token_type typ unknown_kid"
+)
 CODE = _one_of(*(kind.code for kind in vars(errors).values() if hasattr(kind, "code")))
 _FIELD = _words(
     "id provider display_name email avatar_url identity_types identities type subject connection_ids name logo_url * "

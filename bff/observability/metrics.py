@@ -44,7 +44,7 @@ class Metrics(Recorder):
         self._is_timed = labels.first(_MOST_TIMED)
         self._answers = self._counter("answers", "Responses to callers.", "route", "status", "source")
         self._answer_seconds = self._histogram("answer_seconds", "Time from request to response.", "route", "source")
-        self._refusals = self._counter("refusals", "Error responses, by code.", "code")
+        self._refusals = self._counter("refusals", "Error responses, by code and reason.", "code", "reason")
         self._calls = self._counter(
             "upstream_calls", "Calls to GenAuth, those that breaker or bulkhead prevented included.", "operation", "outcome"
         )
@@ -72,8 +72,9 @@ class Metrics(Recorder):
             route = labels.OTHER
         return self._answers.labels(route, str(status), source), self._answer_seconds.labels(route, source)
 
-    def refused(self, code: str) -> None:
-        self._refusals.labels(labels.CODE(code)).inc()
+    def refused(self, code: str, note: str) -> None:
+        code, reason = labels.CODE(code), labels.REASON(note.replace(" ", "_"))
+        self._refusals.labels(code, code if reason == labels.OTHER else reason).inc()
 
     def upstream_called(self, operation: str, outcome: str, seconds: float) -> None:
         operation = labels.OPERATION(operation)

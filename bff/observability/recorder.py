@@ -9,8 +9,8 @@ class Recorder:
     def answered(self, route: str, status: int, source: str, seconds: float) -> None:
         """A response was sent. ``route`` is the rule that matched, never the path; ``source`` is where its accounts came from."""
 
-    def refused(self, code: str) -> None:
-        """The response was an error with this code."""
+    def refused(self, code: str, note: str) -> None:
+        """The response was an error with this code; ``note`` is ours, and may say more."""
 
     def upstream_called(self, operation: str, outcome: str, seconds: float) -> None:
         """A call to GenAuth ended, or was not made because of a circuit breaker or a bulkhead."""

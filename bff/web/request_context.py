@@ -94,7 +94,7 @@ class RequestContext:
         self._recorder.answered(record.route, status, record.source, seconds)
         error = {}
         if record.code:
-            self._recorder.refused(record.code)
+            self._recorder.refused(record.code, record.note)
             error = {"code": record.code, "note": record.note} if record.note else {"code": record.code}
         write = log.debug if record.route in _PROBES and status == 200 else log.info
         write(

@@ -44,7 +44,7 @@ def test_an_answer_is_counted_and_timed(metrics):
 
 
 def test_each_event_has_its_counter(metrics):
-    metrics.refused("token_expired")
+    metrics.refused("token_invalid", "unknown kid")
     metrics.upstream_called("identities", "timeout", 3.0)
     metrics.upstream_retried("identities")
     metrics.cache_failed("get", "TimeoutError")
@@ -56,7 +56,7 @@ def test_each_event_has_its_counter(metrics):
 
     found = samples(metrics.render())
     for key in [
-        ("refusals_total", "token_expired"),
+        ("refusals_total", "token_invalid", "unknown_kid"),
         ("upstream_calls_total", "identities", "timeout"),
         ("upstream_seconds_count", "identities"),
         ("upstream_retries_total", "identities"),
@@ -95,9 +95,9 @@ def test_those_who_wait_are_counted_while_they_wait(metrics):
 
 
 def test_two_applications_in_one_process_do_not_meet(metrics):
-    metrics.refused("not_found")
+    metrics.refused("not_found", "")
 
-    assert ("refusals_total", "not_found") not in samples(Metrics().render())
+    assert ("refusals_total", "not_found", "not_found") not in samples(Metrics().render())
 
 
 def test_the_text_is_what_prometheus_reads(metrics):
@@ -115,7 +115,7 @@ def test_a_word_from_outside_makes_no_series(words):
     metrics = Metrics()
     for word in words:
         metrics.answered(word, 200, word, 0.1)
-        metrics.refused(word)
+        metrics.refused(word, word)
         metrics.upstream_called(word, word, 0.1)
         metrics.upstream_retried(word)
         metrics.cache_failed(word, word)
@@ -126,7 +126,7 @@ def test_a_word_from_outside_makes_no_series(words):
         metrics.rate_limited(word)
 
     found = samples(metrics.render())
-    assert found["refusals_total", "other"] == len(words)
+    assert found["refusals_total", "other", "other"] == len(words)
     labels = {value for name, *values in found for value in values if not name.endswith("_bucket")}
     assert labels <= {"other", "200", "/", "closed", "open", "half_open"}
 

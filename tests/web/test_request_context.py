@@ -24,7 +24,7 @@ class Counted(Recorder):
         self.answers.append((route, status, source))
         assert seconds >= 0
 
-    def refused(self, code):
+    def refused(self, code, _note):
         self.codes.append(code)
 
 
@@ -74,7 +74,7 @@ def test_an_error_of_a_middleware_is_a_problem(app_with, monkeypatch, method):
     monkeypatch.undo()
     text = app.test_client().get("/metrics", headers={"Authorization": "Bearer watching"}).text
     assert f'linked_accounts_answers_total{{route="{PATH}",source="none",status="503"}} 1.0' in text
-    assert 'linked_accounts_refusals_total{code="upstream_unavailable"} 1.0' in text
+    assert 'linked_accounts_refusals_total{code="upstream_unavailable",reason="upstream_unavailable"} 1.0' in text
 
 
 def test_its_line_says_why(app, written, monkeypatch):

@@ -111,7 +111,7 @@ def test_metrics_count_answers_by_rule_and_code(client, genauth, sign_in):
     for line in (
         f'linked_accounts_answers_total{{route="{PATH}",source="none",status="401"}} 1.0',
         'linked_accounts_answers_total{route="unmatched",source="none",status="404"} 2.0',
-        'linked_accounts_refusals_total{code="token_missing"} 1.0',
+        'linked_accounts_refusals_total{code="token_missing",reason="token_missing"} 1.0',
         f'linked_accounts_answers_total{{route="{PATH}",source="genauth",status="200"}} 2.0',
         'linked_accounts_upstream_calls_total{operation="identities",outcome="ok"}',
     ):
