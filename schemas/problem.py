@@ -13,7 +13,10 @@ class ProblemSchema(CamelCaseSchema):
         required=True, metadata={"description": "For the person, in their language.", "example": "Your session has expired."}
     )
     status = fields.Integer(required=True, metadata={"example": 401})
-    code = fields.String(required=True, metadata={"example": "token_expired"})
+    code = fields.String(
+        required=True,
+        metadata={"description": "More may be added: judge one that you do not know by `status`.", "example": "token_expired"},
+    )
     detail = fields.String(metadata={"description": "What to do about it, where there is more to say."})
     instance = fields.String(required=True, metadata={"example": "/me/linked-accounts"})
     request_id = fields.String(required=True)

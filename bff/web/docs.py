@@ -23,24 +23,35 @@ _PAGE = {"type": "string"}
 
 
 @docs.get("/openapi.json")
+@docs.doc(operationId="getOpenApiDocument")
 @docs.response(200, {"type": "object"}, description="This document.")
 def openapi_json() -> Response:
-    """The contract as OpenAPI 3.1."""
+    """The contract as OpenAPI 3.1.
+
+    Generated from the routes and shapes that run. A page of any origin may read it.
+    """
     return Response(dumps(_document(), option=OPT_INDENT_2), content_type="application/json")
 
 
 @docs.get("/docs")
+@docs.doc(operationId="getDocumentation")
 @docs.response(200, _PAGE, content_type="text/html", description="A page that loads nothing from elsewhere.")
 def documentation() -> Response:
-    """The contract as a page."""
+    """The contract as a page.
+
+    The same as `/openapi.json`, for people.
+    """
     return _as_page(_rendered_documentation(request.root_path))
 
 
 @docs.get("/problems/<name>")
 @docs.response(200, _PAGE, content_type="text/html", description="What the error is and what a frontend does about it.")
-@docs.doc(responses=problem_responses(404))
+@docs.doc(operationId="getProblemPage", responses=problem_responses(404))
 def problem_page(name: str) -> Response:
-    """What a problem's ``type`` points at."""
+    """What a problem's `type` points at.
+
+    One page for each code.
+    """
     for problem in _problems():
         if problem["path"] == f"/problems/{name}":
             return _as_page(_rendered("problem.html", problem=problem))

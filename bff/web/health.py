@@ -20,17 +20,25 @@ _NOT_READY = """\
 
 
 @health.get("/livez")
+@health.doc(operationId="getLiveness")
 @health.response(200, LivenessSchema)
 def livez() -> dict[str, str]:
-    """Whether the process is alive."""
+    """Whether the process is alive.
+
+    Whatever else is away, it is as long as it answers.
+    """
     return {"status": "alive"}
 
 
 @health.get("/readyz")
+@health.doc(operationId="getReadiness")
 @health.response(200, ReadinessSchema, description="Send requests. `degraded` when Redis or GenAuth is away: answers go on.")
 @health.alt_response(503, schema=ReadinessSchema, description=_NOT_READY)
 def readyz() -> Response:
-    """Whether requests should be sent here."""
+    """Whether requests should be sent here.
+
+    And how each dependency was last seen.
+    """
     dependencies = services().readiness.statuses()
     if is_draining():
         status = "draining"

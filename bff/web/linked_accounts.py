@@ -20,11 +20,14 @@ _PROBLEMS = problem_responses(400, 401, 403, 429, 500, 502, 503, 504)
 
 
 @me.get("/me/linked-accounts")
-@me.doc(parameters=PARAMETERS, security=[{"bearer": []}, {"cookie": []}], responses=_PROBLEMS)
+@me.doc(operationId="listLinkedAccounts", parameters=PARAMETERS, security=[{"bearer": []}, {"cookie": []}], responses=_PROBLEMS)
 @me.response(200, LinkedAccountsSchema, headers=HEADERS, description="The linked accounts, sorted by provider type and id.")
 @me.alt_response(304, headers=HEADERS, description="Nothing has changed since the ETag in If-None-Match.")
 def linked_accounts() -> Response:
-    """The outside accounts that this person has linked."""
+    """The outside accounts that this person has linked.
+
+    From the cache where it is fresh, else from GenAuth. While GenAuth is away it is the last good answer, with `meta.stale`.
+    """
     if len(request.query_string) > LONGEST_FIELD:
         raise InvalidRequest(f"The query is longer than {LONGEST_FIELD} characters.", note="query too long")
     # Values that are repeated count once; of `refresh` two different ones are none.

@@ -26,8 +26,11 @@ def requires_metrics_token() -> None:
 
 
 @metrics.get("/metrics")
-@metrics.doc(security=[{"metrics": []}], responses=problem_responses(400, 401, 500))
+@metrics.doc(operationId="getMetrics", security=[{"metrics": []}], responses=problem_responses(400, 401, 500))
 @metrics.response(200, {"type": "string"}, content_type="text/plain", description="Prometheus' text format, over all workers.")
 def exposition() -> Response:
-    """What happened, counted."""
+    """What happened, counted.
+
+    docs/observability.md explains each metric.
+    """
     return Response(services().metrics.render(), content_type=CONTENT_TYPE)

@@ -18,8 +18,10 @@ _DESCRIPTION = """\
 Which outside accounts has this person linked? Errors are problem details (RFC 9457): branch on `code`, show `title`,
 tell us `requestId`.
 """
+_CONTACT = {"name": "Whoever runs this service"}
 _REQUEST_ID = {"description": "The caller's, or one of ours.", "schema": {"type": "string"}}
 _LANGUAGE = {"description": "The language of the title.", "required": True, "schema": {"type": "string"}}
+_REFERENCE = "#/components/responses/{}"
 _SECONDS = {"type": "integer", "minimum": 1}
 
 
@@ -48,9 +50,15 @@ def document(api: Api, settings: Settings) -> Document:
     components = made["components"]
     schemas = {name: schema for name, schema in components["schemas"].items() if name not in {"Error", "PaginationMetadata"}}
     schemas["Problem"]["properties"]["code"]["enum"] = list(errors_by_code())
+    schemas = {name: _extensible(schema) for name, schema in schemas.items()}
     return {
         "openapi": made["openapi"],
-        "info": {**made["info"], "description": _DESCRIPTION, "license": {"name": "MIT", "identifier": "MIT"}},
+        "info": {
+            **made["info"],
+            "description": _DESCRIPTION,
+            "contact": _CONTACT,
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
         "servers": [{"url": "/"}],
         "tags": made["tags"],
         "paths": paths,
@@ -67,6 +75,15 @@ def _security_schemes(settings: Settings) -> Iterator[tuple[str, Document]]:
         yield "metrics", {"type": "http", "scheme": "bearer", "description": "METRICS_TOKEN."}
 
 
+def _extensible(schema: Document) -> Document:
+    """The shape of an answer, to which fields and values may be added: no client is to break at one that it does not know."""
+    properties = {name: {**each} for name, each in schema["properties"].items()}
+    for each in properties.values():
+        if values := each.pop("enum", None):
+            each["x-extensible-enum"] = [value for value in values if value is not None]
+    return {**{name: part for name, part in schema.items() if name != "additionalProperties"}, "properties": properties}
+
+
 def _path(operations: Document, schemes: Document) -> Document:
     path = {name: each if name == "parameters" else _operation(each, schemes) for name, each in operations.items()}
     if "get" in path and path["get"]["security"]:
@@ -76,7 +93,10 @@ def _path(operations: Document, schemes: Document) -> Document:
 
 
 def _operation(operation: Document, schemes: Document) -> Document:
-    responses = {str(status): operation["responses"][status] for status in sorted(operation["responses"], key=str)}
+    # Whatever is asked, the query may not be readable, or the body too long.
+    answers = {"400": _REFERENCE.format("Problem400"), "default": _REFERENCE.format("Problem")}
+    answers = {status: {"$ref": reference} for status, reference in answers.items()} | operation["responses"]
+    responses = {str(status): answers[status] for status in sorted(answers, key=str)}
     security = [each for each in operation.get("security", []) if each.keys() <= schemes.keys()]
     return {**operation, "security": security, "responses": responses}
 
@@ -86,7 +106,8 @@ def _head(get: Document) -> Document:
         status: {name: each[name] for name in ("description", "headers") if name in each} if "$ref" not in each else each
         for status, each in get["responses"].items()
     }
-    return {**get, "summary": "The same without a body.", "responses": responses}
+    name = f"{get['operationId']}Head"
+    return {**get, "operationId": name, "summary": "The same without a body.", "responses": responses}
 
 
 def _options(path: Document) -> Document:
@@ -95,12 +116,15 @@ def _options(path: Document) -> Document:
         "description": "What may be asked for here; for pages on other origins, whether they may (CORS preflight).",
         "headers": {"Allow": {"description": f"`{methods}`.", "schema": {"type": "string"}}, "X-Request-Id": _REQUEST_ID},
     }
-    return {
+    operation = {
+        "operationId": f"{path['get']['operationId']}Options",
         "summary": "Which methods there are.",
+        "description": "Also what browsers ask before a page on another origin may (CORS preflight).",
         "tags": path["get"]["tags"],
         "security": [],
-        "responses": {"200": answer, "default": {"$ref": "#/components/responses/Problem"}},
+        "responses": {"200": answer},
     }
+    return _operation(operation, {})
 
 
 def _problem_response(status: int, codes: list[str]) -> Document:

@@ -1,30 +1,15 @@
 """GenAuth's own Node client (npm ``authing-node-sdk``) takes the sandbox for GenAuth."""
 
 import json
-import pathlib
-import shutil
 import subprocess
 
 import pytest
 
-HERE = pathlib.Path(__file__).parent
-
-pytestmark = pytest.mark.skipif(not (shutil.which("node") and shutil.which("npm")), reason="Node is not installed")
-
-
-@pytest.fixture(scope="module")
-def installed():
-    """The client as package-lock.json has it, in a node_modules that git ignores."""
-    lock, done = HERE / "package-lock.json", HERE / "node_modules" / ".package-lock.json"
-    if done.exists() and done.stat().st_mtime >= lock.stat().st_mtime:
-        return
-    install = ["npm", "ci", "--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund"]
-    run = subprocess.run(install, cwd=HERE, capture_output=True, text=True, timeout=110, check=False)
-    assert run.returncode == 0, run.stderr
+from tests.clients.conftest import HERE
 
 
 @pytest.fixture
-def call(genauth, installed):
+def call(genauth, npm_packages):
     """Call methods of the client, signed in as that person; the answers come in the same order."""
 
     def calling(person, *calls, **options):

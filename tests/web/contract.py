@@ -38,8 +38,19 @@ def hold(response, app):
 def served(app):
     if "served-document" not in app.extensions:
         client = FlaskClient(app, app.response_class)
-        app.extensions["served-document"] = client.get("/openapi.json").json
+        app.extensions["served-document"] = closed(client.get("/openapi.json").json)
     return app.extensions["served-document"]
+
+
+def closed(document):
+    """The document without its leave to add anything: what we send is all in it."""
+    for schema in document["components"]["schemas"].values():
+        assert "additionalProperties" not in schema
+        schema["additionalProperties"] = False
+        for each in schema["properties"].values():
+            if values := each.pop("x-extensible-enum", None):
+                each["enum"] = [*values, None]
+    return document
 
 
 def rule(request, app):

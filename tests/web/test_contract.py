@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from bff.web.problems import REMEDIES, errors_by_code
@@ -43,7 +44,28 @@ def test_every_code_is_told_where_it_happens(client):
     for code, status in EVERY_CODE.items():
         name = responses.get(str(status), responses["default"])["$ref"].rpartition("/")[2]
         assert f"`{code}`" in document["components"]["responses"][name]["description"]
-    assert document["components"]["schemas"]["Problem"]["properties"]["code"]["enum"] == list(EVERY_CODE)
+    assert document["components"]["schemas"]["Problem"]["properties"]["code"]["x-extensible-enum"] == list(EVERY_CODE)
+
+
+def test_every_operation_has_a_name_of_its_own(client_with):
+    paths = client_with(METRICS_TOKEN="watching").get("/openapi.json").json["paths"]
+
+    operations = [each for path in paths.values() for method, each in path.items() if method != "parameters"]
+    names = [each["operationId"] for each in operations]
+    assert paths[PATH]["get"]["operationId"] == "listLinkedAccounts"
+    assert len(names) == len(set(names)) >= 9
+    assert all(re.fullmatch("[a-z][A-Za-z]+", name) for name in names)
+
+
+def test_what_is_answered_may_grow(client):
+    """A client that was generated from the document reads a field, a code or a status that was added later."""
+    schemas = client.get("/openapi.json").json["components"]["schemas"]
+
+    for schema in schemas.values():
+        assert schema.get("additionalProperties", True) is True
+        assert not any("enum" in each for each in schema["properties"].values())
+    added = {"type": "/problems/new", "title": "", "status": 418, "code": "new", "instance": "/", "requestId": "x", "more": 1}
+    Draft202012Validator(schemas["Problem"]).validate(added)
 
 
 def test_there_is_advice_for_every_error_and_for_nothing_else():
