@@ -10,6 +10,13 @@ from bff.sandbox.messages import HTML, JSON, Answer, as_json
 
 _MIB = 1024 * 1024
 _GOOD = b'{"statusCode":200,"message":"Operation successful","data":%s}'
+_RIGHT_ROW = {
+    "identityId": "62f20932aaaabcc10d966ee5",
+    "extIdpId": "62f209327ab3cc10d9016ee5",
+    "provider": "wechat",
+    "type": "openid",
+    "userInfoInIdp": {"nickname": "小明"},
+}
 _WRONG_ROW = {
     "identityId": {"nested": True},
     "extIdpId": ["62f209327ab3cc10d9016ee5"],
@@ -48,6 +55,9 @@ _BODIES: dict[str, Callable[[], Answer]] = {
     "huge-number": lambda: _json(b'{"statusCode":' + b"9" * 5000 + b',"data":[]}'),
     "deep": lambda: _json(_GOOD % (b"[" * 100_000 + b"]" * 100_000)),
     "wrong-types": lambda: _json(_GOOD % orjson.dumps([7, "row", None, True, [], _WRONG_ROW])),
+    # One good record: between others that are none, and in an object that holds the list.
+    "strays": lambda: _json(_GOOD % orjson.dumps([None, "row", {}, _RIGHT_ROW, 7])),
+    "list-in-object": lambda: _json(_GOOD % orjson.dumps({"totalCount": 1, "list": [_RIGHT_ROW]})),
     "not-an-object": lambda: _json(b"[1,2,3]"),
     "null": lambda: _json(b"null"),
     "invalid-utf8": lambda: _json(b'{"statusCode":200,"message":"\xff\xfe\xc3","data":[]}'),

@@ -90,6 +90,25 @@ def _ivy() -> Person:
     return Person("ivy", "62f1c0de0000000000000009", "her avatar's address carries the provider's token", leaky)
 
 
+def _yan() -> Person:
+    """What providers send that is easily lost or shown wrongly (docs/genauth.md 2.4)."""
+    invisible = {
+        "nickname": "\u200b\u3164",
+        "name": "\u202e彦\u202c",
+        "photo": "http://thirdwx.qlogo.cn/mmopen/vi_32/yan/132",
+    }
+    login = rows_of("yan", sources.WECHAT, [("userid", "yan-wx-7"), ("openid", "oH_5k5SflrwjGvk7yan0")], invisible)
+    community = rows_of(
+        "yan", sources.GITEE, [("primary", "5512345")], {"nickname": "\u0301", "customData": '{"giteeLogin":"yan-opens"}'}
+    )
+    pairs = [{"key": "department", "value": None}, {"key": "giteeName", "value": "彦工"}]
+    company = rows_of("yan", sources.GITEE_COMPANY, [("generic", "5554321")], {"name": "", "customData": pairs})
+    lark = rows_of("yan", sources.LARK, [("user_id", "55ded785")], {"familyName": "彦", "middleName": None})
+    google = rows_of("yan", sources.GOOGLE, [("openid", "105518")], {"email": "yan.li@gmail.example"})
+    about = "names that cannot be seen, that are in familyName or in customData as text or pairs; an http avatar; a mail alone"
+    return Person("yan", "62f1c0de0000000000000010", about, login + community + company + lark + google, has_password=True)
+
+
 def personas() -> tuple[Person, ...]:
     """All of them, for `People`."""
     return (
@@ -114,4 +133,5 @@ def personas() -> tuple[Person, ...]:
         _ada(),
         _bo(),
         _ivy(),
+        _yan(),
     )

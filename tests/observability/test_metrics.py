@@ -47,6 +47,7 @@ def test_each_event_has_its_counter(metrics):
     metrics.refused("token_invalid", "unknown kid")
     metrics.upstream_called("identities", "timeout", 3.0)
     metrics.upstream_retried("identities")
+    metrics.records_left_out(1)
     metrics.cache_failed("get", "TimeoutError")
     metrics.cache_rejected("foreign")
     metrics.leak_stopped("[].avatar_url")
@@ -60,6 +61,7 @@ def test_each_event_has_its_counter(metrics):
         ("upstream_calls_total", "identities", "timeout"),
         ("upstream_seconds_count", "identities"),
         ("upstream_retries_total", "identities"),
+        ("records_left_out_total",),
         ("cache_failures_total", "get", "TimeoutError"),
         ("cache_rejections_total", "foreign"),
         ("leaks_stopped_total", "avatar_url"),

@@ -108,6 +108,17 @@ def test_a_gzip_bomb_is_small_on_the_wire_and_was_not_asked_for(ask, genauth):
     assert len(gzip.decompress(b"\x1f\x8b\x08" + members[100])) == 1024 * 1024
 
 
+@pytest.mark.parametrize("compress", ["gzip", "deflate"])
+def test_an_answer_is_compressed_though_plain_was_asked_for(compress, ask, genauth):
+    genauth.trouble(compress=compress)
+    response = ask("mei", headers={"Accept-Encoding": "identity"})
+
+    assert response.headers["Content-Encoding"] == compress
+    assert len(response.json()["data"]) == 5
+    with pytest.raises(ValueError, match="compress is one of gzip, deflate, not 'br'"):
+        genauth.trouble(compress="br")
+
+
 def test_a_body_of_ones_own(ask, genauth):
     genauth.answers_raw(IDENTITIES, status=207, body=b"\x00\x01", headers={"X-Any": "thing", "Content-Type": "text/x"})
     response = ask("mei")

@@ -67,6 +67,14 @@ def test_ivys_avatar_carries_her_providers_token(ask, genauth):
     assert any(canary in photo for canary in genauth.canaries("ivy"))
 
 
+def test_yans_names_are_easily_lost(ask):
+    profiles = [row["userInfoInIdp"] for row in ask("yan").json()["data"]]
+
+    assert profiles[0]["nickname"] == "\u200b\u3164"
+    assert profiles[0]["photo"].startswith("http://thirdwx.qlogo.cn/")
+    assert {type(profile.get("customData")) for profile in profiles} == {type(None), str, list}
+
+
 def test_there_is_any_number_of_numbered_people_and_each_is_always_the_same(ask, genauth):
     first, again, other = ask("user-99999"), ask("user-99999"), ask("user-100000")
 
@@ -81,7 +89,7 @@ def test_a_stranger_has_no_token(genauth):
         genauth.token("eve")
 
 
-@pytest.mark.parametrize("person", ["mei", "omar", "lin", "ada", "bo", "ivy", "user-7"])
+@pytest.mark.parametrize("person", ["mei", "omar", "lin", "ada", "bo", "ivy", "yan", "user-7"])
 def test_every_provider_token_is_a_canary_of_its_owner(person, ask, genauth):
     canaries = genauth.canaries(person)
 

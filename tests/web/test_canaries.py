@@ -9,7 +9,7 @@ import pytest
 from tests.valkey import legible
 
 PATH = "/me/linked-accounts"
-PEOPLE = ("mei", "omar", "nia", "max", "rui", "lin", "ada", "bo", "ivy")
+PEOPLE = ("mei", "omar", "nia", "max", "rui", "lin", "ada", "bo", "ivy", "yan")
 QUERIES = ("", "?include=identities", "?include=identities,identities")
 CANARY = "provider-token-planted-0123456789abcdef"
 

@@ -55,6 +55,30 @@ def test_a_record_without_a_source_and_a_provider_nobody_knows_are_served(client
     assert all(account["id"] and account["provider"]["name"] for account in found)
 
 
+def test_names_are_found_wherever_a_provider_puts_them_and_no_mail_address_is_given_away(client, sign_in):
+    found = {account["provider"]["name"]: account for account in accounts(client.get(PATH, headers=sign_in("yan")))}
+
+    assert {name: account["displayName"] for name, account in found.items()} == {
+        "WeChat": "彦",
+        "Gitee Community": "yan-opens",
+        "Gitee Enterprise": "彦工",
+        "Lark": "彦",
+        "Google": "y•••",
+    }
+    assert found["Google"]["email"] == "y•••@gmail.example"
+    assert found["WeChat"]["avatarUrl"] == "https://thirdwx.qlogo.cn/mmopen/vi_32/yan/132"
+
+
+@pytest.mark.parametrize("compress", [None, "gzip", "deflate"])
+@pytest.mark.parametrize("body", ["strays", "list-in-object"])
+def test_what_can_be_read_of_an_answer_is_served(client, genauth, sign_in, body, compress):
+    genauth.trouble(path="/api/v3/get-identities", malformed=body, compress=compress)
+
+    response = client.get(PATH, headers=sign_in("mei"))
+
+    assert (response.status_code, [account["displayName"] for account in accounts(response)]) == (200, ["小明"])
+
+
 def test_the_documentations_object_for_array_is_understood(client, sign_in):
     assert len(accounts(client.get(PATH, headers=sign_in("bo")))) == 1
 
