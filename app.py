@@ -8,9 +8,9 @@ from bff import factory
 from bff.web import services_of
 
 
-def create_app() -> Flask:
-    """The application of a worker, from the environment. Call it once in a process."""
-    application = factory.create_app(threads=factory.THREADS)
+def create_app(threads: int = factory.THREADS) -> Flask:
+    """The application of a worker with so many threads, from the environment. Call it once in a process."""
+    application = factory.create_app(threads=threads)
     # What exists by now stays as long as the process: full collections leave it out, which would stop every thread meanwhile.
     gc.freeze()
     services_of(application).sessions.prepare()

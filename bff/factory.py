@@ -39,8 +39,8 @@ log = structlog.get_logger()
 _LARGEST_BODY = 64 * 1024
 # How many requests of a worker compute at a time; docs/adr/0013 says why so few.
 PERMITS = 4
-# A worker's threads, and how many of them are kept for what waits for nobody: health, metrics, hits.
-THREADS = 192
+# A worker's threads, where the machine allows so many, and how many are kept for what waits for nobody: health, metrics, hits.
+THREADS = 76
 _NEVER_WAITING = 16
 # A thread that computes is asked to give the interpreter to others after this many seconds, for requests that hold no permit.
 _SWITCH_SECONDS = 0.001
@@ -93,7 +93,7 @@ def _behind_middleware(
 ) -> "WSGIApplication":
     """Flask behind its middleware; a request passes the last one first."""
     settings = services.settings
-    application: WSGIApplication = AdmissionControl(flask, PERMITS, waiting=threads - _NEVER_WAITING)
+    application: WSGIApplication = AdmissionControl(flask, PERMITS, waiting=threads - min(_NEVER_WAITING, threads // 4))
     if settings.local_cache_seconds:
         application = ResponseCache(
             application,

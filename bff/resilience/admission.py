@@ -15,7 +15,8 @@ from bff.resilience.deadline import Deadline
 
 _RETRY_SECONDS = 1.0
 _LARGE = 64 * 1024  # many times what one person's data usually is
-# Of the threads that may wait, those that wait for another caller leave so many to those that call somebody else's server.
+# Of the threads that may wait, those that wait for another caller leave so many, or two of three, to those that call somebody
+# else's server.
 _LEFT_TO_CALLERS = 32
 
 
@@ -150,4 +151,5 @@ def is_crowded(*, for_a_call: bool = False, for_a_stranger: bool = False) -> boo
     semaphore, _ = _this.admission
     if for_a_stranger and 2 * semaphore.outside >= semaphore.outside_at_most:
         return True
-    return semaphore.outside + (0 if for_a_call else _LEFT_TO_CALLERS) >= semaphore.outside_at_most
+    left = 0 if for_a_call else min(_LEFT_TO_CALLERS, 2 * semaphore.outside_at_most // 3)
+    return semaphore.outside + left >= semaphore.outside_at_most

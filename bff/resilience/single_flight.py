@@ -20,13 +20,16 @@ from bff.resilience.deadline import Deadline
 
 T = TypeVar("T")
 
+# A call that began this lately is mostly over in a moment: the whole crowd that wants its outcome may wait so long.
+_CROWD_SECONDS = 0.5
+
 
 class WaitingRoom:
     """How many threads may wait long for another caller, so that some are left to answer what needs no waiting.
 
     A short wait is free: while GenAuth is well, a thousand callers may want one answer and all of them get it. Only who waits
     longer than ``free_seconds`` needs one of the ``places``, and gets `BulkheadFull` when there is none, or when one visitor has
-    ``each`` of them. While the process `is_crowded`, nobody waits at all.
+    ``each`` of them. While the process `is_crowded`, nobody waits for what began half a second ago or longer.
     """
 
     def __init__(
@@ -43,19 +46,30 @@ class WaitingRoom:
         self._watched = watched
 
     @contextmanager
-    def visit(self, visitor: Hashable, *, stranger: bool = False) -> Iterator[Callable[[threading.Event, float], bool]]:
+    def visit(
+        self, visitor: Hashable, *, begun: float | None = None, stranger: bool = False
+    ) -> Iterator[Callable[[threading.Event, float], bool]]:
         """One thread's wait, for the length of the block: ``wait(event, seconds)`` returns whether the event came.
 
-        ``stranger``: the request may be made up, and must not crowd others out.
+        ``begun``: when that which is waited for began, by `time.monotonic`; now, if it is not given. ``stranger``: the request
+        may be made up, and must not crowd others out.
         """
-        if is_crowded(for_a_stranger=stranger):
+        arrived = time.monotonic()
+        crowd_until = (arrived if begun is None else begun) + _CROWD_SECONDS if is_crowded(for_a_stranger=stranger) else inf
+        if (stranger and crowd_until < inf) or crowd_until <= arrived:
             raise BulkheadFull
-        free_until = time.monotonic() + self.free_seconds
+        free_until = arrived + self.free_seconds
         with self._watched(), ExitStack() as place:
 
             def wait(event: threading.Event, seconds: float) -> bool:
-                nonlocal free_until
+                nonlocal free_until, crowd_until
                 until = time.monotonic() + seconds
+                if until > crowd_until:
+                    if _wait(event, crowd_until):
+                        return True
+                    if is_crowded():
+                        raise BulkheadFull
+                    crowd_until = inf
                 if until > free_until:
                     if _wait(event, free_until):
                         return True
@@ -71,6 +85,7 @@ class _Flight(Generic[T]):
     """One call and its outcome."""
 
     landed: threading.Event = field(default_factory=threading.Event)
+    begun: float = field(default_factory=time.monotonic)
     error: BaseException | None = None
     result: T | None = None
 
@@ -103,7 +118,8 @@ class SingleFlight(Generic[T]):
             if flight is None:
                 ours = self._flights[key] = _Flight()
         if flight is not None:
-            with self._room.visit(key if visitor is None else visitor, stranger=stranger) as wait:
+            whose = key if visitor is None else visitor
+            with self._room.visit(whose, begun=flight.begun, stranger=stranger) as wait:
                 if not wait(flight.landed, deadline.remaining()):
                     raise TimeoutError
             return _outcome(flight), True

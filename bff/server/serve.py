@@ -29,11 +29,12 @@ from granian.log import LogLevels
 from bff.factory import THREADS
 from bff.observability import logging as logs
 from bff.resilience import begin_draining, begin_stopping, is_draining, is_stopping
-from bff.server import descriptors, signals
+from bff.server import descriptors, signals, threads
 from bff.server import embedded_valkey as embedded
 from bff.server.child_processes import Supervisor, tie_forks_to_this_process
 from bff.server.listening import CannotListen, hold
 from bff.server.log_format import LOGGING
+from bff.server.threads import TooFewThreads
 from bff.settings import ConfigurationError, Settings
 
 log = structlog.get_logger()
@@ -44,7 +45,7 @@ _APPLICATION = "app"
 _OVERTIME_SECONDS = 0.25
 
 
-def server_options(settings: Settings, *, connections: int) -> dict[str, Any]:
+def server_options(settings: Settings, *, connections: int, blocking_threads: int = THREADS) -> dict[str, Any]:
     """What granian is given besides the application. ``connections`` is how many a worker holds at once."""
     return {
         "address": settings.host,
@@ -54,7 +55,7 @@ def server_options(settings: Settings, *, connections: int) -> dict[str, Any]:
         "http": HTTPModes.http1,
         "websockets": False,
         # A request holds its thread while it waits for GenAuth: threads enough that others are answered from memory meanwhile.
-        "blocking_threads": THREADS,
+        "blocking_threads": blocking_threads,
         # A crowd that comes at once waits in these queues until its deadline; beyond them connections are refused.
         "backlog": 4096,
         "backpressure": connections,
@@ -77,7 +78,7 @@ def main() -> int:
         with ExitStack() as running:
             _prepare(settings, running)
             return 0 if signals.pending() else _Server(settings).exit_code()
-    except (ConfigurationError, CannotListen, embedded.ValkeyNotStarted) as error:
+    except (ConfigurationError, CannotListen, TooFewThreads, embedded.ValkeyNotStarted) as error:
         print("The service cannot start:", *(f"  - {mistake}" for mistake in str(error).splitlines()), sep="\n", file=sys.stderr)
         return 2
     except OSError:
@@ -110,15 +111,24 @@ class _Server:
         sys.stdout.flush()
         limit = descriptors.raise_limit()
         connections = descriptors.connections_within(limit)
+        blocking_threads = threads.for_each(settings.web_concurrency, threads.room())
         stopping = signals.stopping()
         service = os.getpid()
         self._pid = os.fork()
         if self._pid == 0:
-            _run_granian(server_options(settings, connections=connections), service, stopping)
+            options = server_options(settings, connections=connections, blocking_threads=blocking_threads)
+            _run_granian(options, service, stopping)
         # After the fork: these start threads.
         signals.on_each(stopping, self._stop)
         logs.configure(settings.log_level)
-        log.info("started", port=settings.port, workers=settings.web_concurrency, descriptors=limit, connections=connections)
+        log.info(
+            "started",
+            port=settings.port,
+            workers=settings.web_concurrency,
+            threads=blocking_threads,
+            descriptors=limit,
+            connections=connections,
+        )
         descriptors.watch(self._pid, connections)
 
     def exit_code(self) -> int:
@@ -153,7 +163,7 @@ def _run_granian(options: dict[str, Any], service: int, stopping: Iterable[int])
         # Not granian's handler for its first process, which the fork has inherited. The worker's own is set after this.
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signals.on_each(stopping, act)
-        created: Callable[..., object] = importlib.import_module(_APPLICATION).create_app()
+        created: Callable[..., object] = importlib.import_module(_APPLICATION).create_app(options["blocking_threads"])
         return created
 
     def act(_: int) -> None:

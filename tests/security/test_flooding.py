@@ -285,6 +285,17 @@ def test_a_crowd_of_one_persons_requests_leaves_threads_to_everybody_else(small_
     end()
 
 
+def test_a_crowd_that_wants_what_comes_in_a_moment_is_served(small_service, genauth):
+    mei = genauth.token("mei")
+    genauth.trouble(path=ASKED, person="mei", latency=0.2)
+
+    statuses, end = crowd(small_service, [mei] * 60)
+    end()
+
+    assert statuses == [200] * 60
+    assert genauth.calls(ASKED) == 1
+
+
 def test_all_sessions_of_one_person_together_leave_calls_to_others(service, genauth):
     tokens = [genauth.token("mei") for _ in range(40)]
     assert service.accounts_of(genauth.token("omar")).status == 200

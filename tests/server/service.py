@@ -124,7 +124,10 @@ class Service(Program):
         self.port = int(asked) if asked.isdigit() else free_port()
         host = environ.get("HOST", "127.0.0.1")
         self.url = f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
-        super().__init__(["/bin/sh", "-c", f"exec {web_command()}"], {"PORT": str(self.port), **environ}, output)
+        super().__init__(self.command(), {"PORT": str(self.port), **environ}, output)
+
+    def command(self):
+        return ["/bin/sh", "-c", f"exec {web_command()}"]
 
     def get(self, path="/me/linked-accounts", *, token=None, timeout=10):
         headers = {"Authorization": f"Bearer {token}"} if token else {}

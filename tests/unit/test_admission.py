@@ -243,9 +243,9 @@ def test_large_work_that_fails_leaves_room_for_the_next():
             raise ValueError("broken")
 
 
-def test_who_waits_for_another_caller_leaves_room_for_those_that_call():
-    """Of 34 that may wait, 32 are for calls."""
-    semaphore, leave, seen = FairSemaphore(1, outside_at_most=34), threading.Event(), []
+@pytest.mark.parametrize(("outside", "left"), [(100, 32), (48, 32), (24, 16), (6, 4)])
+def test_who_waits_for_another_caller_leaves_room_for_those_that_call(outside, left):
+    semaphore, leave, seen = FairSemaphore(1, outside_at_most=outside), threading.Event(), []
 
     def wait(_name):
         with admitted(semaphore, Deadline.after(10)):
@@ -254,12 +254,12 @@ def test_who_waits_for_another_caller_leaves_room_for_those_that_call():
                 leave.wait(10)
 
     threads = []
-    for number in range(35):
+    for number in range(outside + 1):
         threads += at_once(wait, number)
     leave.set()
     join(threads)
 
-    assert seen == [(False, False)] * 2 + [(True, False)] * 32 + [(True, True)]
+    assert seen == [(False, False)] * (outside - left) + [(True, False)] * left + [(True, True)]
     with admitted(semaphore, Deadline.after(1)):
         assert not is_crowded(), "whoever came back counts no more"
     assert not is_crowded(), "no thread without a permit is held up"
