@@ -14,8 +14,9 @@ DEV := $(VENV)/.dev-installed
 CLIENTS := tests/clients/node_modules/.package-lock.json
 
 # Debian packages that some tests use where they are installed.
-# haproxy: tests/drills, replicas behind a load balancer. wrk: tests/drills and bench, very many requests.
-SYSTEM_PACKAGES := haproxy wrk
+# haproxy: tests/drills, replicas behind a load balancer. wrk: tests/drills and bench, very many requests. chromium: tests/clients,
+# pages on other origins.
+SYSTEM_PACKAGES := haproxy wrk chromium
 
 PORT ?= 8000
 export PORT
