@@ -35,7 +35,7 @@ from bff.cache import (
     redis_backend,
 )
 from bff.genauth import GenAuthClient, issuer_of
-from bff.observability import Metrics, Readiness, Reason
+from bff.observability import Metrics, Readiness, Reason, circuit_log
 from bff.resilience import CircuitBreaker, RateLimit, Rules, SingleFlight, WaitingRoom, memoised
 from bff.settings import Settings
 
@@ -78,7 +78,7 @@ def make_services(app: Flask, settings: Settings, *, clock: Callable[[], float] 
     codec: Codec = EncryptedCodec(settings.cache_secret) if settings.cache_secret else PlainCodec()
     store = RedisStore(
         lambda: redis_backend(app, settings.redis_url, timeout=REDIS_TIMEOUT_SECONDS),
-        CircuitBreaker("redis", _REDIS_BREAKER, on_change=metrics.breaker_changed),
+        CircuitBreaker("redis", _REDIS_BREAKER, on_change=circuit_log(metrics)),
         metrics,
     )
 

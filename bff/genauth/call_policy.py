@@ -8,7 +8,7 @@ from functools import partial
 
 from bff.errors import BffError, InternalError, UpstreamFailure, UpstreamTimeout, UpstreamUnavailable
 from bff.genauth.envelope import UnreadableData
-from bff.observability import Recorder
+from bff.observability import Recorder, circuit_log
 from bff.resilience import Bulkhead, BulkheadFull, CircuitBreaker, CircuitOpen, NotAdmittedAgain, Permit
 
 # A timeout after less time than this says more about us than about GenAuth.
@@ -35,7 +35,7 @@ class CallPolicy:
 
     def __init__(self, name: str, places: int, recorder: Recorder, *, line: int | None = None) -> None:
         """``line``: how many may wait for one of the ``places``, for a moment; half as many as those if it is not given."""
-        self.breaker = CircuitBreaker(f"genauth-{name}", on_change=recorder.breaker_changed)
+        self.breaker = CircuitBreaker(f"genauth-{name}", on_change=circuit_log(recorder))
         # A short wait evens out a crowd that GenAuth would serve within moments. When GenAuth hangs, few wait, and not for long.
         self.bulkhead = Bulkhead(
             places,

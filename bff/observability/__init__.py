@@ -1,5 +1,6 @@
 """Log, metrics and readiness."""
 
+from bff.observability.circuits import circuit_log
 from bff.observability.metrics import CONTENT_TYPE, Metrics
 from bff.observability.readiness import Readiness, Reason, Status
 from bff.observability.recorder import Recorder
@@ -11,4 +12,5 @@ __all__ = [
     "Reason",
     "Recorder",
     "Status",
+    "circuit_log",
 ]

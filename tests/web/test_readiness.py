@@ -152,7 +152,7 @@ def test_discovery_does_not_matter_where_the_settings_say_all_that_it_would(app_
     assert asked_again(app) == (200, "ready", "up", None)
 
 
-def test_a_genauth_that_throttles_every_question_is_not_up(app_with, genauth, sign_in):
+def test_a_genauth_that_throttles_every_question_is_not_up(app_with, genauth, sign_in, log_lines):
     app = app_with()
     client = app.test_client()
     assert asked_again(app)[1] == "ready"
@@ -162,6 +162,8 @@ def test_a_genauth_that_throttles_every_question_is_not_up(app_with, genauth, si
         client.get("/me/linked-accounts", headers=sign_in(person))
 
     assert asked_again(app) == (200, "degraded", "down", "identities_circuit_open")
+    lines = map(json.loads, log_lines.take().splitlines())
+    assert [line["name"] for line in lines if line["event"] == "circuit_opened"] == ["genauth-identities"]
 
 
 def test_readiness_is_told_in_time_while_genauth_hangs_and_does_not_hammer_it(app, genauth):
