@@ -43,7 +43,8 @@ def _account(id_: str, identities: list[Identity]) -> LinkedAccount:
     return LinkedAccount(
         id=id_,
         provider=identities[0].provider,
-        display_name=_first(map(display_name, profiles)),
+        # A name in any record before the beginning of a mail address in the best one.
+        display_name=_first(map(_name, profiles)) or _first(map(display_name, profiles)),
         email=_first(map(masked, [profile.email for profile in profiles])),
         avatar_url=_first(map(safe_avatar, [profile.photo for profile in profiles])),
         identity_types=tuple(sorted({identity.type for identity in identities if identity.type})),
@@ -65,10 +66,12 @@ def display_name(profile: Profile) -> str | None:
 
     A mail address, or the beginning of one for want of a name, is masked as `masked` does: beside it, it would give it away.
     """
+    return _name(profile) or (masked(profile.email) or "").partition("@")[0] or None
+
+
+def _name(profile: Profile) -> str | None:
     name = _first(map(clean, (profile.nickname, profile.name, profile.username)))
-    if name is None:
-        return (masked(profile.email) or "").partition("@")[0] or None
-    return masked(name) if _MAIL.fullmatch(name) else name
+    return masked(name) if name and _MAIL.fullmatch(name) else name
 
 
 def masked(email: str | None) -> str | None:

@@ -91,10 +91,10 @@ def read_discovery(response: Response) -> Discovery:
 
 
 def read_key_set(response: Response) -> dict[str, Any]:
-    """The JSON Web Key Set as it came: an object with a list of objects under ``keys``."""
+    """The JSON Web Key Set as it came: an object with a list under ``keys``, of which something is an object if it has any."""
     key_set = _object(response)
     keys = key_set.get("keys")
-    if not isinstance(keys, list) or not all(isinstance(key, dict) for key in keys):
+    if not isinstance(keys, list) or (keys and not any(isinstance(key, dict) for key in keys)):
         raise UpstreamMalformed(note=note(response, "no key set"))
     return key_set
 

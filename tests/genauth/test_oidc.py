@@ -55,6 +55,12 @@ def test_key_set():
     assert oidc.read_key_set(answer({"keys": [{"kid": "1"}]})) == {"keys": [{"kid": "1"}]}
 
 
+def test_what_is_no_key_among_keys_costs_nobody_the_others():
+    sent = {"keys": [None, {"kid": "1"}, "x"]}
+
+    assert oidc.read_key_set(answer(sent)) == sent
+
+
 @pytest.mark.parametrize(
     "sent", [{}, {"keys": {}}, {"keys": ["x"]}, [], b"<html>", b'{"keys":[],"keys":[{}]}', b'{"keys":[{"x":NaN}]}']
 )

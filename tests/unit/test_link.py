@@ -69,6 +69,12 @@ def test_what_the_best_record_does_not_say_the_next_one_does():
     assert (account.display_name, account.avatar_url) == ("Mei", "https://x.example/a.png")
 
 
+def test_a_name_in_any_record_goes_before_the_beginning_of_a_mail_address():
+    (account,) = link([identity("a", type_="unionid", email="mei@example.com"), identity("b", nickname="Mei")])
+
+    assert (account.display_name, account.email) == ("Mei", "m•••@example.com")
+
+
 @pytest.mark.parametrize(
     ("profile", "name"),
     [
