@@ -21,6 +21,8 @@ SYSTEM_PACKAGES := haproxy wrk chromium
 PORT ?= 8000
 export PORT
 SANDBOX_PORT ?= 9000
+# What `make run` starts ends with it, also if make is killed before that has started.
+MAKE_PID = $(shell echo $$PPID)
 
 .PHONY: help
 help:  ## List the targets
@@ -28,11 +30,11 @@ help:  ## List the targets
 
 .PHONY: run
 run: $(RUN)  ## The dev server: the service on http://127.0.0.1:8000 with a private Valkey and the sandbox as GenAuth (PORT=…)
-	@$(BIN)/python -m bff.server.dev --with-parent
+	@$(BIN)/python -m bff.server.dev --with-parent $(MAKE_PID)
 
 .PHONY: sandbox
 sandbox: $(RUN)  ## Only the sandbox, a GenAuth to develop against (SANDBOX_PORT=9000)
-	@$(BIN)/python -m bff.sandbox --with-parent --port $(SANDBOX_PORT)
+	@$(BIN)/python -m bff.sandbox --with-parent $(MAKE_PID) --port $(SANDBOX_PORT)
 
 .PHONY: check
 check: lint types test  ## What CI runs: lint, types, test

@@ -11,7 +11,7 @@ import sys
 from bff.sandbox.sandbox import APP_ID, APP_SECRET, Sandbox
 
 _PR_SET_PDEATHSIG = 1
-_ENDS = {signal.SIGTERM, signal.SIGINT}
+_ENDS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT}
 
 
 def main() -> int:
@@ -22,13 +22,21 @@ def main() -> int:
     parser.add_argument("--app-id", default=APP_ID)
     parser.add_argument("--app-secret", default=APP_SECRET)
     parser.add_argument("--issuer", help="of the tokens, if not the URL's")
-    parser.add_argument("--with-parent", action="store_true", help="end when the process that started this one ends")
+    parser.add_argument(
+        "--with-parent",
+        type=int,
+        nargs="?",
+        const=os.getppid(),
+        metavar="PID",
+        help="end when the process that started this one ends; with its PID also if it has ended by now",
+    )
     options = parser.parse_args()
 
     # Blocked before any thread starts, so that the signal comes to sigwait below and nowhere else.
-    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS)
-    if options.with_parent:
-        end_with_parent()
+    ends = _ENDS - {signal.SIGHUP} if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else _ENDS  # nohup
+    signal.pthread_sigmask(signal.SIG_BLOCK, ends)
+    if options.with_parent is not None:
+        end_with(options.with_parent)
     allow_many_connections()
     sandbox = Sandbox(
         options.port,
@@ -43,18 +51,17 @@ def main() -> int:
         print(f"cannot listen on {options.host}:{options.port}: {error.strerror}", file=sys.stderr)  # noqa: T201  # a command speaks
         return 1
     print(sandbox.url, flush=True)  # noqa: T201  # who started it waits for this line
-    signal.sigwait(_ENDS)
+    signal.sigwait(ends)
     sandbox.stop()
     return 0
 
 
-def end_with_parent() -> None:
+def end_with(parent: int) -> None:
     """Ask the kernel for a SIGTERM when the parent ends. Linux only; elsewhere nothing happens."""
     if not sys.platform.startswith("linux"):
         return
-    parent = os.getppid()
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-    # It may have ended between those two lines; then no signal comes.
+    # It may have ended before that; then no signal comes.
     if os.getppid() != parent:
         raise SystemExit(0)
 

@@ -20,6 +20,7 @@ from pathlib import Path
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _PRCTL = ctypes.CDLL(None).prctl if sys.platform == "linux" else None  # looked up here: as little as possible after a fork
 
+# SIGPIPE: we may be gone before it has printed. Valkey sets handlers of its own for the two signals that `env` holds back.
 _SCRIPT = """
 trap '' HUP INT QUIT TERM PIPE
 umask 077; mkdir -- "$1" || exit; folder=$1; shift
@@ -101,9 +102,12 @@ def tie_forks_to_this_process() -> None:
     os.register_at_fork(before=note_parent, after_in_child=lambda: _end_with(parent, signal.SIGKILL))
 
 
-def end_with_parent() -> None:
-    """Have the kernel send SIGTERM to this process when the one that started it dies."""
-    _end_with(os.getppid(), signal.SIGTERM)
+def end_with_parent(parent: int | None = None) -> None:
+    """Have the kernel send SIGTERM to this process when the one that started it dies.
+
+    It may have died already, before a line of ours ran: whoever knows its id gives it, and this process ends here.
+    """
+    _end_with(os.getppid() if parent is None else parent, signal.SIGTERM)
 
 
 def _end_with(parent: int, signum: signal.Signals) -> None:

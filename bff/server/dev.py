@@ -4,6 +4,7 @@ The service is started by the Procfile's own line, so it runs as it is deployed.
 ends.
 """
 
+import argparse
 import json
 import os
 import re
@@ -18,6 +19,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
 
+from bff.server import signals
 from bff.server.child_processes import end_with_parent, tie_forks_to_this_process
 from bff.server.listening import CannotListen, hold
 
@@ -32,11 +34,14 @@ Program: TypeAlias = "subprocess.Popen[bytes]"
 
 def main() -> None:
     """Run until asked to stop, with Ctrl-C or SIGTERM. The exit code is 1, after a sentence, when something could not run."""
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signum, signal.default_int_handler)
+    parser = argparse.ArgumentParser(prog="python -m bff.server.dev", description="The service with the sandbox as GenAuth.")
+    parser.add_argument("--with-parent", type=int, metavar="PID", help="end when the process that started this one, PID, ends")
+    parent = parser.parse_args().with_parent
     try:
-        if "--with-parent" in sys.argv:
-            end_with_parent()
+        for signum in signals.stopping():
+            signal.signal(signum, _stop)
+        if parent is not None:
+            end_with_parent(parent)
         tie_forks_to_this_process()
         _run(_port())
     except KeyboardInterrupt:
@@ -136,6 +141,7 @@ Also there: {url}/docs, {url}/openapi.json, {url}/readyz. Ctrl-C ends everything
 
 def _start(running: ExitStack, command: list[str], **options: Any) -> Program:  # noqa: ANN401 - Popen's own
     """A child in a process group of its own: Ctrl-C reaches us alone, and ``running`` stops our children in order."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals.stopping())  # at no moment is there a child that nobody ends
     program = subprocess.Popen(  # noqa: S603 - our own Procfile and our own sandbox
         command,
         cwd=_ROOT,
@@ -145,6 +151,7 @@ def _start(running: ExitStack, command: list[str], **options: Any) -> Program:  
         **options,
     )
     running.callback(_end, program)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.stopping())
     return program
 
 
@@ -160,11 +167,21 @@ def _first_line(program: Program) -> str:
 
 def _end(program: Program) -> None:
     """Ask it to stop and wait for it; nothing happens when it has ended."""
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signum, signal.SIG_IGN)
+    _stop_no_more()
     with suppress(ProcessLookupError):
         os.killpg(program.pid, signal.SIGTERM)  # the group: some shells stay in front of what they start
     program.wait()
+
+
+def _stop(*_: object) -> NoReturn:
+    _stop_no_more()
+    raise KeyboardInterrupt
+
+
+def _stop_no_more() -> None:
+    """What is being ended is ended in order, whoever presses Ctrl-C again."""
+    for signum in signals.stopping():
+        signal.signal(signum, signal.SIG_IGN)
 
 
 def _nothing() -> None:

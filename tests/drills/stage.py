@@ -52,7 +52,8 @@ class Stage:
     def _set_up(self):
         self.folder = Path(self._kept.enter_context(tempfile.TemporaryDirectory(prefix="d")))
         self._http = self._kept.enter_context(session())
-        sandbox = Program([sys.executable, "-m", "bff.sandbox", "--port", "0", "--with-parent"], {}, self.folder / "genauth")
+        command = [sys.executable, "-m", "bff.sandbox", "--port", "0", "--with-parent", str(os.getpid())]
+        sandbox = Program(command, {}, self.folder / "genauth")
         self._kept.callback(sandbox.clear_away)
         self.genauth_url = eventually(lambda: sandbox.printed().strip(), within=20)
         self.genauth = self._kept.enter_context(Proxy(int(self.genauth_url.rpartition(":")[2])))

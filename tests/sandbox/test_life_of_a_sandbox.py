@@ -180,7 +180,7 @@ def command():
         process.stdout.close()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_the_command_prints_its_url_and_ends_well(number, command):
     process = command("-m", "bff.sandbox", "--port", "0", "--app-id", "b" * 24)
     url = process.stdout.readline().strip()
@@ -198,6 +198,17 @@ def test_the_command_says_when_its_port_is_taken(command):
         process = command("-m", "bff.sandbox", "--port", str(taken.getsockname()[1]), stderr=subprocess.DEVNULL)
 
         assert process.wait(timeout=10) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's")
+def test_it_does_not_start_when_its_parent_has_ended(command):
+    ended = command("-c", "pass")
+    ended.wait(timeout=10)
+
+    sandbox = command("-m", "bff.sandbox", "--port", "0", "--with-parent", str(ended.pid))
+
+    assert sandbox.wait(timeout=10) == 0
+    assert sandbox.stdout.read() == ""
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's")

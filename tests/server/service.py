@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import requests
@@ -49,6 +50,16 @@ def children(pid):
 
 def descendants(pid):
     return [each for child in children(pid) for each in (child, *descendants(child))]
+
+
+def started_with(variable):
+    """The processes that have this in their environment."""
+    found = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if variable.encode() in (folder / "environ").read_bytes().split(b"\0"):
+                found.add(int(folder.name))
+    return found
 
 
 def named(pid, part):
@@ -95,6 +106,7 @@ class Program:
         return [pid for pid in self._seen if alive(pid)]
 
     def left_behind(self):
+        self._seen.update(started_with(f"TMPDIR={self.temporary}") - {self.pid})  # orphans, too
         return self.family(), list(self.temporary.iterdir())
 
     def end(self, signum=signal.SIGTERM):

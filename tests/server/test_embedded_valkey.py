@@ -3,13 +3,14 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
 import redis
 
 from bff.server import embedded_valkey as embedded
-from tests.server.service import ROOT, eventually
+from tests.server.service import ROOT, Program, alive, eventually
 from tests.valkey import ValkeyServer, free_port
 
 
@@ -73,6 +74,33 @@ def test_it_ends_with_the_process_that_started_it_however_that_ends():
         os.kill(process.pid, signal.SIGKILL)
 
     eventually(lambda: not Path(folder).exists() and not Path(f"/proc/{pid}").exists(), within=5)
+
+
+def test_it_ends_also_when_that_process_is_killed_while_it_starts(tmp_path):
+    program = "from bff.server import embedded_valkey; embedded_valkey.start(); import time; time.sleep(60)"
+    for moment in range(12):
+        starting = Program([sys.executable, "-c", program], {}, tmp_path / f"output-{moment}")
+        while not starting.family():
+            time.sleep(0.0005)
+        time.sleep(moment * 0.0005)
+
+        starting.process.kill()
+        starting.process.wait()
+
+        try:
+            eventually(lambda started=starting: started.left_behind() == ([], []), within=3)
+        finally:
+            starting.clear_away()
+
+
+def test_without_its_supervisor_it_ends_all_the_same():
+    server = embedded.start()
+    os.kill(int(Path(f"/proc/{server.pid}/stat").read_text().rpartition(")")[2].split()[1]), signal.SIGKILL)
+
+    server.stop()
+
+    assert not server.supervisor.folder.exists()
+    eventually(lambda: not alive(server.pid), within=2)
 
 
 def test_a_server_that_does_not_start_says_why_and_leaves_nothing(monkeypatch, tmp_path):

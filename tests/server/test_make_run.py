@@ -7,10 +7,11 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 
 import pytest
 
-from tests.server.service import Program, eventually
+from tests.server.service import ROOT, Program, eventually
 from tests.valkey import free_port
 
 pytestmark = pytest.mark.server
@@ -40,11 +41,12 @@ def test_it_warns_of_nothing_but_the_cache_that_everybody_can_read(running):
     assert {line["event"] for line in lines if line["level"] != "info"} == {"cache_is_plain_json"}
 
 
-def test_ctrl_c_ends_all_of_it(running):
-    assert len(running.family()) >= 7
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGHUP], ids=["Ctrl-C", "a closed terminal"])
+def test_a_terminal_ends_all_of_it(running, signum):
+    assert len(running.family()) >= 6
 
-    # A terminal sends it to the whole foreground group.
-    os.killpg(running.pid, signal.SIGINT)
+    # It sends the signal to the whole foreground group.
+    os.killpg(running.pid, signum)
 
     assert running.process.wait(10) == 0
     assert running.left_behind() == ([], [])
@@ -54,6 +56,41 @@ def test_killed_outright_it_takes_everything_along(running):
     running.end(signal.SIGKILL)
 
     eventually(lambda: running.left_behind() == ([], []), within=5)
+
+
+@pytest.mark.parametrize("children", [1, 3, 5])
+def test_killed_while_it_starts_it_takes_everything_along(tmp_path, children):
+    program = Program([sys.executable, "-m", "bff.server.dev"], {"PORT": str(free_port())}, tmp_path / "output")
+    while len(program.family()) < children:
+        time.sleep(0.001)
+
+    program.end(signal.SIGKILL)
+
+    try:
+        eventually(lambda: program.left_behind() == ([], []), within=5)
+    finally:
+        program.clear_away()
+
+
+@pytest.mark.parametrize("target", ["run", "sandbox"])
+def test_make_says_who_it_is_so_that_nothing_outlives_it(target):
+    with subprocess.Popen(["make", "--dry-run", target], cwd=ROOT, stdout=subprocess.PIPE, text=True) as make:
+        printed = make.stdout.read()
+
+    assert f"--with-parent {make.pid}" in printed
+
+
+def test_it_does_not_start_when_who_started_it_has_ended(tmp_path):
+    with subprocess.Popen([sys.executable, "-c", "pass"]) as ended:
+        pass
+    environ = {"PORT": str(free_port())}
+    program = Program([sys.executable, "-m", "bff.server.dev", "--with-parent", str(ended.pid)], environ, tmp_path / "output")
+
+    try:
+        assert program.process.wait(10) == 1
+        assert (program.printed(), program.left_behind()) == ("", ([], []))
+    finally:
+        program.clear_away()
 
 
 @pytest.fixture
