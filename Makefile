@@ -14,9 +14,9 @@ DEV := $(VENV)/.dev-installed
 CLIENTS := tests/clients/node_modules/.package-lock.json
 
 # Debian packages that some tests use where they are installed.
-# haproxy: tests/drills, replicas behind a load balancer. wrk: tests/drills and bench, very many requests. chromium: tests/clients,
-# pages on other origins.
-SYSTEM_PACKAGES := haproxy wrk chromium
+# haproxy: tests/drills, replicas behind a load balancer, and with nginx-light the lines of docs/production.md. wrk: tests/drills and
+# bench, very many requests. chromium: tests/clients, pages on other origins.
+SYSTEM_PACKAGES := chromium haproxy nginx-light wrk
 
 PORT ?= 8000
 export PORT
