@@ -22,6 +22,7 @@ from bff.auth.refusal_watch import RefusalWatch
 from bff.auth.sessions import Acceptance
 from bff.auth.token_kinds import ID_TOKEN_CLAIMS
 from bff.errors import TokenInvalid
+from bff.observability import Reason
 from bff.resilience import Deadline
 from schemas.oidc import is_identifier, is_numeric_date, strict_json
 
@@ -93,8 +94,8 @@ class AccessTokens:
         """Begin to fetch GenAuth's keys."""
         self._keys.prepare()
 
-    def obstacle(self, deadline: Deadline) -> str | None:
-        """In a word why there are no keys, None if there are."""
+    def obstacle(self, deadline: Deadline) -> Reason | None:
+        """Why there are no keys, or no newer ones; None if there are."""
         return self._keys.obstacle(deadline)
 
     def verify(self, token: str, deadline: Deadline, *, known_as: str | None = None) -> Acceptance:  # noqa: ARG002 - a `Verifier`'s

@@ -1,7 +1,7 @@
 """Whether GenAuth does its work for us, for the readiness probe: configuration first, then whether it is away."""
 
 from bff.auth.sessions import Verifier
-from bff.errors import UpstreamFailure, UpstreamRejected
+from bff.errors import BffError, UpstreamRejected
 from bff.genauth import CallNotMade, GenAuthClient
 from bff.observability import Reason
 from bff.resilience import Deadline
@@ -25,18 +25,19 @@ class GenAuthCheck:
             self._last = self._found(Deadline.after(_SECONDS))
         except CallNotMade:
             pass  # the probe's own circuit is open: what it found last still holds
-        except UpstreamFailure as error:
-            self._last = Reason(error.reason)
+        except BffError as error:
+            self._last = Reason(error.reason or error.code)
         return self._last
 
     def _found(self, deadline: Deadline) -> Reason | None:
-        if obstacle := self._verifier.obstacle(deadline):
-            return Reason(obstacle, "misconfigured")
+        obstacle = self._verifier.obstacle(deadline)
+        if obstacle and obstacle.kind == "misconfigured":
+            return obstacle
         if not self._verifier.calls_genauth:
             try:
                 self._genauth.discovery(deadline, policy=self._genauth.health_policy)
             except UpstreamRejected as error:
                 if self._discovery:
                     return Reason(error.reason)  # the keys at hand still verify
-        kind = self._genauth.open_circuit()
-        return Reason(f"{kind}_circuit_open") if kind else None
+        impediment = self._genauth.impediment()
+        return Reason(impediment) if impediment else obstacle

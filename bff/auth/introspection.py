@@ -15,6 +15,7 @@ from bff.auth.refusal_watch import RefusalWatch
 from bff.auth.sessions import Acceptance
 from bff.errors import TokenInvalid, TokenRefused, UpstreamFailure, UpstreamMalformed, UpstreamRejected, UpstreamUnavailable
 from bff.genauth import CallCircuitOpen, CallNotMade, GenAuthClient, Introspection
+from bff.observability import Reason
 from bff.resilience import BulkheadFull, Cache, Deadline, Shares, cache
 from schemas.oidc import is_identifier
 
@@ -64,16 +65,16 @@ class Introspector:
     def prepare(self) -> None:
         """Nothing: each verification is a call of its own."""
 
-    def obstacle(self, deadline: Deadline) -> str | None:
-        """In a word why GenAuth does not introspect for us, None if it does. A call."""
+    def obstacle(self, deadline: Deadline) -> Reason | None:
+        """Why GenAuth does not introspect for us, None if it does. A call."""
         try:
             self._genauth.introspect(_NOBODYS_TOKEN, deadline, policy=self._genauth.health_policy)
         except UpstreamRejected as error:
-            return error.reason  # our secret, most often
+            return Reason(error.reason, "misconfigured")  # our secret, most often
         except UpstreamFailure as error:
             if self._worked or isinstance(error, CallNotMade):
                 raise
-            return error.reason
+            return Reason(error.reason, "misconfigured")
         self._worked = True
         return None
 

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from bff.auth.jwk import Key, KeySet
 from bff.auth.jwks_refresher import Fetch, JwksRefresher
 from bff.errors import TokenInvalid, UpstreamFailure, UpstreamTimeout, UpstreamUnavailable
+from bff.observability import Reason
 from bff.resilience import Cache, Deadline, cache, is_crowded, released
 
 UNKNOWN_SECONDS = 60.0
@@ -62,11 +63,20 @@ class JwksCache:
         """Begin to fetch the first keys. Nobody waits for anything."""
         self._refresher.fetch_first_keys()
 
-    def obstacle(self, deadline: Deadline) -> str | None:
-        """In a word why there are no keys, not even a snapshot's; None if there are. Waits for a fetch that may bring some."""
+    def obstacle(self, deadline: Deadline) -> Reason | None:
+        """Why there are no keys, not even a snapshot's, or no newer ones than those at hand; None if there are.
+
+        Waits for a fetch that may bring the first, and begins one if the last one failed.
+        """
         if self._refresher.current() is None and (fetch := self._refresher.refresh()):
             fetch.any_keys.wait(deadline.remaining())
-        return None if self._refresher.current() else self._refresher.failure or "keys_not_fetched"
+        failure = self._refresher.failure
+        if self._refresher.current() is None:
+            return Reason(failure or "keys_not_fetched", "misconfigured")
+        if failure is None:
+            return None
+        self._refresher.refresh(background=True)
+        return Reason(failure)
 
     def at_hand(self, kid: str | None) -> tuple[Key, KeySet] | None:
         """The key that this very process has fetched, and its key set. Nobody waits for anything."""

@@ -21,6 +21,7 @@ from bff.errors import (
     UpstreamUnavailable,
 )
 from bff.models import Session
+from bff.observability import Reason
 from bff.resilience import BulkheadFull, Cache, Deadline, SingleFlight, cache
 
 LONGEST_TOKEN = 8192
@@ -60,10 +61,10 @@ class Verifier(Protocol):
     def prepare(self) -> None:
         """Have ready what verifying takes. Nobody waits for it."""
 
-    def obstacle(self, deadline: Deadline) -> str | None:
-        """In a word why no token can be verified: it never could, or GenAuth refuses us. None if one can.
+    def obstacle(self, deadline: Deadline) -> Reason | None:
+        """Why no token can be verified, as it never could or GenAuth refuses us: `misconfigured`. Why some cannot: `down`.
 
-        Raises UpstreamFailure when GenAuth is needed, and is away after it did its work.
+        None if all can. Raises UpstreamFailure when GenAuth is needed, and is away after it did its work.
         """
 
     def verify(self, token: str, deadline: Deadline, *, known_as: str | None = None) -> Acceptance:

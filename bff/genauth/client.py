@@ -23,6 +23,8 @@ log = structlog.get_logger()
 # How long discovery's introspection endpoint is used, and when discovery is asked again after it failed.
 DISCOVERED_SECONDS = 3600.0
 REDISCOVER_SECONDS = 30.0
+# So many people for whom GenAuth refuses the application are no single person's case.
+_REJECTED_AT_MOST = 3
 
 
 class GenAuthClient:
@@ -64,6 +66,8 @@ class GenAuthClient:
         self.health_policy = CallPolicy("health", 1, recorder)
         self._endpoint = (f"{self._host}{oidc.INTROSPECTION_PATH}", False)
         self._rediscover_at = float("-inf")
+        self._rejected_for: set[str] = set()  # since the last success
+        self._rejection = ""
 
     @classmethod
     def from_settings(cls, settings: Settings, recorder: Recorder) -> Self:
@@ -88,7 +92,14 @@ class GenAuthClient:
         ``whose`` stands for the token: failures of one token alone never open the circuit.
         """
         call = Call("identities", protocol.identities_request(self._app_id, token), protocol.read_identities, whose)
-        found = self._caller.make(call, self.identities_policy, deadline)
+        try:
+            found = self._caller.make(call, self.identities_policy, deadline)
+        except UpstreamRejected as error:
+            if len(self._rejected_for) < _REJECTED_AT_MOST:
+                self._rejected_for.add(whose or "")
+            self._rejection = error.reason
+            raise
+        self._rejected_for.clear()
         self._report_left_out("identities", found.left_out)
         return found
 
@@ -123,10 +134,16 @@ class GenAuthClient:
         call = Call("introspection", request, oidc.read_introspection, whose)
         return self._caller.make(call, policy or (self.oidc_policy if known else self.introspection_policy), deadline)
 
-    def open_circuit(self) -> str | None:
-        """Which kind of call is not made at the moment, because GenAuth failed for enough callers; None if each is."""
+    def impediment(self) -> str | None:
+        """In a word why GenAuth answers nobody at the moment, by the calls that were made for people; None if it does.
+
+        It failed for enough of them to open a circuit, or refused the application for some and answered nobody since.
+        """
         policies = {"identities": self.identities_policy, "introspection": self.introspection_policy, "oidc": self.oidc_policy}
-        return next((name for name, policy in policies.items() if policy.breaker.state == "open"), None)
+        for name, policy in policies.items():
+            if policy.breaker.state == "open":
+                return f"{name}_circuit_open"
+        return self._rejection if len(self._rejected_for) >= _REJECTED_AT_MOST else None
 
     def close(self) -> None:
         """Close the idle connections."""

@@ -77,7 +77,10 @@ class Readiness:
             if due and (self._checking is None or not self._checking.is_alive()):
                 self._checked_at = self._monotonic()
                 begun = self._checking = threading.Thread(target=self.check, name="dependencies", daemon=True)
-                begun.start()
+                try:
+                    begun.start()
+                except RuntimeError:
+                    begun = None  # no thread is to be had: the last result stays
         if begun is not None:
             begun.join(self._wait_seconds)
             self._wait_seconds = self._later_wait_seconds

@@ -6,6 +6,7 @@ import time
 import pytest
 
 from bff.errors import TokenInvalid, UpstreamMalformed, UpstreamRejected, UpstreamTimeout, UpstreamUnavailable
+from bff.observability import Reason
 from bff.resilience import Deadline
 from bff.resilience.caches import DECLARED
 from tests.auth.world import ISSUER, JWKS_URL, NOW, House, Signer, fresh, refusal
@@ -73,7 +74,7 @@ def test_without_a_thread_to_be_had_a_process_still_starts(genauth, clock):
 def test_nothing_stands_in_the_way_once_there_are_keys(genauth, house):
     genauth.goes_away()
     genauth.trouble.reason = "discovery_unavailable"
-    assert house.keys.obstacle(Deadline.after(1)) == "discovery_unavailable"
+    assert house.keys.obstacle(Deadline.after(1)) == Reason("discovery_unavailable", "misconfigured")
 
     house.clock.advance(60)
     genauth.is_back()
@@ -87,7 +88,7 @@ def test_nothing_stands_in_the_way_once_there_are_keys(genauth, house):
 def test_keys_that_hang_are_an_obstacle_in_time(genauth, threaded):
     genauth.hangs = threading.Event()
 
-    assert threaded.keys.obstacle(Deadline.after(0.05)) == "keys_not_fetched"
+    assert threaded.keys.obstacle(Deadline.after(0.05)) == Reason("keys_not_fetched", "misconfigured")
     genauth.hangs.set()
 
 

@@ -85,6 +85,20 @@ def test_since_when_is_the_first_moment_of_a_reason_whatever_its_reason_becomes(
     assert seen == [5, 5, 15, 15, 25, 30]
 
 
+def test_without_a_thread_to_be_had_the_last_result_stays(monkeypatch):
+    clock = Clock()
+    dependencies = Readiness({"redis": lambda: None}, clock, first_wait_seconds=5)
+    dependencies.statuses()
+
+    def no_thread(_thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", no_thread)
+    clock.now = 10.0
+
+    assert reasons(dependencies) == {"redis": None}
+
+
 def test_of_many_probes_one_waits():
     asked, hanging = threading.Event(), threading.Event()
 

@@ -166,6 +166,37 @@ def test_a_genauth_that_throttles_every_question_is_not_up(app_with, genauth, si
     assert [line["name"] for line in lines if line["event"] == "circuit_opened"] == ["genauth-identities"]
 
 
+def test_a_genauth_that_lets_the_application_do_nothing_is_not_up(app_with, genauth, sign_in):
+    app = app_with()
+    client = app.test_client()
+    genauth.trouble(path=ASKED, envelope={"statusCode": 403, "apiCode": 1001, "message": "", "data": None})
+
+    signed_in = {person: sign_in(person) for person in ("mei", "omar", "user-1", "user-2")}
+
+    def ask(*people):
+        for person in people:
+            client.get("/me/linked-accounts", headers=signed_in[person])
+
+    ask("mei", "mei", "omar", "mei")
+    assert asked_again(app) == (200, "ready", "up", None)
+    ask("user-1")
+    assert asked_again(app) == (200, "degraded", "down", "identities_forbidden")
+
+    genauth.healthy()
+    ask("user-2")
+    assert asked_again(app) == (200, "ready", "up", None)
+
+
+def test_keys_that_can_no_longer_be_fetched_are_degraded_and_fetched_again(app_with, genauth, sign_in):
+    app = app_with()
+    assert asked_again(app)[1] == "ready"
+    genauth.trouble(path=JWKS, status=404)
+
+    app.test_client().get("/me/linked-accounts", headers=sign_in("mei", headers={"kid": "another"}))
+
+    assert asked_again(app) == (200, "degraded", "down", "key_set_rejected")
+
+
 def test_readiness_is_told_in_time_while_genauth_hangs_and_does_not_hammer_it(app, genauth):
     client = app.test_client()
     asked_again(app)
