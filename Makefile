@@ -37,7 +37,7 @@ sandbox: $(RUN)  ## Only the sandbox, a GenAuth to develop against (SANDBOX_PORT
 	@$(BIN)/python -m bff.sandbox --with-parent $(MAKE_PID) --port $(SANDBOX_PORT)
 
 .PHONY: check
-check: lint types test  ## What CI runs: lint, types, test
+check: lint types test test-pythons  ## What CI runs: lint, types, test, test-pythons
 
 .PHONY: lint
 lint: $(DEV)  ## ruff: rules and format
@@ -54,19 +54,34 @@ types: $(DEV)  ## mypy, strict
 	$(BIN)/mypy
 
 .PHONY: test
-test: test-quick test-rest  ## The whole test suite, what is quick first, in about seven minutes; ARGS="-x" for options of pytest
+test: $(DEV) $(CLIENTS)  ## The whole test suite, what is quick first, in about nine minutes; ARGS="-x" for options of pytest
+	@echo "All tests, in about nine minutes; what is quick comes first. (make test-quick is that alone.)"
+	@started=$$(date +%s); $(MAKE) --no-print-directory test-quick test-rest && \
+		echo "All tests have passed, in $$(($$(date +%s) - started)) seconds."
 
 # What an edit is most likely to break. Tests that are marked as `server` or `slow` take seconds each.
 QUICK := tests/house tests/unit tests/web
+PYTEST := $(BIN)/python -m pytest
 
 .PHONY: test-quick
 test-quick: $(DEV)  ## The tests of structure, units and web, in less than a minute
-	$(BIN)/python -m pytest $(QUICK) -m "not server and not slow" $(ARGS)
+	@echo "The tests of structure, units and web, in less than a minute: two runs beside each other, told one after the other."
+	@$(MAKE) --no-print-directory --jobs=2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) quick-units quick-web
+
+.PHONY: quick-units quick-web
+quick-units:
+	@$(PYTEST) tests/house tests/unit -m "not server and not slow" -p no:cacheprovider $(ARGS)
+quick-web:
+	@$(PYTEST) tests/web -m "not server and not slow" -p no:cacheprovider $(ARGS)
 
 .PHONY: test-rest
 test-rest: $(DEV) $(CLIENTS)  ## What test-quick leaves out
-	$(BIN)/python -m pytest $(QUICK:%=--ignore=%) $(ARGS)
-	$(BIN)/python -m pytest $(QUICK) -m "server or slow" $(ARGS)
+	$(PYTEST) $(QUICK:%=--ignore=%) $(ARGS)
+	$(PYTEST) $(QUICK) -m "server or slow" $(ARGS)
+
+.PHONY: test-pythons
+test-pythons: $(DEV)  ## test-quick with each other Python from 3.11 on that this machine has
+	@.ci/pythons $(QUICK) $(ARGS)
 
 .PHONY: system-packages
 system-packages:  ## Debian packages that some tests use (as root; .ci/run does it where it can)

@@ -167,7 +167,7 @@ def test_a_parameter_named_like_a_credential_is_one_whatever_its_value(name, mar
 # Without what JSON itself is made of: its own brackets and quotes would spell such a secret.
 SECRETS = st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters='"\\[]{}'), min_size=8, max_size=40)
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
     max_leaves=12,
 )
