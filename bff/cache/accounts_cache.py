@@ -7,6 +7,7 @@
     la:4:{person}:invalidated    after a change: accounts asked for before it are void
     la:4:{person}:failure:<id>   for two seconds: GenAuth failed to answer for the token, and is not asked with it again so soon
     la:4:{person}:lock:<id>      held by the process that is asking GenAuth right now
+    la:4:{person}:lock:refresh   the same, where a fresh answer to any of the person's tokens will do
 
 ``{person}`` is an opaque id in a Redis Cluster hash tag, so that a user's keys share a slot and one round trip. How values are
 written, and what of them is believed, is in `entries`.
@@ -148,8 +149,13 @@ class AccountsCache:
         if not marked:
             raise CacheUnavailable
 
-    def attempt(self, session: Session) -> AbstractContextManager[bool]:
-        """Whether this process acquired the lock to ask GenAuth about the session; if so, it is held for the block."""
+    def attempt(self, session: Session, *, refresh: bool = False) -> AbstractContextManager[bool]:
+        """Whether this process acquired the lock to ask GenAuth about the session; if so, it is held for the block.
+
+        ``refresh``: GenAuth accepted the token lately, so that the answer to any session of the person will do.
+        """
+        if refresh:
+            return self._locks.attempt(f"{self._person(session.user_id)}:lock:refresh")
         return self._locks.attempt(self._keys(session).failure.replace(":failure:", ":lock:"))
 
     def _person(self, user_id: str) -> str:

@@ -60,6 +60,23 @@ def test_sessions_of_one_user_are_each_accepted_by_genauth_itself(app, genauth, 
     assert genauth.calls(ASKED) == 3
 
 
+def test_one_persons_sessions_that_want_a_fresh_answer_cost_one_question(app_with, genauth, sign_in):
+    sessions = [sign_in("mei") for _ in range(6)]
+    workers = [app_with(TOKEN_ACCEPTED_SECONDS="600") for _ in range(3)]
+    for headers in sessions:
+        assert timed(workers[0].test_client(), headers).status == 200
+    assert genauth.calls(ASKED) == 6
+    for worker in workers:
+        travel(worker, 5)
+    genauth.trouble(path=ASKED, latency=0.3)
+
+    answers = together(18, lambda n: timed(workers[n % 3].test_client(), sessions[n % 6], refresh=True))
+
+    assert {answer.status for answer in answers} == {200}
+    assert all("fwd=request" in answer.source or "; hit; ttl=" in answer.source for answer in answers)
+    assert genauth.calls(ASKED) == 7
+
+
 def test_a_failure_is_shared_over_processes(app_with, genauth, sign_in):
     headers = sign_in("mei")
     workers = [app_with(), app_with(), app_with()]
