@@ -1,11 +1,14 @@
-"""The proxy lines of docs/production.md, as they stand there but for names, addresses and paths, with the service behind them."""
+"""The proxy lines of docs/production.md, with those about cookies of docs/configuration.md among them, and the service behind.
+
+They are taken as they stand there but for names, addresses and paths.
+"""
 
 import json
 import re
 import shutil
 import subprocess
 import threading
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -14,11 +17,12 @@ from tests.server.service import ROOT, eventually, session
 from tests.valkey import free_port
 
 PAGE = (ROOT / "docs/production.md").read_text()
+CONFIGURATION = (ROOT / "docs/configuration.md").read_text()
 METRICS_TOKEN = "a-token-of-this-test-for-the-metrics"
 
 
-def block(language):
-    (lines,) = re.findall(rf"(?ms)^```{language}\n(.*?)^```$", PAGE)
+def block(language, page=PAGE):
+    (lines,) = re.findall(rf"(?ms)^```{language}\n(.*?)^```$", page)
     return lines
 
 
@@ -50,8 +54,11 @@ def certificate(tmp_path_factory):
 
 @contextmanager
 def nginx(folder, certificate, port, behind):
+    cookies = block("nginx", CONFIGURATION)
     lines = replaced(
         block("nginx"),
+        ("server {\n", re.search(r"(?ms)^map .*?^}\n", cookies)[0] + "server {\n"),
+        ("    location / {\n", "    location / {\n" + re.search(r".*proxy_set_header.*\n", cookies)[0]),
         ("listen 443 ssl", f"listen 127.0.0.1:{port} ssl"),
         ("10.0.0.11:8000", f"127.0.0.1:{behind}"),
         ("    server 10.0.0.12:8000;\n", ""),
@@ -64,7 +71,7 @@ def nginx(folder, certificate, port, behind):
     config.write_text(
         f"pid {folder}/pid; daemon off; master_process off; events {{}} http {{ access_log off; {folders}\n{lines} }}"
     )
-    with running(folder, [found("nginx"), "-p", str(folder), "-e", str(folder / "error.log"), "-c", str(config)]):
+    with run(folder, [found("nginx"), "-p", str(folder), "-e", str(folder / "error.log"), "-c", str(config)]):
         yield
 
 
@@ -72,6 +79,7 @@ def nginx(folder, certificate, port, behind):
 def haproxy(folder, certificate, port, behind):
     lines = replaced(
         block("haproxy"),
+        ("    option forwardfor\n", block("haproxy", CONFIGURATION) + "    option forwardfor\n"),
         ("bind :443", f"bind 127.0.0.1:{port}"),
         ("10.0.0.11:8000", f"127.0.0.1:{behind}"),
         ("    server second 10.0.0.12:8000\n", ""),
@@ -79,12 +87,12 @@ def haproxy(folder, certificate, port, behind):
     )
     config = folder / "haproxy.cfg"
     config.write_text(lines)
-    with running(folder, [found("haproxy"), "-db", "-f", str(config)]):
+    with run(folder, [found("haproxy"), "-db", "-f", str(config)]):
         yield
 
 
 @contextmanager
-def running(folder, command):
+def run(folder, command):
     with (folder / "said").open("wb") as said:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=said)
     try:
@@ -97,23 +105,18 @@ def running(folder, command):
 @pytest.fixture(params=[nginx, haproxy], ids=lambda proxy: proxy.__name__)
 def through(request, tmp_path, certificate):
     """``through(port)``: start the proxy in front of that port and ask it: ``ask(path, **headers)``."""
-    stack = []
+    with ExitStack() as running:
 
-    def start(behind):
-        port = free_port()
-        proxy = request.param(tmp_path, certificate, port, behind)
-        proxy.__enter__()
-        stack.append(proxy)
-        http = session()
-        stack.append(http)
-        http.verify = str(certificate[0])
-        url = f"https://127.0.0.1:{port}"
-        eventually(lambda: answers(http, url), within=10)
-        return lambda path, **headers: http.get(url + path, headers=headers, timeout=10)
+        def start(behind):
+            port = free_port()
+            running.enter_context(request.param(tmp_path, certificate, port, behind))
+            http = running.enter_context(session())
+            http.verify = str(certificate[0])
+            url = f"https://127.0.0.1:{port}"
+            eventually(lambda: answers(http, url), within=10)
+            return lambda path, **headers: http.get(url + path, headers=headers, timeout=10)
 
-    yield start
-    for each in reversed(stack):
-        each.__exit__(None, None, None)
+        yield start
 
 
 def answers(http, url):
@@ -167,12 +170,24 @@ def test_people_are_answered_through_the_proxy(start, through, mei):
 def test_the_service_hears_who_asks_and_nothing_in_disguise(through):
     with mirror() as port:
         ask = through(port)
-        headers = ask(
-            "/", **{"X-Forwarded-For": "192.0.2.7", "X_Forwarded_For": "192.0.2.8", "Authorization": "Bearer t", "Cookie": "a=1"}
-        ).json()
+        headers = ask("/", **{"X-Forwarded-For": "192.0.2.7", "X_Forwarded_For": "192.0.2.8", "Authorization": "Bearer t"}).json()
 
     # The last address is the one that the nearest proxy saw, and TRUSTED_PROXIES=1 takes that one.
     assert ", ".join(headers["x-forwarded-for"]).split(", ")[-1] == "127.0.0.1"
     assert headers["x-forwarded-proto"] == ["https"]
-    assert (headers["authorization"], headers["cookie"]) == (["Bearer t"], ["a=1"])
+    assert headers["authorization"] == ["Bearer t"]
     assert not [name for name in headers if "_" in name]
+
+
+@pytest.mark.server
+def test_the_cookies_of_others_do_not_arrive(start, through, mei):
+    service = start(TRUSTED_PROXIES="1", SESSION_COOKIE_NAME="__Host-session")
+    ask = through(service.port)
+    page = {"X-Requested-With": "page"}
+
+    among_others = ask("/me/linked-accounts", **page, Cookie=f"nick=小明; __Host-session={mei}; theme=dark".encode())
+    without = ask("/me/linked-accounts", **page, Cookie="nick=小明".encode())
+    by_header = ask("/me/linked-accounts", Authorization=f"Bearer {mei}")
+
+    assert (among_others.status_code, by_header.status_code) == (200, 200)
+    assert (without.status_code, without.json()["code"]) == (401, "token_missing")
