@@ -80,7 +80,8 @@ class Supervisor:
             # A line, not only the end of the pipe: a fork of ours may still hold the other end.
             os.write(self._process.stdin.fileno(), b"\n")
         self._process.stdin.close()
-        if self._process.wait() < 0:
+        self._process.wait()
+        if self.folder.exists():  # it could do nothing any more
             if self.program_pid is not None:
                 with suppress(ProcessLookupError):
                     os.kill(self.program_pid, signal.SIGKILL)

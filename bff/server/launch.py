@@ -9,7 +9,6 @@ import sys
 from collections.abc import Mapping
 
 from bff.server import signals
-from bff.server.child_processes import private_folder
 
 # A variable that the operator has set stays as it is.
 _DEFAULTS = {
@@ -30,11 +29,14 @@ def environment(inherited: Mapping[str, str]) -> dict[str, str]:
     kept = {name: value for name, value in inherited.items() if not name.startswith("HTTP_")}
     kept.pop("PROMETHEUS_MULTIPROC_DIR", None)
     if inherited.get("METRICS_TOKEN", "").strip():
+        # Not at the top: what is imported there delays the moment from which no signal is lost.
+        from bff.server.child_processes import private_folder  # noqa: PLC0415
+
         # prometheus-client adds up the workers' metrics through files in one folder, whose name it reads when it is imported.
         kept["PROMETHEUS_MULTIPROC_DIR"] = str(private_folder("linked-accounts-metrics"))
     return {**_DEFAULTS, **kept}
 
 
 if __name__ == "__main__":
-    signals.hold()  # so do those that come before `serve` waits for them
+    signals.hold()  # those that come now are waited for by `serve`
     os.execve(sys.executable, [sys.executable, "-m", "bff.server.serve"], environment(os.environ))  # noqa: S606 - our own module

@@ -10,6 +10,7 @@ granian in a fork. Asked to stop, it makes the service unready first and stops t
 """
 
 import importlib
+import multiprocessing
 import os
 import signal
 import sys
@@ -133,15 +134,19 @@ class _Server:
 
     def exit_code(self) -> int:
         """Wait for the end: 0 when it was asked for, else what granian ended with, as a shell would report it."""
-        code = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
+        ended = 0
+        while ended != self._pid:  # PID 1 also inherits, and buries, whom others leave behind
+            ended, status = os.wait()
+        code = os.waitstatus_to_exitcode(status)
         if is_draining():
             return 0
         return 128 - code if code < 0 else code or 1
 
-    def _stop(self, _: int) -> None:
+    def _stop(self, signum: int, _: int) -> None:
         if is_draining():
             return
         begin_draining()
+        log.info("draining", signal=signal.Signals(signum).name, lead_seconds=self._lead)
         _wait_unless_hurried(self._lead)
         begin_stopping()
         os.kill(self._pid, signal.SIGTERM)
@@ -166,9 +171,9 @@ def _run_granian(options: dict[str, Any], service: int, stopping: Iterable[int])
         created: Callable[..., object] = importlib.import_module(_APPLICATION).create_app(options["blocking_threads"])
         return created
 
-    def act(_: int) -> None:
-        # Sent to us alone, or to every process: the first one makes the service unready before it stops us.
-        if not is_stopping():
+    def act(_: int, sender: int) -> None:
+        # Not from above us: sent to us alone, or to every process. The first one makes the service unready before it stops us.
+        if not is_stopping() and sender != os.getppid():
             os.kill(service, signal.SIGTERM)
         elif callable(stop := signal.getsignal(signal.SIGTERM)):
             stop(signal.SIGTERM, None)  # granian's, which finishes what is in flight
@@ -177,6 +182,7 @@ def _run_granian(options: dict[str, Any], service: int, stopping: Iterable[int])
 
     code = 1
     try:
+        multiprocessing.set_start_method("fork")  # not the default of every Python; the workers share what was imported
         signals.on_each(stopping, act)
         Granian(_APPLICATION, log_dictconfig=LOGGING, **options).serve(target_loader=application, wrap_loader=False)
         code = 0

@@ -19,6 +19,7 @@ def hold() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, _STOP)
     for signum in _ignored():
         signal.signal(signum, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # whoever starts us may ignore it, and then no child's end is known
 
 
 def stopping() -> frozenset[signal.Signals]:
@@ -31,14 +32,24 @@ def pending() -> bool:
     return not stopping().isdisjoint(signal.sigpending())
 
 
-def on_each(awaited: Iterable[int], act: Callable[[int], object]) -> None:
-    """Call ``act`` with each of these signals that comes, one after the other, in a thread of this process."""
+def on_each(awaited: Iterable[int], act: Callable[[int, int], object]) -> None:
+    """Call ``act`` with each of these signals that comes and its sender's process id, in a thread of this process.
+
+    The id is 0 where the system does not say it. Of two that come at once, ``act`` may see one.
+    """
 
     def wait() -> None:
         while True:
-            act(signal.sigwait(awaited))
+            act(*_wait_for(awaited))
 
     threading.Thread(target=wait, name="signals", daemon=True).start()
+
+
+def _wait_for(awaited: Iterable[int]) -> tuple[int, int]:
+    if hasattr(signal, "sigwaitinfo"):
+        came = signal.sigwaitinfo(awaited)
+        return came.si_signo, came.si_pid
+    return signal.sigwait(awaited), 0
 
 
 def _ignored() -> set[int]:

@@ -144,6 +144,7 @@ def test_a_signal_to_every_process_at_once_is_one_to_the_service(start, in_fligh
     assert time.monotonic() - asked < WITHIN
     assert answer.result().status_code == 200
     assert readiness() == [200, 503, None]
+    assert service.printed().count('"event":"draining"') == 1
     assert "Traceback" not in service.printed()
     assert service.left_behind() == ([], [])
 
@@ -207,3 +208,28 @@ def test_ctrl_c_twice_does_not_wait(start, in_flight):
     assert (code, took < 0.9) == (0, True)
     assert answer.exception() is not None
     assert service.left_behind() == ([], [])
+
+
+def test_workers_that_end_again_and_again_end_the_service_at_once_and_not_well(start):
+    service = start(DRAIN_LEAD_SECONDS="20")
+    last = service.workers()[-1]  # the one in its place will be the last again
+    os.kill(last, signal.SIGKILL)
+    eventually(lambda: len(service.workers()) == 2 and last not in service.workers(), within=5)
+    os.kill(service.workers()[-1], signal.SIGKILL)
+
+    assert service.process.wait(10) == 1
+    assert "draining" not in service.printed()
+    assert service.left_behind() == ([], [])
+
+
+@first_process
+def test_the_first_process_buries_whom_others_leave_behind(by_shell):
+    service = by_shell(before=UNSHARE)
+    eventually(service.is_ready, within=20)
+    inside = ["nsenter", f"--target={service.asked_to_stop}", "--pid", "--mount"]
+
+    subprocess.run([*inside, "/bin/sh", "-c", "sleep 0.1 &"], check=True)
+    eventually(lambda: any(named(pid, "sleep") for pid in children(service.asked_to_stop)), within=2)
+
+    eventually(lambda: all(named(pid, "bff.server") for pid in children(service.asked_to_stop)), within=2)
+    assert service.end()[0] == 0
