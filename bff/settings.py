@@ -72,6 +72,7 @@ class Settings:
     host: Annotated[str, types.address] = "0.0.0.0"  # noqa: S104 - a service in a container is reached from outside
     port: Annotated[int, types.whole(1, 65_535)] = 8000
     web_concurrency: Annotated[int, types.whole(1, 256)] = 2
+    keepalive_seconds: Annotated[float, types.seconds(3600)] = 75.0
     drain_lead_seconds: Annotated[float, types.seconds(300, or_zero=True)] = 1.0
     log_level: Annotated[str, types.one_of("debug", "info", "warning", "error", "critical")] = "info"
     trusted_proxies: Annotated[int, types.whole(0, 16)] = 0

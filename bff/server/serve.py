@@ -30,7 +30,7 @@ from granian.log import LogLevels
 from bff.factory import THREADS
 from bff.observability import logging as logs
 from bff.resilience import begin_draining, begin_stopping, is_draining, is_stopping
-from bff.server import descriptors, signals, threads
+from bff.server import descriptors, half_sent, signals, threads
 from bff.server import embedded_valkey as embedded
 from bff.server.child_processes import Supervisor, tie_forks_to_this_process
 from bff.server.listening import CannotListen, hold
@@ -63,8 +63,8 @@ def server_options(settings: Settings, *, connections: int, blocking_threads: in
         "http1_settings": HTTP1Settings(
             # The whole head of a request; the largest that we answer fits easily.
             max_buffer_size=65_536,
-            # Half a request holds a connection no longer. Nor does an idle kept one: see docs/configuration.md on proxies.
-            header_read_timeout=10_000,
+            # How long an idle kept connection lives, and half a head where `half_sent` cannot see it.
+            header_read_timeout=int(settings.keepalive_seconds * 1000),
         ),
         "respawn_failed_workers": True,
         "log_level": LogLevels.error,
@@ -118,7 +118,7 @@ class _Server:
         self._pid = os.fork()
         if self._pid == 0:
             options = server_options(settings, connections=connections, blocking_threads=blocking_threads)
-            _run_granian(options, service, stopping)
+            _run_granian(options, service, stopping, within=settings.request_deadline_seconds)
         # After the fork: these start threads.
         signals.on_each(stopping, self._stop)
         logs.configure(settings.log_level)
@@ -161,14 +161,15 @@ def _wait_unless_hurried(seconds: float) -> None:
         time.sleep(0.02)
 
 
-def _run_granian(options: dict[str, Any], service: int, stopping: Iterable[int]) -> NoReturn:
-    """Be granian, in the fork; none of the parent's code runs here afterwards."""
+def _run_granian(options: dict[str, Any], service: int, stopping: Iterable[int], *, within: float) -> NoReturn:
+    """Be granian, in the fork; none of the parent's code runs here afterwards. ``within``: the seconds that a request has."""
 
     def application() -> Callable[..., object]:  # in each worker
         # Not granian's handler for its first process, which the fork has inherited. The worker's own is set after this.
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signals.on_each(stopping, act)
         created: Callable[..., object] = importlib.import_module(_APPLICATION).create_app(options["blocking_threads"])
+        half_sent.watch(options["port"], within=within)
         return created
 
     def act(_: int, sender: int) -> None:
