@@ -134,7 +134,7 @@ def make_services(app: Flask, settings: Settings, *, clock: Callable[[], float] 
         network_limit=_limit("network", settings, store, names, metrics, times=NETWORK_TIMES),
         readiness=Readiness(
             {
-                "redis": lambda: None if store.ping() else Reason("unavailable"),
+                "redis": lambda: Reason(word) if (word := store.trouble()) else None,
                 "genauth": GenAuthCheck(genauth, verifier, discovery=discovery),
             }
         ),

@@ -1,17 +1,21 @@
 """Invalidations between workers and replicas: a person's cached responses no longer hold (Redis publish and subscribe).
 
 Redis delivers a message only to whoever is subscribed when it is sent. So responses may be cached only while `connected` is true,
-and it is true only while Redis answers the pings in between: a frozen server is silent, too.
+and it is true only while an echo of our own comes back: a frozen server is silent, and so are a connection that a firewall forgot
+and a server that others no longer publish to, as after a failover behind one address.
 """
 
 import threading
 import time
 from collections.abc import Callable
+from secrets import token_hex
+
+from redis.client import PubSub
 
 from bff.cache.redis_store import CacheUnavailable, RedisStore
 
 _PING_SECONDS = 0.5
-_CONNECTED_SECONDS = 1.2  # after the last message or answered ping
+_CONNECTED_SECONDS = 1.2  # after the last message or echo
 _RETRY_SECONDS = 1.0
 
 
@@ -32,6 +36,7 @@ class InvalidationBus:
         """
         self._store = store
         self._channel = channel
+        self._echo = f"{channel}:{token_hex(8)}"
         self._on_invalidate = on_invalidate
         self._on_gap = on_gap
         self._clock = clock
@@ -75,16 +80,27 @@ class InvalidationBus:
     def _receive(self) -> None:
         while not self._stopped.is_set():
             try:
-                with self._store.subscribed(self._channel) as subscription:
+                with self._store.subscribed(self._channel, self._echo) as subscription:
+                    last_message = self._clock()
                     while not self._stopped.is_set():
                         message = subscription.get_message(timeout=_PING_SECONDS)
                         if message is None:
-                            subscription.ping()
+                            if self._clock() - last_message >= _CONNECTED_SECONDS:
+                                raise TimeoutError
+                            self._call(subscription)
                             continue
-                        self._last_message = self._clock()
-                        if message["type"] == "message":
+                        self._last_message = last_message = self._clock()
+                        if message["type"] == "message" and message["data"]:
                             self._on_invalidate(message["data"].decode("ascii", "replace"))
             except CacheUnavailable:
-                self._last_message = float("-inf")
-                self._on_gap()
-                self._stopped.wait(_RETRY_SECONDS)
+                pass
+            self._last_message = float("-inf")
+            self._on_gap()
+            self._stopped.wait(_RETRY_SECONDS)
+
+    def _call(self, subscription: PubSub) -> None:
+        """Have something said on the subscription: our echo, by the way that changes take, or where that is closed a pong."""
+        try:
+            self._store.publish(self._echo, "")
+        except CacheUnavailable:
+            subscription.ping()

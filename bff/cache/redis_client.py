@@ -3,6 +3,7 @@
 Nothing here connects, except a cluster's client, which has to learn the cluster's slots: `redis_store` makes it on first use.
 """
 
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -17,15 +18,17 @@ from flask_caching import Cache
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode, RedisCluster
-from redis.connection import Connection, DefaultParser
+from redis.connection import Connection, ConnectionPool, DefaultParser, SSLConnection, UnixDomainSocketConnection
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
-from redis.sentinel import Sentinel
+from redis.sentinel import Sentinel, SentinelConnectionPool, SentinelManagedConnection, SentinelManagedSSLConnection
 
+from bff.resilience import Deadline, Resolver, open_connection
 from bff.setting_addresses import split_address
 
 # Enough for every thread of a worker, so that a request never fails because the pool is empty.
 _MAX_CONNECTIONS = 1024
+resolver = Resolver()
 
 
 class BytesSerializer(BaseSerializer):
@@ -66,10 +69,40 @@ class DeadlineParser(DefaultParser):  # type: ignore[misc, valid-type]  # redis-
 
 
 class DeadlineConnection(Connection):
-    """A connection with `DeadlineParser`, for a cluster's client, which takes no ``parser_class``."""
+    """A connection that is made within one timeout, the look-up of the name included, and reads each answer within one."""
 
     def __init__(self, **kwargs: object) -> None:
         super().__init__(**kwargs | {"parser_class": DeadlineParser})  # type: ignore[no-untyped-call]
+
+    def _connect(self) -> socket.socket:
+        """The hook that redis-py's connections override. Its own waits for the name server as long as that likes."""
+        connection = open_connection(self.host, self.port, Deadline.after(self.socket_connect_timeout or 0.0), resolver)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in self.socket_keepalive_options.items():
+            connection.setsockopt(socket.IPPROTO_TCP, option, value)
+        return connection
+
+
+class SecureConnection(SSLConnection, DeadlineConnection):
+    """The same over TLS."""
+
+
+class MasterConnection(SentinelManagedConnection, DeadlineConnection):
+    """One to the server that sentinels call master."""
+
+
+class SecureMasterConnection(SentinelManagedSSLConnection, DeadlineConnection):
+    """The same over TLS."""
+
+
+class SocketConnection(UnixDomainSocketConnection):
+    """One to a socket of this machine."""
+
+    def __init__(self, **kwargs: object) -> None:
+        super().__init__(**kwargs | {"parser_class": DeadlineParser})  # type: ignore[no-untyped-call]
+
+
+_CONNECTIONS = {"redis": DeadlineConnection, "rediss": SecureConnection, "unix": SocketConnection}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +111,20 @@ class RedisBackend:
 
     cache: Cache
     client: Any  # redis-py's clients for one server, sentinels and a cluster share no type
+
+    def close_idle(self) -> None:
+        """Close every connection that nobody uses right now, so that the next calls make new ones."""
+        for pool in _pools(self.client):
+            pool.disconnect(inuse_connections=False)
+
+
+def _pools(client: Any) -> list[ConnectionPool]:  # noqa: ANN401 - see `RedisBackend`
+    if isinstance(client, RedisCluster):
+        nodes = [node.redis_connection for node in client.get_nodes()]  # type: ignore[no-untyped-call]
+        return [node.connection_pool for node in nodes if node]
+    pool = client.connection_pool
+    sentinels = pool.sentinel_manager.sentinels if isinstance(pool, SentinelConnectionPool) else []
+    return [pool, *(sentinel.connection_pool for sentinel in sentinels)]
 
 
 def redis_backend(app: Flask, url: str, *, timeout: float) -> RedisBackend:
@@ -107,7 +154,7 @@ def redis_client(url: str, *, timeout: float) -> Any:  # noqa: ANN401 - see `Red
             return _sentinel_master(scheme, parts, options)
         case "cluster":
             return _cluster(scheme, parts, options)
-    return Redis.from_url(url, **options, parser_class=DeadlineParser)
+    return Redis.from_url(url, **options, connection_class=_CONNECTIONS[scheme])
 
 
 def _options(scheme: str, timeout: float) -> dict[str, Any]:
@@ -132,29 +179,27 @@ def _sentinel_master(scheme: str, parts: SplitResult, options: dict[str, Any]) -
         query["password"] = unquote(parts.password)
     service, _, db = parts.path.strip("/").partition("/")
     db = query.pop("db", db)
-    if scheme == "rediss":
-        query["ssl"] = "true"
     # Sentinels have no users and databases of ours; TLS they have when the servers have it. They are asked one after the other
     # when a new connection is made, so each gets a share of the time: three that hang take no longer than one server does.
     hosts = _hosts(parts)
     tls = {name: value for name, value in query.items() if name.startswith("ssl")}
     share = {name: options[name] / max(1, len(hosts)) for name in ("socket_timeout", "socket_connect_timeout")}
-    own = {name: options[name] for name in ("protocol", "retry", "driver_info") if name in options}
-    sentinel = Sentinel(  # type: ignore[no-untyped-call]
-        [(host, port or 26379) for host, port in hosts],
-        sentinel_kwargs=own | share | tls,
-        **options | query | {"db": int(db or 0), "parser_class": DeadlineParser},
-    )
-    master: Redis = sentinel.master_for(service)  # type: ignore[no-untyped-call]
+    sentinels = Sentinel([])  # type: ignore[no-untyped-call]  # it would make connections of redis-py's own kind
+    sentinels.sentinels = [
+        Redis(connection_pool=ConnectionPool(_CONNECTIONS[scheme], host=host, port=port or 26379, db=0, **options | share | tls))
+        for host, port in hosts
+    ]
+    kind = SecureMasterConnection if scheme == "rediss" else MasterConnection
+    master: Redis = sentinels.master_for(service, connection_class=kind, **options | query | {"db": int(db or 0)})  # type: ignore[no-untyped-call]
     return master
 
 
 def _cluster(scheme: str, parts: SplitResult, options: dict[str, Any]) -> RedisCluster:
-    url, nodes = cluster_nodes(scheme, parts)
+    url, nodes = cluster_nodes("redis", parts)  # with rediss redis-py would take a class of its own
     client = RedisCluster.from_url(
         url,
         startup_nodes=nodes,
-        connection_class=DeadlineConnection,
+        connection_class=_CONNECTIONS[scheme],
         # One part that is away must not keep the others from being used.
         require_full_coverage=False,
         **options,

@@ -5,24 +5,27 @@
 
 Each call takes at most one socket timeout; after the first failure the circuit breaker refuses the next calls at once. No request
 waits to find out whether Redis is back: a thread of its own sends the breaker's probe.
+
+Connections die without knowing (a firewall forgets them), or lead to a server that was replaced (a failover behind one address).
+So a failure of one closes all idle ones: the next calls make their own.
 """
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from math import ceil
+from math import ceil, inf
 from secrets import token_hex
 from typing import Any, TypeVar
 
 import structlog
 from redis.client import PubSub
-from redis.exceptions import ClusterError, LockError, RedisError
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.exceptions import LockError, RedisError
 from redis.lock import Lock
 
 from bff.cache.redis_client import RedisBackend
+from bff.cache.redis_errors import RIGHTS, is_away, is_demoted, reason_of
 from bff.observability import Recorder
 from bff.resilience import CircuitBreaker, CircuitOpen, Permit
 
@@ -48,8 +51,16 @@ if left < 0 or left > tonumber(ARGV[1]) then
 end
 return {count, left}
 """
-_AWAY = (RedisConnectionError, RedisTimeoutError, ClusterError)
+_QUIET_SECONDS = 60.0  # in which the log says once that an operation fails for a reason
+_RENEWED_EVERY = 0.25  # seconds; a server that refuses every write must not cost a connection each
 _NO_END = -1  # what PTTL says of a key without one
+
+
+# What is seldom done, and tried to find out whether we may.
+_TRIALS: dict[str, Callable[[RedisBackend], object]] = {
+    "increment": lambda redis: redis.client.eval("return 1", 1, _PROBE_KEY),
+    "publish": lambda redis: redis.client.publish(_PROBE_KEY, ""),
+}
 
 
 class CacheUnavailable(Exception):
@@ -119,6 +130,10 @@ class RedisStore:
         self._connection: Future[RedisBackend] | None = None
         self._breaker = breaker
         self._recorder = recorder
+        self._renewed_at = -inf
+        self._reason = "closed"  # of the last failure
+        self._logged: dict[tuple[str, str], float] = {}
+        self._forbidden: set[str] = set()
 
     def get_many(self, *keys: str) -> Sequence[bytes | None]:
         """The values under ``keys``, None for each that is missing or no string. One round trip; raises `CacheUnavailable`."""
@@ -159,19 +174,31 @@ class RedisStore:
             return False
         return True
 
+    def trouble(self) -> str | None:
+        """Why Redis does not do its work right now, as a word of `bff.cache.redis_errors`; None while it does.
+
+        `bff.cache.redis_errors.RIGHTS` when it serves, but lets us not do everything that we have to.
+        """
+        if not self.ping():
+            return self._reason
+        for operation, work in _TRIALS.items():
+            with suppress(CacheUnavailable):
+                self._do(operation, work)
+        return RIGHTS if self._forbidden else None
+
     def publish(self, channel: str, message: str) -> None:
         """Send ``message`` to whoever is `subscribed` right now, or raise `CacheUnavailable`."""
         self._do("publish", lambda redis: redis.client.publish(channel, message))
 
     @contextmanager
-    def subscribed(self, channel: str) -> Iterator[PubSub]:
+    def subscribed(self, *channels: str) -> Iterator[PubSub]:
         """A subscription with a connection of its own; whatever of Redis fails in the block is `CacheUnavailable`."""
-        subscription = self._do("subscribe", lambda redis: _subscribed(redis.client, channel))
+        subscription = self._do("subscribe", lambda redis: _subscribed(redis.client, channels))
         try:
             with subscription:
                 yield subscription
         except (RedisError, OSError) as exc:
-            self._report("subscribe", exc)
+            self._failed("subscribe", exc)
             raise CacheUnavailable from None
 
     def _do(self, operation: str, work: Callable[[RedisBackend], T]) -> T:
@@ -180,16 +207,18 @@ class RedisStore:
         try:
             done = work(self._connected())
         except Exception as exc:  # noqa: BLE001 - a cluster's client raises all sorts of things while the cluster changes under it
-            if isinstance(exc, RedisError) and not isinstance(exc, _AWAY):
-                permit.succeeded()  # it answers, if only to refuse (full, read-only, another type under our key)
-            else:
+            self._failed(operation, exc)
+            if is_away(exc):
                 permit.failed()
-            self._report(operation, exc)
+            else:
+                permit.succeeded()  # it answers, if only to refuse
             raise CacheUnavailable from None
         except BaseException:
             permit.abandoned()
             raise
         permit.succeeded()
+        if self._forbidden:
+            self._forbidden.discard(operation)
         return done
 
     def _permit(self, operation: str) -> Permit:
@@ -205,8 +234,8 @@ class RedisStore:
         try:
             self._connected().client.get(_PROBE_KEY)
         except Exception as exc:  # noqa: BLE001 - whatever it is, Redis is not back
+            self._failed("ping", exc)
             permit.failed()
-            self._report("ping", exc)
         else:
             permit.succeeded()
 
@@ -230,17 +259,27 @@ class RedisStore:
         else:
             connection.set_result(backend)
 
-    def _report(self, operation: str, exc: Exception) -> None:
-        # The name alone: the text of a library's exception may hold a password or a value.
-        reason = type(exc).__name__
+    def _failed(self, operation: str, exc: Exception) -> None:
+        """Count and log a failure, and have the next calls make connections of their own where that may help."""
+        reason = self._reason = reason_of(exc)
         self._recorder.cache_failed(operation, reason)
-        log.warning("cache_failed", operation=operation, reason=reason)
+        now = time.monotonic()
+        if (is_away(exc) or is_demoted(exc)) and self._backend and now - self._renewed_at >= _RENEWED_EVERY:
+            self._renewed_at = now
+            self._backend.close_idle()
+        if reason == RIGHTS:
+            self._forbidden.add(operation)
+        # A right that is missing stays so until somebody grants it.
+        quiet = inf if reason == RIGHTS else _QUIET_SECONDS
+        if now - self._logged.get((operation, reason), -inf) >= quiet:
+            self._logged[operation, reason] = now
+            log.warning("cache_failed", operation=operation, reason=reason)
 
 
-def _subscribed(client: Any, channel: str) -> PubSub:  # noqa: ANN401 - see `RedisBackend`
+def _subscribed(client: Any, channels: Sequence[str]) -> PubSub:  # noqa: ANN401 - see `RedisBackend`
     subscription: PubSub = client.pubsub()
     try:
-        subscription.subscribe(channel)
+        subscription.subscribe(*channels)
     except BaseException:
         subscription.close()
         raise

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
-from bff.genauth.dns import Resolver, arm, open_connection
-from bff.resilience import Deadline, released
+from bff.resilience import Deadline, Resolver, arm, open_connection, released
 
 # A connection that was quiet for longer may have been dropped by a firewall in between, without notice.
 QUIET_AT_MOST = 30.0

@@ -24,10 +24,9 @@ from urllib3.exceptions import HTTPError
 
 from bff.errors import BffError, InternalError, UpstreamMalformed, UpstreamTimeout, UpstreamUnavailable
 from bff.genauth.connection import CallContext, PlainPool, ResponseTooLarge, SecurePool, call_context
-from bff.genauth.dns import Resolver, Unconnected
 from bff.genauth.envelope import UnreadableData
 from bff.genauth.messages import Request, Response
-from bff.resilience import Deadline, memoised
+from bff.resilience import Deadline, Resolver, Unconnected, memoised
 
 BODY_AT_MOST = 1024 * 1024
 _HOSTS = 4  # GENAUTH_HOST, and what discovery names

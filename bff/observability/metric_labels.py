@@ -16,6 +16,10 @@ OUTCOMES = (
     "ok", "circuit_open", "bulkhead_full", "token_refused", "user_blocked", "throttled", "timeout", "malformed", "unavailable",
     "forbidden", "rejected", "error",
 )  # fmt: skip
+CACHE_REASONS = (
+    "breaker_open", "rights", "authentication", "certificate", "tls", "name", "refused", "read_only", "full", "loading",
+    "no_master", "too_many", "timeout", "cluster", "no_redis", "refusal", "closed",
+)  # fmt: skip
 _MOST_ROUTES = 64
 
 
@@ -32,11 +36,7 @@ SOURCE = _one_of(*SOURCES)
 OPERATION = _words("identities ext_idps discovery key_set introspection security_info link_url unlink")
 OUTCOME = _one_of(*OUTCOMES)
 CACHE_OPERATION = _words("get set delete lock increment ping publish subscribe")
-CACHE_REASON = _words(
-    "breaker_open ConnectionError ConnectionRefusedError ConnectionResetError BrokenPipeError TimeoutError FileNotFoundError "
-    "AuthenticationError NoPermissionError ReadOnlyError OutOfMemoryError BusyLoadingError ResponseError InvalidResponse "
-    "MaxConnectionsError ClusterDownError RedisClusterException MasterNotFoundError SlaveNotFoundError"
-)
+CACHE_REASON = _one_of(*CACHE_REASONS)
 REJECTION = _words("foreign unreadable forged oversized")
 BREAKER = _words(
     "redis genauth genauth-identities genauth-ext-idps genauth-oidc genauth-introspection genauth-health genauth-linking"

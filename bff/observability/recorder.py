@@ -22,7 +22,7 @@ class Recorder:
         """So many records of a response of GenAuth could not be read; the others are served."""
 
     def cache_failed(self, operation: str, reason: str) -> None:
-        """A Redis operation failed. ``reason`` is ``breaker_open`` or the name of the exception's class."""
+        """A Redis operation failed. ``reason`` is ``breaker_open`` or a word of `bff.cache.redis_errors`."""
 
     def cache_rejected(self, reason: str) -> None:
         """A stored value was not trusted and treated as a miss."""

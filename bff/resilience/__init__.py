@@ -1,10 +1,11 @@
-"""The patterns that know nothing of us: deadline, breaker, bulkhead, single flight, admission control, rate limit, clock."""
+"""The patterns that know nothing of us: deadline, connecting, breaker, bulkhead, single flight, admission, rate limit, clock."""
 
 from bff.resilience.admission import FairSemaphore, NotAdmittedAgain, admitted, is_crowded, released, set_apart
 from bff.resilience.bulkhead import Bulkhead, BulkheadFull, Shares
 from bff.resilience.caches import LARGEST_ENTRY, Cache, cache, memoised
 from bff.resilience.circuit_breaker import CircuitBreaker, CircuitOpen, Permit, Rules
 from bff.resilience.deadline import Deadline
+from bff.resilience.dns import Resolver, Unconnected, Unresolved, arm, open_connection
 from bff.resilience.draining import begin_draining, begin_stopping, is_draining, is_stopping
 from bff.resilience.rate_limit import RateLimit
 from bff.resilience.single_flight import SingleFlight, WaitingRoom
@@ -22,12 +23,16 @@ __all__ = [
     "NotAdmittedAgain",
     "Permit",
     "RateLimit",
+    "Resolver",
     "Rules",
     "Shares",
     "SingleFlight",
     "SteadyClock",
+    "Unconnected",
+    "Unresolved",
     "WaitingRoom",
     "admitted",
+    "arm",
     "begin_draining",
     "begin_stopping",
     "cache",
@@ -35,6 +40,7 @@ __all__ = [
     "is_draining",
     "is_stopping",
     "memoised",
+    "open_connection",
     "released",
     "set_apart",
 ]

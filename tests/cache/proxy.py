@@ -21,6 +21,7 @@ class Proxy:
         self._flowing = threading.Event()
         self._flowing.set()
         self._closed = False
+        self._forgotten = 0
         self._sockets = []
         self._threads = []
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
@@ -36,6 +37,14 @@ class Proxy:
 
     def release(self):
         self._flowing.set()
+
+    def forget(self):
+        """Connections of before stay open and carry nothing any more, as when a firewall forgot them; new ones work."""
+        self._forgotten = self.connections
+
+    def lead_to(self, address):
+        """New connections go there, those of before stay where they are."""
+        self._address = address
 
     def reset(self):
         """Every connection ends in the middle of whatever it carried."""
@@ -70,6 +79,7 @@ class Proxy:
 
     def _serve(self, inner):
         self.connections += 1
+        number = self.connections
         outer = socket.socket(socket.AF_UNIX if isinstance(self._address, str) else socket.AF_INET)
         try:
             if self._context:
@@ -80,16 +90,18 @@ class Proxy:
             outer.close()
             return
         self._sockets += [inner, outer]
-        away = threading.Thread(target=self._pump, args=(inner, outer, False), daemon=True)
+        away = threading.Thread(target=self._pump, args=(inner, outer, False, number), daemon=True)
         away.start()
-        self._pump(outer, inner, True)
+        self._pump(outer, inner, True, number)
         away.join()
         inner.close()
         outer.close()
 
-    def _pump(self, source, sink, answers):
+    def _pump(self, source, sink, answers, number):
         try:
             while part := source.recv(65536):
+                if number <= self._forgotten:
+                    continue
                 if answers:
                     time.sleep(self.latency)
                     self._flowing.wait()

@@ -152,7 +152,7 @@ def test_tls_to_a_server_whose_authority_we_do_not_know_is_refused(store_at, beh
     for refused in (url, f"{url}?ssl_ca_certs={stranger}"):
         with pytest.raises(CacheUnavailable):
             store_at(refused).get_many("a")
-    assert witness.failed == [("get", "ConnectionError")] * 2
+    assert witness.failed == [("get", "certificate")] * 2
 
 
 def test_tls_to_a_server_of_another_name_is_refused(store_at, behind_tls):

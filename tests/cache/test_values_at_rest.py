@@ -232,7 +232,7 @@ def test_fifty_megabytes_are_a_miss_in_time(cache_on, store, codec, clock, store
 
     assert cache.get(MEI).entry is None
     assert time.monotonic() - started < 2
-    assert witness.rejected == ["oversized"] or witness.failed == [("get", "TimeoutError")]
+    assert witness.rejected == ["oversized"] or witness.failed == [("get", "timeout")]
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -4,9 +4,8 @@ import socket
 import threading
 import time
 
-from bff.genauth.dns import Resolver
 from bff.genauth.transport import ConnectError, Transport
-from bff.resilience.deadline import Deadline
+from bff.resilience import Deadline, Resolver
 from tests.genauth.conftest import CANARY, GET, fails
 
 HOST = "http://genauth.test/"

@@ -99,7 +99,7 @@ class TestDeadline:
                 time.sleep(0.3)
 
         server = serve()
-        monkeypatch.setattr("bff.genauth.dns.socket.socket", Late)
+        monkeypatch.setattr("bff.resilience.dns.socket.socket", Late)
         transport = Transport(connect_seconds=0.2)
 
         error, _ = fails(transport, server.url, 1)

@@ -95,6 +95,6 @@ def test_a_metric_is_documented_with_its_labels(metric, kind, labels):
 
 def test_nothing_else_is_documented():
     known = {event.values[0] for event in EVENTS} | {metric for metric, _, _ in METRICS} | {"log_lines_dropped"}
-    words = {*metric_labels.SOURCES, *metric_labels.OUTCOMES}
+    words = {*metric_labels.SOURCES, *metric_labels.OUTCOMES, *metric_labels.CACHE_REASONS}
 
     assert {name for name in ROWS if re.fullmatch(r"\w+", name)} == (known | words) - {"ok"}

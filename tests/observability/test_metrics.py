@@ -48,7 +48,7 @@ def test_each_event_has_its_counter(metrics):
     metrics.upstream_called("identities", "timeout", 3.0)
     metrics.upstream_retried("identities")
     metrics.records_left_out(1)
-    metrics.cache_failed("get", "TimeoutError")
+    metrics.cache_failed("get", "timeout")
     metrics.cache_rejected("foreign")
     metrics.leak_stopped("[].avatar_url")
     metrics.leak_stopped("linkedAccounts[].identities[].connectionIds[]")
@@ -62,7 +62,7 @@ def test_each_event_has_its_counter(metrics):
         ("upstream_seconds_count", "identities"),
         ("upstream_retries_total", "identities"),
         ("records_left_out_total",),
-        ("cache_failures_total", "get", "TimeoutError"),
+        ("cache_failures_total", "get", "timeout"),
         ("cache_rejections_total", "foreign"),
         ("leaks_stopped_total", "avatar_url"),
         ("leaks_stopped_total", "connectionIds"),

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-from bff.resilience import Deadline
+from bff.resilience.deadline import Deadline
 
 _FAIR_SHARE = 0.25  # seconds; an address gets no less while others wait to be tried
 
@@ -15,6 +15,10 @@ Lookup = Callable[..., list[Any]]
 
 class Unconnected(OSError):
     """No connection came about, so nothing was sent. Its text names types of errors, never addresses or tokens."""
+
+
+class Unresolved(Unconnected):
+    """The host's name was not found, or not in time."""
 
 
 class Resolver:
@@ -30,7 +34,7 @@ class Resolver:
         self._known: dict[tuple[str, int], list[Any]] = {}
 
     def addresses(self, host: str, port: int, deadline: Deadline) -> list[Any]:
-        """What getaddrinfo returns, or returned before the name server went away; else Unconnected."""
+        """What getaddrinfo returns, or returned before the name server went away; else Unresolved."""
         key = host, port
         known = self._known.get(key)
         with self._lock:
@@ -45,7 +49,7 @@ class Resolver:
         except (OSError, UnicodeError) as error:  # TimeoutError is one
             if known:
                 return known
-            raise Unconnected(f"name lookup: {type(error).__name__}") from None
+            raise Unresolved(f"name lookup: {type(error).__name__}") from None
 
     def _look_up(self, key: tuple[str, int], result: "Future[list[Any]]") -> None:
         try:
@@ -74,7 +78,7 @@ def open_connection(host: str, port: int, deadline: Deadline, resolver: Resolver
     The time left is shared fairly among the addresses left, so that a dead ``::1`` does not use up that of ``127.0.0.1``.
     """
     addresses = resolver.addresses(host, port, deadline)
-    failures: list[str] = []
+    failures: list[OSError] = []
     for tried, (family, kind, protocol, _, address) in enumerate(addresses):
         left = deadline.remaining()
         if left <= 0:
@@ -87,7 +91,9 @@ def open_connection(host: str, port: int, deadline: Deadline, resolver: Resolver
             arm(sock, deadline)
         except OSError as error:
             sock.close()
-            failures.append(type(error).__name__)
+            failures.append(error)
         else:
+            failures.clear()  # their tracebacks hold this frame, and with it the socket
             return sock
-    raise Unconnected(f"connect: {', '.join(failures[:4]) or 'no time left'}")
+    names = ", ".join(type(error).__name__ for error in failures[:4])
+    raise Unconnected(f"connect: {names or 'no time left'}") from (failures[-1] if failures else TimeoutError())

@@ -1,0 +1,180 @@
+"""Connections that are dead without knowing, and those to a server that was replaced behind its address."""
+
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import redis
+
+from bff.cache import redis_client
+from bff.cache.invalidation import InvalidationBus
+from bff.cache.redis_store import CacheUnavailable
+from tests.cache.proxy import Proxy
+from tests.cache.test_invalidation import Received, eventually
+from tests.valkey import ValkeyServer, free_port
+
+
+@pytest.fixture
+def wire(valkey):
+    with Proxy(valkey.address) as wire:
+        yield wire
+
+
+@pytest.fixture
+def pair():
+    """Two servers, as before and after a failover."""
+    with ValkeyServer(port=free_port()) as one, ValkeyServer(port=free_port()) as other:
+        yield one, other
+
+
+def port_of(server):
+    return int(server.url.rpartition(":")[2].partition("/")[0])
+
+
+def many_connections(store, count=8):
+    """Leave about so many idle ones."""
+    together = threading.Barrier(count)
+
+    def ask():
+        together.wait(5)
+        for _ in range(30):
+            store.get_many("a")
+
+    with ThreadPoolExecutor(count) as pool:
+        for each in [pool.submit(ask) for _ in range(count)]:
+            each.result()
+
+
+def test_when_kept_connections_went_silent_the_first_probe_brings_redis_back(store_at, wire):
+    store = store_at(wire.url)
+    wire.latency = 0.01
+    many_connections(store)
+    wire.latency = 0.0
+    kept = wire.connections
+    assert kept > 4
+
+    wire.forget()
+    with pytest.raises(CacheUnavailable):
+        store.get_many("a")
+
+    time.sleep(0.25)  # the breaker's rest
+    with pytest.raises(CacheUnavailable):
+        store.get_many("a")  # sends the probe
+    time.sleep(0.1)
+    assert store.get_many("a") == [None]
+    assert wire.connections <= kept + 2
+
+
+def test_a_bus_that_hears_nothing_any_more_subscribes_anew(store_at, wire):
+    received = Received()
+    bus = InvalidationBus(store_at(wire.url), "changed", received.people.append, received.gap)
+    assert eventually(lambda: bus.connected)
+
+    wire.forget()
+
+    assert eventually(lambda: received.gaps)
+    assert eventually(lambda: bus.connected)
+    bus.publish("mei")
+    assert eventually(lambda: received.people == ["mei", "mei"])
+    bus.stop(wait_seconds=5)
+
+
+def demote(server):
+    with redis.Redis.from_url(server.url) as connection:
+        connection.replicaof("127.0.0.1", free_port())
+
+
+def test_after_a_failover_behind_one_address_the_next_write_goes_to_the_new_primary(store_at, pair):
+    one, other = pair
+    with Proxy(port_of(one)) as wire:
+        store = store_at(wire.url)
+        many_connections(store)
+
+        demote(one)
+        wire.lead_to(port_of(other))
+
+        assert not store.set_many({"a": b"lost"}, 60)
+        assert store.set_many({"a": b"kept"}, 60)
+        assert store.lock("lock", 1).acquire()
+        assert store.increment("count", 60) == (1, 60)
+    with redis.Redis.from_url(other.url) as connection:
+        assert connection.get("a") == b"kept"
+
+
+def test_after_a_failover_behind_one_address_changes_are_heard_of(store_at, pair):
+    one, other = pair
+    with Proxy(port_of(one)) as wire:
+        store, received = store_at(wire.url), Received()
+        bus = InvalidationBus(store, "changed", received.people.append, received.gap)
+        assert eventually(lambda: bus.connected)
+
+        demote(one)
+        wire.lead_to(port_of(other))
+
+        assert eventually(lambda: received.gaps)
+        assert eventually(lambda: bus.connected)
+        store_at(other.url).publish("changed", "mei")
+        assert eventually(lambda: received.people == ["mei"])
+        bus.stop(wait_seconds=5)
+
+
+def test_a_server_that_takes_no_writes_at_all_costs_few_connections(store_at, pair):
+    one, _ = pair
+    with Proxy(port_of(one)) as wire:
+        store = store_at(wire.url)
+        demote(one)
+
+        for _ in range(200):
+            assert not store.set_many({"a": b"lost"}, 60)
+
+        assert wire.connections < 20
+
+
+# Names ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", ["redis://{}:{}", "rediss://{}:{}", "redis+sentinel://{}:{}/main", "redis+cluster://{}:{}"])
+def test_a_name_server_that_hangs_costs_one_timeout(store_at, monkeypatch, form, witness):
+    hanging = threading.Event()
+    monkeypatch.setattr(redis_client, "resolver", redis_client.Resolver(lambda *_, **__: hanging.wait(5) and []))
+    store = store_at(form.format("redis.test", 6379))
+    started = time.monotonic()
+
+    with pytest.raises(CacheUnavailable):
+        store.get_many("a")
+
+    assert time.monotonic() - started < 0.25 + 0.4
+    assert eventually(lambda: store.trouble() in {"name", "no_master", "timeout"}, 2)
+    hanging.set()
+
+
+def test_while_the_name_server_hangs_a_known_address_serves(store_at, monkeypatch, valkey, wire):
+    hanging, lookups = threading.Event(), []
+
+    def lookup(*_, **__):
+        lookups.append(1)
+        if len(lookups) > 1:
+            hanging.wait(5)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", wire.port))]
+
+    monkeypatch.setattr(redis_client, "resolver", redis_client.Resolver(lookup))
+    store = store_at(f"redis://redis.test:{wire.port}")
+    assert store.ping()
+    wire.reset()
+    time.sleep(0.05)
+
+    assert store.get_many("a") == [None]
+    assert len(lookups) == 2
+    hanging.set()
+
+
+def test_an_unknown_name_is_told_as_such(store_at, monkeypatch, witness):
+    def lookup(*_, **__):
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(redis_client, "resolver", redis_client.Resolver(lookup))
+
+    assert store_at("redis://redis.test").trouble() == "name"
+    assert witness.failed == [("ping", "name")]

@@ -1,0 +1,122 @@
+"""A user of Redis with few rights: those that the documents name are enough, and what is missing is told once."""
+
+import re
+from pathlib import Path
+
+import pytest
+import redis
+from structlog.testing import capture_logs
+
+from bff.cache.invalidation import InvalidationBus
+from bff.cache.redis_store import CacheUnavailable
+from tests.cache.test_invalidation import Received, eventually
+from tests.valkey import ValkeyServer, free_port
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "configuration.md"
+LINE = re.search(r"^ACL SETUSER .*", DOCUMENT.read_text(), re.MULTILINE)[0].replace("PASSWORD", "s3cret").split()
+
+
+@pytest.fixture(scope="module")
+def server():
+    with ValkeyServer(port=free_port()) as server:
+        yield server
+
+
+@pytest.fixture
+def admin(server):
+    with redis.Redis.from_url(server.url, decode_responses=True) as connection:
+        connection.execute_command(*LINE)
+        connection.acl_log_reset()
+        connection.flushall()
+        yield connection
+        connection.acl_deluser("linked-accounts")
+
+
+@pytest.fixture
+def store(store_at, server):
+    return store_at(f"{server.url.replace('//', '//linked-accounts:s3cret@')}?client_name=bff")
+
+
+def everything(store):
+    """Whatever is asked of Redis: the names of what it did."""
+    lock = store.lock("la:4:lock", 1)
+    return {
+        "set": store.set_many({"la:4:a": b"one", "la:4:b": b"two"}, 60),
+        "get": store.get_many("la:4:a", "la:4:b") == [b"one", b"two"],
+        "single": store.get_many("la:4:a") == [b"one"],
+        "increment": store.increment("la:4:count", 60) is not None,
+        "lock": lock.acquire() and lock.extend() and lock.release(),
+        "stuck": store.lock("la:4:stuck", 1).acquire(),
+        "delete": store.delete_many("la:4:a", "la:4:b") is None,
+        "trouble": store.trouble() is None,
+    }
+
+
+def test_the_rights_in_the_documents_are_enough(store, admin, witness):
+    admin.set("la:4:stuck", "for ever")
+    received = Received()
+    bus = InvalidationBus(store, "la:4:changed", received.people.append, received.gap)
+    assert eventually(lambda: bus.connected)
+    bus.publish("mei")
+
+    assert {name for name, done in everything(store).items() if not done} == set()
+    assert eventually(lambda: received.people == ["mei", "mei"])
+    bus.stop(wait_seconds=5)
+    assert witness.failed == []
+    assert admin.acl_log() == []
+
+
+@pytest.mark.parametrize(
+    ("missing", "operation"),
+    [("-eval", "increment"), ("-publish", "publish"), ("resetchannels", "publish"), ("-get", "ping"), ("-@all", "ping")],
+)
+def test_a_right_that_is_missing_is_told_once_until_it_is_there(store, admin, missing, operation):
+    admin.execute_command("ACL", "SETUSER", "linked-accounts", missing)
+    with capture_logs() as lines:
+        for _ in range(3):
+            assert store.trouble() == "rights"
+    assert [(line["event"], line["operation"], line["reason"]) for line in lines] == [("cache_failed", operation, "rights")]
+
+    admin.execute_command(*LINE)
+    assert store.trouble() is None
+
+
+def test_without_the_right_to_subscribe_nothing_is_kept_in_memory_and_the_log_says_so_once(store, admin):
+    admin.execute_command("ACL", "SETUSER", "linked-accounts", "-subscribe")
+    received = Received()
+    with capture_logs() as lines:
+        bus = InvalidationBus(store, "la:4:changed", received.people.append, received.gap)
+        assert not bus.connected
+        assert eventually(lambda: received.gaps == 2)
+        assert not bus.connected
+        bus.stop(wait_seconds=5)
+
+    assert [(line["operation"], line["reason"]) for line in lines] == [("subscribe", "rights")]
+    assert store.trouble() == "rights"
+
+
+def test_without_a_right_the_rest_goes_on(store, admin):
+    admin.execute_command("ACL", "SETUSER", "linked-accounts", "-eval", "-evalsha", "-publish")
+
+    assert {name for name, done in everything(store).items() if not done} == {"increment", "lock", "trouble"}
+    with pytest.raises(CacheUnavailable):
+        store.publish("la:4:changed", "mei")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [(("//linked-accounts:s3cret@", "//linked-accounts:wrong@"), "authentication"), (("/0", "/99"), "refusal")],
+)
+def test_why_redis_is_away_is_told(store_at, server, admin, change, reason):
+    url = server.url.replace("//", "//linked-accounts:s3cret@").replace(*change)
+
+    assert store_at(url).trouble() == reason
+
+
+def test_refused_and_silent_are_told_apart(store_at, tmp_path):
+    assert store_at(f"redis://127.0.0.1:{free_port()}").trouble() == "refused"
+    assert store_at(f"unix://{tmp_path}/none").trouble() == "refused"
+    with ValkeyServer(port=free_port()) as server:
+        server.freeze()
+        assert store_at(server.url).trouble() == "timeout"
+        server.thaw()
