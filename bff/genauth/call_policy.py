@@ -8,6 +8,7 @@ from functools import partial
 
 from bff.errors import BffError, InternalError, UpstreamFailure, UpstreamTimeout, UpstreamUnavailable
 from bff.genauth.envelope import UnreadableData
+from bff.genauth.transport import ConnectionSilent
 from bff.observability import Recorder, circuit_log
 from bff.resilience import Bulkhead, BulkheadFull, CircuitBreaker, CircuitOpen, NotAdmittedAgain, Permit
 
@@ -93,7 +94,7 @@ def _bulkhead_full() -> CallBulkheadFull:
 def _is_inconclusive(error: BffError, seconds: float) -> bool:
     """Whether the error says nothing about GenAuth."""
     if isinstance(error, UpstreamTimeout):
-        return seconds < FAIR_SECONDS or isinstance(error, NotAdmittedAgain)
+        return seconds < FAIR_SECONDS or isinstance(error, (NotAdmittedAgain, ConnectionSilent))
     return isinstance(error, InternalError)
 
 

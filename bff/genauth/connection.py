@@ -12,7 +12,8 @@ import ssl
 import time
 from contextlib import suppress
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -38,12 +39,21 @@ class ResponseTooLarge(ProtocolError):
     """The response is larger than any honest one."""
 
 
-class CallContext(NamedTuple):
-    """The call that this thread makes: its deadlines, and who looks names up."""
+@dataclass(slots=True)
+class CallContext:
+    """The call that this thread makes: its deadlines, who looks names up, and how far it came."""
 
     deadline: Deadline
     connect_deadline: Deadline
     resolver: Resolver
+    connected: bool = False
+    sent: bool = False
+    received: bool = False
+
+    @property
+    def met_silence(self) -> bool:
+        """Whether nothing came back over a connection that had been kept: it may be dead, and the server well."""
+        return self.sent and not self.connected and not self.received
 
 
 call_context: ContextVar[CallContext] = ContextVar("call_context")
@@ -55,7 +65,7 @@ class _DeadlineReader(io.RawIOBase):
     def __init__(self, sock: socket.socket, file: io.RawIOBase) -> None:
         self._sock = sock
         self._file = file
-        self._deadline = call_context.get().deadline
+        self._context = call_context.get()
         self._received = 0
         self.at_most = HEAD_AT_MOST
         self.ends_with_connection = False
@@ -70,9 +80,10 @@ class _DeadlineReader(io.RawIOBase):
             return None
         if self._received >= self.at_most:
             raise ResponseTooLarge
-        arm(self._sock, self._deadline)
+        arm(self._sock, self._context.deadline)
         with released():
             count = self._file.readinto(buffer)
+            self._context.received = self._context.received or bool(count)
         # Without a first byte this is a closed connection, which http.client reports itself.
         if not count and self._received and not self.ends_with_connection:
             raise ProtocolError("cut off")
@@ -158,6 +169,7 @@ class _Deadlined(_Base):
         with released():
             sock = open_connection(self.host, self.port, context.connect_deadline, context.resolver)
             self.sock = self.secured(sock)
+        context.connected = True
 
     def secured(self, sock: socket.socket) -> socket.socket:
         """The socket to speak HTTP over."""
@@ -167,7 +179,9 @@ class _Deadlined(_Base):
         """Send by the deadline."""
         if self.sock is None:
             self.connect()
-        arm(self.sock, call_context.get().deadline)
+        context = call_context.get()
+        context.sent = True
+        arm(self.sock, context.deadline)
         self._last_used = time.monotonic()
         super().send(data)
 

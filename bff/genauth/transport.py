@@ -11,6 +11,7 @@ import io
 import logging
 import re
 import ssl
+import threading
 import zlib
 from collections.abc import Iterator
 from contextlib import closing
@@ -40,6 +41,10 @@ class ConnectError(UpstreamUnavailable):
 
 class ConnectionClosed(UpstreamUnavailable):
     """The connection ended before a response began, as when a server closes one that it had kept for us."""
+
+
+class ConnectionSilent(UpstreamTimeout):
+    """A connection that had been kept brought nothing until the deadline: somebody in between forgot it, or GenAuth hangs."""
 
 
 class _Session(requests.Session):
@@ -86,6 +91,8 @@ class Transport:
         self._session.mount("https://", adapter)
         self._session.mount("http://", adapter)
         self._connect_seconds = connect_seconds
+        self._generation = 0  # of the idle connections
+        self._renewing = threading.Lock()
         self._resolver = resolver or Resolver()
         # It logs URLs, in which an id token may travel, and header lines that it cannot read.
         logging.getLogger("urllib3").setLevel(logging.CRITICAL)
@@ -97,19 +104,31 @@ class Transport:
         cut off, too large, compressed in an unknown way or no HTTP.
         """
         _check_sendable(url, request)
-        current = call_context.set(CallContext(deadline, deadline.within(self._connect_seconds), self._resolver))
+        context = CallContext(deadline, deadline.within(self._connect_seconds), self._resolver)
+        generation, current = self._generation, call_context.set(context)
         try:
             outcome = self._outcome(url, request, deadline)
         finally:
             call_context.reset(current)
         # Not inside an `except`: the error would carry the library's own along, and with it the request and its token.
-        if isinstance(outcome, BffError):
-            raise outcome
-        return outcome
+        if not isinstance(outcome, BffError):
+            return outcome
+        if context.met_silence:
+            self._renew(generation)
+            if isinstance(outcome, UpstreamTimeout):
+                raise ConnectionSilent(note=outcome.note)
+        raise outcome
 
     def close(self) -> None:
         """Close the idle connections."""
         self._session.close()
+
+    def _renew(self, generation: int) -> None:
+        """Close the idle connections, once for all calls that began with them: where one is dead the others may be, too."""
+        with self._renewing:
+            if generation == self._generation:
+                self._generation += 1
+                self._session.close()
 
     def _outcome(self, url: str, request: Request, deadline: Deadline) -> Response | BffError:
         response = None
