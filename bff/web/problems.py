@@ -84,6 +84,9 @@ def problem(error: BffError, environ: Environ, cookie_name: str | None, status: 
         ("Cache-Control", "private, no-store"),
         *_headers(error),
     ]
+    if not environ["PATH_INFO"].startswith("/me/"):
+        # Nothing of anybody's is in it: a page with a wrong address is to learn that. The rest of CORS is in `cors`.
+        headers.append(("Access-Control-Allow-Origin", "*"))
     return Response(orjson.dumps(_SCHEMA.dump(body)), f"{code} {HTTPStatus(code).phrase}", headers)
 
 

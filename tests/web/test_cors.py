@@ -84,8 +84,29 @@ def test_any_page_may_read_the_contract(client_with, settings, path, origin):
     assert preflight(client, path, ["traceparent", "x-request-id"], origin=origin) == ["traceparent", "x-request-id"]
 
 
-@pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics", "/docsx", "/openapi.json/x", "/problemsx", "/"])
-def test_the_rest_is_for_no_other_page(client_with, path):
-    response = client_with(METRICS_TOKEN="watching", CORS_ORIGINS=PAGE).get(path, headers={"Origin": STRANGER})
+@pytest.mark.parametrize("origin", [PAGE, STRANGER])
+def test_a_page_with_a_wrong_address_learns_that(client_with, origin):
+    client = client_with(METRICS_TOKEN="watching", CORS_ORIGINS=PAGE, SESSION_COOKIE_NAME="sid")
 
+    for path in ("/linked-accounts", "/me", "/docsx", "/openapi.json/x", "/metrics", "/"):
+        response = client.get(path, headers={"Origin": origin})
+        assert response.mimetype == "application/problem+json"
+        assert response.headers.getlist("Access-Control-Allow-Origin") == ["*"]
+        assert "Access-Control-Allow-Credentials" not in response.headers
+
+
+def test_a_problem_with_somebodys_accounts_is_for_listed_pages(client_with):
+    client = client_with(CORS_ORIGINS=PAGE)
+
+    for path in (PATH, "/me/nothing"):
+        assert client.get(path, headers={"Origin": PAGE}).headers.getlist("Access-Control-Allow-Origin") == [PAGE]
+        assert "Access-Control-Allow-Origin" not in client.get(path, headers={"Origin": STRANGER}).headers
+
+
+@pytest.mark.parametrize(("path", "token"), [("/livez", ""), ("/readyz", ""), ("/metrics", "watching")])
+def test_what_operators_ask_for_is_for_no_other_page(client_with, path, token):
+    client = client_with(METRICS_TOKEN="watching", CORS_ORIGINS=PAGE)
+    response = client.get(path, headers={"Origin": STRANGER, "Authorization": f"Bearer {token}"})
+
+    assert response.status_code == 200
     assert "Access-Control-Allow-Origin" not in response.headers
