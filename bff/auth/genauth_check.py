@@ -1,7 +1,7 @@
 """Whether GenAuth does its work for us, for the readiness probe: configuration first, then whether it is away."""
 
 from bff.auth.sessions import Verifier
-from bff.errors import BffError, UpstreamRejected
+from bff.errors import BffError, UpstreamFailure, UpstreamRejected
 from bff.genauth import CallNotMade, GenAuthClient
 from bff.observability import Reason
 from bff.resilience import Deadline
@@ -20,7 +20,7 @@ class GenAuthCheck:
         self._last: Reason | None = None
 
     def __call__(self) -> Reason | None:
-        """One call to GenAuth of a second at most, or a fetch of its keys while there are none."""
+        """One call to GenAuth of a second at most, or a fetch of keys while there are none; two calls while a circuit is open."""
         try:
             self._last = self._found(Deadline.after(_SECONDS))
         except CallNotMade:
@@ -39,5 +39,9 @@ class GenAuthCheck:
             except UpstreamRejected as error:
                 if self._discovery:
                     return Reason(error.reason)  # the keys at hand still verify
+        try:
+            self._genauth.probe_identities()
+        except UpstreamFailure:
+            return Reason("identities_circuit_open")
         impediment = self._genauth.impediment()
         return Reason(impediment) if impediment else obstacle

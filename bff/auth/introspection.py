@@ -14,7 +14,7 @@ from bff.auth.access_tokens import LEEWAY_SECONDS
 from bff.auth.refusal_watch import RefusalWatch
 from bff.auth.sessions import Acceptance
 from bff.errors import TokenInvalid, TokenRefused, UpstreamFailure, UpstreamMalformed, UpstreamRejected, UpstreamUnavailable
-from bff.genauth import CallCircuitOpen, CallNotMade, GenAuthClient, Introspection
+from bff.genauth import NOBODYS_TOKEN, CallCircuitOpen, CallNotMade, GenAuthClient, Introspection
 from bff.observability import Reason
 from bff.resilience import BulkheadFull, Cache, Deadline, Shares, cache
 from schemas.oidc import is_identifier
@@ -22,8 +22,6 @@ from schemas.oidc import is_identifier
 # A client that retries without end does not reach GenAuth, and a mistake that was corrected there is seen soon.
 REFUSED_SECONDS = 5.0
 FAILED_SECONDS = 2.0
-# What GenAuth is asked about to see whether it takes our word; it knows no such token.
-_NOBODYS_TOKEN = "readiness-probe"  # noqa: S105 - nobody's
 # How many tokens of one person are asked about at a time: few of the places for tokens that were accepted before.
 _CALLS_EACH = 4
 
@@ -68,7 +66,7 @@ class Introspector:
     def obstacle(self, deadline: Deadline) -> Reason | None:
         """Why GenAuth does not introspect for us, None if it does. A call."""
         try:
-            self._genauth.introspect(_NOBODYS_TOKEN, deadline, policy=self._genauth.health_policy)
+            self._genauth.introspect(NOBODYS_TOKEN, deadline, policy=self._genauth.health_policy)
         except UpstreamRejected as error:
             return Reason(error.reason, "misconfigured")  # our secret, most often
         except UpstreamFailure as error:

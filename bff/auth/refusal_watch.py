@@ -15,7 +15,7 @@ import structlog
 log = structlog.get_logger()
 
 _SECONDS = 60.0
-_FEWEST = 3  # refusals; fewer say little
+_FEWEST = 2  # refusals; one says little
 _NAME = re.compile(r"[A-Za-z0-9._:/-]{1,128}", re.ASCII)  # of an application, an issuer or an algorithm
 _MOST_NAMES = 4
 _MOST_TOKENS = 1_000  # whose digests are kept

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import structlog
 
-from bff.errors import BffError, UpstreamRejected
+from bff.errors import BffError, TokenInvalid, UpstreamRejected, UserBlocked
 from bff.genauth import oidc, protocol
 from bff.genauth.call_policy import CallPolicy
 from bff.genauth.calls import Call, Caller
@@ -23,6 +23,8 @@ log = structlog.get_logger()
 # How long discovery's introspection endpoint is used, and when discovery is asked again after it failed.
 DISCOVERED_SECONDS = 3600.0
 REDISCOVER_SECONDS = 30.0
+# What GenAuth is asked about to see whether it answers; it knows no such token.
+NOBODYS_TOKEN = "readiness-probe"  # noqa: S105 - nobody's
 # So many people for whom GenAuth refuses the application are no single person's case.
 _REJECTED_AT_MOST = 3
 
@@ -134,12 +136,24 @@ class GenAuthClient:
         call = Call("introspection", request, oidc.read_introspection, whose)
         return self._caller.make(call, policy or (self.oidc_policy if known else self.introspection_policy), deadline)
 
+    def probe_identities(self) -> None:
+        """Close the circuit of `identities` if GenAuth answers again, so that no person has to. Raises UpstreamFailure if not.
+
+        Nobody's token is sent, and refused by a GenAuth that is at work. As patient as a person's call: an answer that takes
+        long is an answer.
+        """
+        if self.identities_policy.breaker.state == "closed":
+            return
+        call = Call("identities", protocol.identities_request(self._app_id, NOBODYS_TOKEN), protocol.read_identities)
+        with suppress(TokenInvalid, UserBlocked, UpstreamRejected):
+            self._caller.make(call, self.identities_policy, Deadline.after(self._upstream_seconds))
+
     def impediment(self) -> str | None:
         """In a word why GenAuth answers nobody at the moment, by the calls that were made for people; None if it does.
 
         It failed for enough of them to open a circuit, or refused the application for some and answered nobody since.
         """
-        policies = {"identities": self.identities_policy, "introspection": self.introspection_policy, "oidc": self.oidc_policy}
+        policies = {"introspection": self.introspection_policy, "oidc": self.oidc_policy}
         for name, policy in policies.items():
             if policy.breaker.state == "open":
                 return f"{name}_circuit_open"

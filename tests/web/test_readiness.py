@@ -166,6 +166,22 @@ def test_a_genauth_that_throttles_every_question_is_not_up(app_with, genauth, si
     assert [line["name"] for line in lines if line["event"] == "circuit_opened"] == ["genauth-identities"]
 
 
+def test_readiness_finds_out_by_itself_whether_people_are_answered_again(app_with, genauth, sign_in):
+    app = app_with()
+    asked_again(app)
+    genauth.trouble(path=ASKED, status=429, retry_after=1)
+    for person in ("mei", "user-1", "user-2"):
+        app.test_client().get("/me/linked-accounts", headers=sign_in(person))
+
+    time.sleep(1.1)  # the pause that GenAuth asked for is over, and nobody asks any more
+    assert asked_again(app) == (200, "degraded", "down", "identities_circuit_open")
+
+    genauth.healthy()
+    time.sleep(1.1)
+    assert asked_again(app) == (200, "ready", "up", None)
+    assert genauth.calls(ASKED) == 5  # three people's and two of a probe, the second of which closed the circuit
+
+
 def test_a_genauth_that_lets_the_application_do_nothing_is_not_up(app_with, genauth, sign_in):
     app = app_with()
     client = app.test_client()
