@@ -16,8 +16,10 @@ RUN python3 -m venv /venv \
 COPY app.py /app/
 COPY schemas /app/schemas/
 COPY bff /app/bff/
-# Compiled now, since nothing can be written later; by hash, for some builders change the files' times.
-RUN /venv/bin/python -m compileall -q --invalidation-mode unchecked-hash /venv/lib /app
+# Compiled now, since nothing can be written later; by hash, for some builders change the files' times. Readable by anybody, whatever
+# the checkout's own permissions are.
+RUN /venv/bin/python -m compileall -q --invalidation-mode unchecked-hash /venv/lib /app \
+    && chmod -R a+rX,go-w /app
 
 FROM ${BASE}
 LABEL org.opencontainers.image.title="linked-accounts-bff" \
@@ -32,6 +34,7 @@ ENV PATH=/venv/bin:$PATH \
 # By number: Kubernetes' runAsNonRoot cannot tell who a name is.
 USER 10001:10001
 EXPOSE 8000
+# Asks for /livez on PORT.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s CMD ["python", "-m", "bff.server.healthcheck"]
 # The Procfile's `web:` line: there is one way to start.
 CMD ["python", "-m", "bff.server.launch"]
