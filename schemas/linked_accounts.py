@@ -115,7 +115,11 @@ class LinkedAccountSchema(CamelCaseSchema):
         metadata={"description": "The identity source's id (extIdpId), which unlink takes; null only where it held a secret."},
     )
     provider = fields.Nested(ProviderSchema, required=True)
-    display_name = fields.String(required=True, allow_none=True)
+    display_name = fields.String(
+        required=True,
+        allow_none=True,
+        metadata={"description": "The name at the provider; a mail address is masked, as in `email`."},
+    )
     email = fields.String(required=True, allow_none=True, metadata={"description": "Masked.", "example": "n•••@example.com"})
     avatar_url = fields.String(required=True, allow_none=True, metadata={"description": "Always https."})
     identity_types = fields.List(fields.String(), required=True)
