@@ -21,6 +21,8 @@ SYSTEM_PACKAGES := chromium haproxy nginx-light wrk
 PORT ?= 8000
 export PORT
 SANDBOX_PORT ?= 9000
+# Kept, so that a token of one run is good in the next.
+SANDBOX_KEYS := $(VENV)/sandbox-keys.pem
 # What `make run` starts ends with it, also if make is killed before that has started.
 MAKE_PID = $(shell echo $$PPID)
 
@@ -30,11 +32,11 @@ help:  ## List the targets
 
 .PHONY: run
 run: $(RUN)  ## The dev server: the service on http://127.0.0.1:8000 with a private Valkey and the sandbox as GenAuth (PORT=…)
-	@$(BIN)/python -m bff.server.dev --with-parent $(MAKE_PID)
+	@$(BIN)/python -m bff.server.dev --with-parent $(MAKE_PID) --sandbox-port $(SANDBOX_PORT) --keys $(SANDBOX_KEYS)
 
 .PHONY: sandbox
 sandbox: $(RUN)  ## Only the sandbox, a GenAuth to develop against (SANDBOX_PORT=9000)
-	@$(BIN)/python -m bff.sandbox --with-parent $(MAKE_PID) --port $(SANDBOX_PORT)
+	@$(BIN)/python -m bff.sandbox --with-parent $(MAKE_PID) --port $(SANDBOX_PORT) --keys $(SANDBOX_KEYS)
 
 .PHONY: check
 check: lint types test test-pythons  ## What CI runs: lint, types, test, test-pythons
@@ -98,18 +100,31 @@ clean:  ## Remove everything that make has made
 	rm -rf $(VENV) tests/clients/node_modules bench/peers/node/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
+# A .venv whose Python is too old or gone, as after an upgrade of the system, is made anew, with all that is in it.
+ifneq ($(wildcard $(VENV)/pyvenv.cfg),)
+ifeq ($(shell $(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo fits),)
+.PHONY: $(VENV)/pyvenv.cfg $(RUN) $(DEV)
+endif
+endif
+
 $(VENV)/pyvenv.cfg:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; name one with: make PYTHON=/path/to/python3" >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	@echo "Making $(VENV) with $$($(PYTHON) --version) ..."
+	@$(PYTHON) -m venv --clear $(VENV)
 
-# Every package is pinned and hashed; what is not in the file is not installed.
-$(RUN): requirements.txt | $(VENV)/pyvenv.cfg
-	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.txt
+# Every package is pinned and hashed; what is not in the file is not installed. A dot a second, for it may take half a minute.
+define install
+	@echo "Installing the packages of $< ..."
+	@while sleep 1 && kill -0 $$$$ 2>/dev/null; do printf .; done & dots=$$!; trap 'kill $$dots' EXIT; trap 'exit 130' INT TERM; \
+		$(BIN)/python -m pip install --quiet --require-hashes -r $< && echo
 	@touch $@
+endef
+
+$(RUN): requirements.txt | $(VENV)/pyvenv.cfg
+	$(install)
 
 $(DEV): requirements-dev.txt $(RUN)
-	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-dev.txt
-	@touch $@
+	$(install)
 
 # GenAuth's client for Node is tried against the sandbox; without Node those tests are skipped.
 $(CLIENTS): tests/clients/package-lock.json
@@ -140,8 +155,7 @@ wrk:
 		{ echo "The load generator wrk is missing; install it as root: apt-get install wrk" >&2; exit 1; }
 
 $(BENCH): bench/requirements.txt $(RUN)
-	$(BIN)/python -m pip install --quiet --require-hashes -r bench/requirements.txt
-	@touch $@
+	$(install)
 
 $(PEER): bench/peers/node/package-lock.json
 	@command -v npm >/dev/null || { echo "Node and npm are missing: the Node program cannot be compared with." >&2; exit 1; }

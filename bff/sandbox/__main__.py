@@ -7,21 +7,24 @@ import os
 import resource
 import signal
 import sys
+from pathlib import Path
 
 from bff.sandbox.sandbox import APP_ID, APP_SECRET, Sandbox
+from bff.sandbox.tokens import kept_keys
 
 _PR_SET_PDEATHSIG = 1
 _ENDS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT}
 
 
 def main() -> int:
-    """Run until a signal. The exit code: 0 after a signal, 1 if the port is taken."""
+    """Run until a signal. The exit code: 0 after a signal, 1 if the port is taken or the keys cannot be used."""
     parser = argparse.ArgumentParser(prog="python -m bff.sandbox", description=__doc__)
     parser.add_argument("--port", type=int, default=9000, help="0 picks a free one")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--app-id", default=APP_ID)
     parser.add_argument("--app-secret", default=APP_SECRET)
     parser.add_argument("--issuer", help="of the tokens, if not the URL's")
+    parser.add_argument("--keys", type=Path, help="a file to keep the signing keys in: tokens outlive this run")
     parser.add_argument(
         "--with-parent",
         type=int,
@@ -38,12 +41,18 @@ def main() -> int:
     if options.with_parent is not None:
         end_with(options.with_parent)
     allow_many_connections()
+    try:
+        keys = kept_keys(options.keys) if options.keys else None
+    except (OSError, ValueError) as error:
+        print(f"cannot use the keys of {options.keys}: {error}", file=sys.stderr)  # noqa: T201  # a command speaks
+        return 1
     sandbox = Sandbox(
         options.port,
         host=options.host,
         app_id=options.app_id,
         app_secret=options.app_secret,
         issuer=options.issuer,
+        keys=keys,
     )
     try:
         sandbox.start()

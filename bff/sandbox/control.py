@@ -16,7 +16,7 @@ _DONE = {"ok": True}
 
 def answer(sandbox: "Sandbox", request: Request) -> Answer:
     """Do what the request asks; 400 with a sentence when it cannot be done."""
-    route = _ROUTES.get((request.method, request.path))
+    route = ROUTES.get((request.method, request.path))
     if route is None:
         return not_found(request)
     try:
@@ -117,7 +117,7 @@ def _requests(sandbox: "Sandbox", _body: Body, query: Query) -> object:
     return [{name: getattr(each, name) for name in names} for each in latest]
 
 
-_ROUTES: dict[tuple[str, str], Callable[["Sandbox", Body, Query], object]] = {
+ROUTES: dict[tuple[str, str], Callable[["Sandbox", Body, Query], object]] = {
     ("GET", "/sandbox/people"): _people,
     ("POST", "/sandbox/token"): _token,
     ("POST", "/sandbox/revoke"): _revoke,

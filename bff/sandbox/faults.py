@@ -19,7 +19,7 @@ from bff.sandbox.malformed import NAMES, malformed
 from bff.sandbox.messages import HTML, Answer, Request, as_json, request_id
 
 ENDINGS = ("hang", "hang-after-headers", "close", "reset", "truncate")
-_COMPRESSIONS: Mapping[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "deflate": zlib.compress}
+COMPRESSIONS: Mapping[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "deflate": zlib.compress}
 _ELSEWHERE = "https://elsewhere.example/login"
 
 
@@ -62,8 +62,8 @@ class Fault:
         """Refuse an unknown malformed body or ending, which would otherwise do nothing."""
         if self.malformed not in (None, *NAMES):
             raise ValueError(f"malformed is one of {', '.join(NAMES)}, not {self.malformed!r}")
-        if self.compress not in (None, *_COMPRESSIONS):
-            raise ValueError(f"compress is one of {', '.join(_COMPRESSIONS)}, not {self.compress!r}")
+        if self.compress not in (None, *COMPRESSIONS):
+            raise ValueError(f"compress is one of {', '.join(COMPRESSIONS)}, not {self.compress!r}")
         if self.ending not in (None, *ENDINGS):
             raise ValueError(f"ending is one of {', '.join(ENDINGS)}, not {self.ending!r}")
 
@@ -109,7 +109,7 @@ class Fault:
             body = orjson.dumps({name: value for name, value in envelope.items() if name not in self.drop})
             answer = replace(answer, body=body)
         if self.compress:
-            body = _COMPRESSIONS[self.compress](answer.body)
+            body = COMPRESSIONS[self.compress](answer.body)
             answer = replace(answer, body=body).with_headers(("Content-Encoding", self.compress))
         extra = dict(self.headers)
         if self.retry_after is not None:

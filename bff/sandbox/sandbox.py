@@ -17,7 +17,7 @@ from bff.sandbox.messages import BLOCKED, Answer, Request
 from bff.sandbox.people import People
 from bff.sandbox.personas import personas
 from bff.sandbox.server import Server
-from bff.sandbox.tokens import Claims, Tokens
+from bff.sandbox.tokens import Claims, Key, Tokens
 
 APP_ID = "60193c610f9117e7cb049159"
 APP_SECRET = "sandbox-application-secret-3f1c9a7e5b2d"
@@ -39,15 +39,19 @@ class Sandbox:
         app_secret: str = APP_SECRET,
         issuer: str | None = None,
         algorithms: Sequence[str] = ("RS256", "ES256"),
+        keys: Mapping[str, Key] | None = None,
     ) -> None:
-        """Port 0 takes a free one. ``algorithms`` are those there are keys for; the first signs by default."""
+        """Port 0 takes a free one. ``algorithms`` are those there are keys for; the first signs by default.
+
+        ``keys`` are the ones to begin with, as `kept_keys` reads them; without them there are new ones in each process.
+        """
         self.app_id = app_id
         self.app_secret = app_secret
         self._host = host
         self._port = port
         self._issuer = issuer
         self._people = People(personas())
-        self._tokens = Tokens(app_id, app_secret, algorithms)
+        self._tokens = Tokens(app_id, app_secret, algorithms, keys=keys)
         self._application = Application(app_id, app_secret, self._people, self._tokens)
         self._faults = Faults()
         self._requests: deque[Request] = deque(maxlen=_RECORDED)

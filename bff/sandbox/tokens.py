@@ -6,17 +6,25 @@ Verifying is as strict as the documentation asks of others (docs/genauth.md 4).
 
 import base64
 import hashlib
+import re
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import jwt
 import orjson
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 Claims = Mapping[str, Any]
@@ -57,7 +65,35 @@ def new_key(alg: str) -> Key:
         private = ec.generate_private_key(ec.SECP256R1())
     else:
         raise ValueError(f"no keys for {alg!r}, only for RS256 and ES256")
-    return Key(alg, secrets.token_urlsafe(24), private)
+    return _named(alg, private)
+
+
+def _named(alg: str, private: Any) -> Key:  # noqa: ANN401 - an RSA or an EC key
+    """A key is called by its public half, so that it has the same name wherever it is read."""
+    public = private.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return Key(alg, _base64(hashlib.sha256(public).digest()[:24]).decode(), private)
+
+
+def kept_keys(file: Path) -> dict[str, Key]:
+    """The keys in that file, by algorithm, which is made with new ones where there is none: tokens outlive a sandbox.
+
+    `OSError` where it cannot be written, `ValueError` where it holds something else.
+    """
+    if not file.exists():
+        forms = (Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        whole = file.with_name(f"{file.name}.{secrets.token_hex(8)}")
+        whole.touch(0o600)
+        try:
+            whole.write_bytes(b"".join(new_key(alg).private.private_bytes(*forms) for alg in ("RS256", "ES256")))
+            whole.replace(file)
+        finally:
+            whole.unlink(missing_ok=True)
+    parts = re.findall(rb"-----BEGIN.+?-----END [A-Z ]+-----\n", file.read_bytes(), re.DOTALL)
+    loaded = [load_pem_private_key(part, None) for part in parts]
+    found = {"RS256" if isinstance(each, rsa.RSAPrivateKey) else "ES256": each for each in loaded}
+    if set(found) != {"RS256", "ES256"}:
+        raise ValueError(f"{file} holds no RSA and EC key; remove it, and new ones are made")
+    return {alg: _named(alg, each) for alg, each in found.items()}
 
 
 # RSA keys are slow to generate, so all sandboxes of a process begin with the same one; their tokens differ in the issuer.
@@ -76,12 +112,20 @@ def strangers_key(alg: str) -> Key:
 class Tokens:
     """The tokens of one application. ``issuer`` is known once the sandbox listens."""
 
-    def __init__(self, app_id: str, app_secret: str, algorithms: Sequence[str], clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        app_id: str,
+        app_secret: str,
+        algorithms: Sequence[str],
+        clock: Callable[[], float] = time.time,
+        keys: Mapping[str, Key] | None = None,
+    ) -> None:
+        """``keys`` are those to begin with, by algorithm, for a sandbox whose tokens are good in the next one too."""
         self.issuer = ""
         self._app_id = app_id
         self._app_secret = app_secret
         self._clock = clock
-        self._signing = {alg: first_key(alg) for alg in algorithms}
+        self._signing = {alg: keys[alg] if keys else first_key(alg) for alg in algorithms}
         self._published = list(self._signing.values())
         self._opaque: dict[str, dict[str, Any]] = {}
         self._revoked: set[str] = set()

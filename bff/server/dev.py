@@ -27,34 +27,41 @@ _ROOT = Path(__file__).resolve().parents[2]
 _APP_ID = "60193c610f9117e7cb049159"
 _HOST = "0.0.0.0"  # noqa: S104 - a browser may be on another machine than the dev server
 _READY_WITHIN_SECONDS = 60
-_TOKEN_LASTS_SECONDS = 24 * 60 * 60
+_TOKEN_LASTS_SECONDS = 7 * 24 * 60 * 60
 
 Program: TypeAlias = "subprocess.Popen[bytes]"
 
 
 def main() -> None:
     """Run until asked to stop, with Ctrl-C or SIGTERM. The exit code is 1, after a sentence, when something could not run."""
-    parser = argparse.ArgumentParser(prog="python -m bff.server.dev", description="The service with the sandbox as GenAuth.")
-    parser.add_argument("--with-parent", type=int, metavar="PID", help="end when the process that started this one, PID, ends")
-    parent = parser.parse_args().with_parent
+    options = _options()
     try:
         for signum in signals.stopping():
             signal.signal(signum, _stop)
-        if parent is not None:
-            end_with_parent(parent)
+        if options.with_parent is not None:
+            end_with_parent(options.with_parent)
         tie_forks_to_this_process()
-        _run(_port())
+        _run(_port(), options.sandbox_port, options.keys)
     except KeyboardInterrupt:
         print("\nStopped; nothing is left running.")
 
 
-def _run(port: int) -> NoReturn:
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bff.server.dev", description="The service with the sandbox as GenAuth.")
+    parser.add_argument("--with-parent", type=int, metavar="PID", help="end when the process that started this one, PID, ends")
+    parser.add_argument("--sandbox-port", type=int, default=0, help="for the sandbox; where it is taken, a free one")
+    parser.add_argument("--keys", help="a file to keep the sandbox's signing keys in: its tokens are good in the next run, too")
+    return parser.parse_args()
+
+
+def _run(port: int, sandbox_port: int, keys: str | None) -> NoReturn:
     with ExitStack() as running:
-        genauth = _start(
-            running, [sys.executable, "-m", "bff.sandbox", "--port", "0", "--app-id", _APP_ID], stdout=subprocess.PIPE
-        )
+        print("Starting the sandbox as GenAuth ...", flush=True)
+        command = [sys.executable, "-m", "bff.sandbox", "--port", str(_if_free(sandbox_port)), "--app-id", _APP_ID]
+        genauth = _start(running, [*command, *(("--keys", keys) if keys else ())], stdout=subprocess.PIPE)
         genauth_url = _first_line(genauth)
 
+        print(f"Starting the service with a private Valkey: {web_command()} ...", flush=True)
         service = _start(running, ["/bin/sh", "-c", f"exec {web_command()}"], env=_environment(genauth_url, port))
         url = f"http://127.0.0.1:{port}"
         _wait_until_ready(service, f"{url}/readyz")
@@ -74,6 +81,16 @@ def _port() -> int:
     except CannotListen as error:
         _refuse(str(error))
     return int(text)
+
+
+def _if_free(port: int) -> int:
+    """That port, or 0 with a sentence: tokens name their sandbox with its port, and are good nowhere else."""
+    try:
+        hold("127.0.0.1", port).close()
+    except CannotListen:
+        print(f"Port {port} is not free. The sandbox takes another one, so tokens of earlier runs are not good in this one.")
+        return 0
+    return port
 
 
 def _refuse(sentence: str) -> NoReturn:
@@ -123,7 +140,7 @@ def _welcome(url: str, genauth_url: str, token: str) -> str:
     return f"""
 The service answers on {url}, against the sandbox as GenAuth on {genauth_url}.
 
-Mei's token, valid for a day:
+Mei's token, valid for a week:
 
 {token}
 
@@ -135,6 +152,7 @@ Somebody else's token (the people: curl -s {genauth_url}/sandbox/people):
 
 curl -s {genauth_url}/sandbox/token -d '{{"person": "omar"}}'
 
+The people, kinds of tokens and what can go wrong on purpose: docs/sandbox.md.
 Also there: {url}/docs, {url}/openapi.json, {url}/readyz. Ctrl-C ends everything.
 """
 

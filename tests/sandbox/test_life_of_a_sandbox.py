@@ -193,6 +193,40 @@ def test_the_command_prints_its_url_and_ends_well(number, command):
     assert process.wait(timeout=10) == 0
 
 
+def test_with_kept_keys_yesterdays_token_is_good_today(command, tmp_path):
+    file = tmp_path / "keys.pem"
+
+    def run(port, *arguments):
+        process = command("-m", "bff.sandbox", "--port", port, "--keys", str(file), *arguments)
+        return process, process.stdout.readline().strip()
+
+    yesterday, url = run("0")
+    tokens = [
+        requests.post(f"{url}/sandbox/token", json={"person": "nia", "alg": alg}, timeout=5).json()["token"]
+        for alg in ("RS256", "ES256")
+    ]
+    yesterday.terminate()
+    yesterday.wait(10)
+    _, again = run(url.rpartition(":")[2])
+    answers = [requests.get(url + IDENTITIES, headers={"Authorization": token}, timeout=5).json() for token in tokens]
+
+    assert again == url
+    assert [answer["data"] for answer in answers] == [[], []]
+    assert file.stat().st_mode & 0o077 == 0
+    assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("file", ["missing/keys.pem", "not-keys.pem", "."])
+def test_keys_that_cannot_be_kept_are_said_in_a_sentence(command, tmp_path, file):
+    (tmp_path / "not-keys.pem").write_text("-----BEGIN PRIVATE KEY-----\nx\n-----END PRIVATE KEY-----\n")
+    process = command("-m", "bff.sandbox", "--port", "0", "--keys", str(tmp_path / file), stderr=subprocess.PIPE)
+
+    with process.stderr as errors:
+        (sentence,) = errors.readlines()
+    assert process.wait(timeout=10) == 1
+    assert sentence.startswith("cannot use the keys of ")
+
+
 def test_the_command_says_when_its_port_is_taken(command):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         process = command("-m", "bff.sandbox", "--port", str(taken.getsockname()[1]), stderr=subprocess.DEVNULL)

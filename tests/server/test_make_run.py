@@ -93,6 +93,38 @@ def test_it_does_not_start_when_who_started_it_has_ended(tmp_path):
         program.clear_away()
 
 
+def test_it_says_what_it_does_before_it_takes_its_time(running):
+    assert running.printed().startswith("Starting the sandbox as GenAuth ...\nStarting the service with a private Valkey: ")
+
+
+def test_yesterdays_token_works_today(tmp_path):
+    port, keys = str(free_port()), tmp_path / "keys.pem"
+    options = ["--sandbox-port", str(free_port()), "--keys", str(keys)]
+    lines = []
+    for day in ("yesterday", "today"):
+        program = Program([sys.executable, "-m", "bff.server.dev", *options], {"PORT": port}, tmp_path / day)
+        eventually(lambda program=program: "Ctrl-C ends everything" in program.printed(), within=30)
+        lines.append(re.search(r"^curl .*/me/linked-accounts .*$", program.printed(), re.MULTILINE)[0])
+        answer = subprocess.run(["/bin/sh", "-c", lines[0]], capture_output=True, text=True, timeout=10, check=True).stdout
+        program.end(signal.SIGINT)
+        program.clear_away()
+
+        assert '"total":2' in answer.replace(" ", ""), day
+
+    assert lines[0] != lines[1]
+
+
+def test_a_taken_port_of_the_sandbox_stops_nothing(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        options = ["--sandbox-port", str(taken.getsockname()[1])]
+        program = Program([sys.executable, "-m", "bff.server.dev", *options], {"PORT": str(free_port())}, tmp_path / "output")
+        eventually(lambda: "Ctrl-C ends everything" in program.printed(), within=30)
+        program.end(signal.SIGINT)
+        program.clear_away()
+
+    assert "is not free. The sandbox takes another one, so tokens of earlier runs are not good in this one." in program.printed()
+
+
 @pytest.fixture
 def refused(tmp_path):
     """What it says about a port that it cannot use."""
