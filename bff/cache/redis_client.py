@@ -77,6 +77,7 @@ class DeadlineConnection(Connection):
     def _connect(self) -> socket.socket:
         """The hook that redis-py's connections override. Its own waits for the name server as long as that likes."""
         connection = open_connection(self.host, self.port, Deadline.after(self.socket_connect_timeout or 0.0), resolver)
+        connection.settimeout(self.socket_timeout)  # for TLS, and for each answer
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for option, value in self.socket_keepalive_options.items():
             connection.setsockopt(socket.IPPROTO_TCP, option, value)

@@ -170,6 +170,18 @@ def test_while_the_name_server_hangs_a_known_address_serves(store_at, monkeypatc
     hanging.set()
 
 
+def test_a_connection_that_took_long_waits_for_answers_as_long_as_any_other(store_at, monkeypatch, wire):
+    def lookup(*_, **__):
+        time.sleep(0.15)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", wire.port))]
+
+    monkeypatch.setattr(redis_client, "resolver", redis_client.Resolver(lookup))
+    store = store_at(f"redis://redis.test:{wire.port}")
+    wire.latency = 0.15
+
+    assert [store.get_many("a") for _ in range(2)] == [[None]] * 2
+
+
 def test_an_unknown_name_is_told_as_such(store_at, monkeypatch, witness):
     def lookup(*_, **__):
         raise socket.gaierror(-2, "Name or service not known")
