@@ -27,6 +27,7 @@ class Proxy:
         self._truncate_at = None
         self._drip = self._latency = 0.0
         self._writers = set()
+        self._forgotten = set()
         self._server = None
         self.asked = Counter()
         self.port = None
@@ -61,6 +62,14 @@ class Proxy:
     def black_hole(self):
         """Connections are taken and kept, and nothing comes through, as behind a firewall that drops packets."""
         self._loop.call_soon_threadsafe(self._open.clear)
+
+    def forget(self):
+        """Connections of before stay open and carry nothing any more, as when a firewall forgot them; new ones work."""
+        self._forgotten |= self._writers
+
+    def lead_to(self, port):
+        """New connections go to that port, those of before stay where they are, as a failover behind one address has it."""
+        self._target = (self._target[0], port)
 
     def reset(self):
         """Every connection ends with RST as soon as something is asked on it."""
@@ -114,12 +123,15 @@ class Proxy:
             pass
         finally:
             self._writers.discard(writer)
+            self._forgotten.discard(writer)
             for each in (writer, there):
                 if each is not None:
                     each.close()
 
     async def _forth(self, reader, writer, there):
         while chunk := await reader.read(65536):
+            if writer in self._forgotten:
+                continue
             for question in QUESTIONS:
                 if chunk.startswith(question):
                     self.asked[question.split(b" ")[1].decode()] += 1
@@ -135,6 +147,8 @@ class Proxy:
     async def _back(self, back, writer, there):
         passed = 0
         while chunk := await back.read(65536):
+            if writer in self._forgotten:
+                continue
             await self._open.wait()
             if self._latency:
                 await asyncio.sleep(self._latency)
