@@ -24,7 +24,7 @@ RUN /venv/bin/python -m compileall -q --invalidation-mode unchecked-hash /venv/l
 FROM ${BASE}
 LABEL org.opencontainers.image.title="linked-accounts-bff" \
       org.opencontainers.image.description="Which outside accounts has this person linked? A backend-for-frontend over GenAuth." \
-      org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.version="0.2.0" \
       org.opencontainers.image.licenses="MIT"
 COPY --from=build /venv /venv
 COPY --from=build /app /app

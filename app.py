@@ -8,9 +8,9 @@ from bff import factory
 from bff.web import services_of
 
 
-def create_app(threads: int = factory.THREADS) -> Flask:
+def create_app(threads: int = factory.THREADS, *, warn: bool = True) -> Flask:
     """The application of a worker with so many threads, from the environment. Call it once in a process."""
-    application = factory.create_app(threads=threads)
+    application = factory.create_app(threads=threads, warn=warn)
     # What exists by now stays as long as the process: full collections leave it out, which would stop every thread meanwhile.
     gc.freeze()
     services_of(application).sessions.prepare()

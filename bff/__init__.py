@@ -47,3 +47,5 @@ Where do I change …
     … how the service starts and stops?            server/launch.py, server/serve.py
     … the image, and what it runs beside?          Dockerfile, compose.yaml, server/healthcheck.py
 """
+
+__version__ = "0.2.0"

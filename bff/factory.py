@@ -46,11 +46,18 @@ _NEVER_WAITING = 16
 _SWITCH_SECONDS = 0.001
 
 
-def create_app(settings: Settings | None = None, *, clock: Callable[[], float] = time.time, threads: int = sys.maxsize) -> Flask:
+def create_app(
+    settings: Settings | None = None,
+    *,
+    clock: Callable[[], float] = time.time,
+    threads: int = sys.maxsize,
+    warn: bool = True,
+) -> Flask:
     """The WSGI application. Connects to nothing.
 
     Without ``settings`` it reads the environment, and raises `ConfigurationError` if that cannot be used.
     ``clock`` is what linked accounts age by, in epoch seconds. ``threads`` is how many call the application at once.
+    ``warn``: `warn_about` the settings.
     """
     settings = settings or Settings.from_env()
     sys.setswitchinterval(_SWITCH_SECONDS)
@@ -59,12 +66,8 @@ def create_app(settings: Settings | None = None, *, clock: Callable[[], float] =
     # Two slashes are another path, not a redirect to a host that the caller named.
     app.url_map.merge_slashes = False
     app.config.update(MAX_CONTENT_LENGTH=_LARGEST_BODY, PROPAGATE_EXCEPTIONS=False)
-    if not settings.cache_secret:
-        log.warning("cache_is_plain_json", setting="CACHE_SECRET", hint="whoever reads Redis reads what people have linked")
-    for setting, hint in settings.warnings:
-        log.warning("setting_warning", setting=setting, hint=hint)
-    if settings.micro_cache_seconds is not None:
-        log.warning("setting_deprecated", setting="MICRO_CACHE_SECONDS", instead="LOCAL_CACHE_SECONDS")
+    if warn:
+        warn_about(settings)
     clock = SteadyClock(clock, on_set_back=_clock_set_back)
     services = make_services(app, settings, clock=clock)
     logs.WRITER.recorder = services.metrics
@@ -86,6 +89,18 @@ def create_app(settings: Settings | None = None, *, clock: Callable[[], float] =
 
     app.wsgi_app = _behind_middleware(app.wsgi_app, services, clock, threads)  # type: ignore[assignment,method-assign]
     return app
+
+
+def warn_about(settings: Settings) -> None:
+    """Log a warning for each setting that can be used and is hardly meant, or is missed later."""
+    if not settings.cache_secret:
+        log.warning("cache_is_plain_json", setting="CACHE_SECRET", hint="whoever reads Redis reads what people have linked")
+    if not settings.metrics_token:
+        log.warning("setting_warning", setting="METRICS_TOKEN", hint="is not set: nothing is counted, and /metrics is 404")
+    for setting, hint in settings.warnings:
+        log.warning("setting_warning", setting=setting, hint=hint)
+    if settings.micro_cache_seconds is not None:
+        log.warning("setting_deprecated", setting="MICRO_CACHE_SECONDS", instead="LOCAL_CACHE_SECONDS")
 
 
 def _behind_middleware(

@@ -8,14 +8,18 @@ A label takes its values from a fixed set and calls the rest "other", so no seri
 """
 
 import os
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 import prometheus_client
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, values
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, values
+from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.registry import Collector
 
+from bff import __version__
 from bff.observability import metric_labels as labels
 from bff.observability.recorder import Recorder
 from bff.resilience import memoised
@@ -39,6 +43,7 @@ class Metrics(Recorder):
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
         _reserve_files()
         self._registry = CollectorRegistry()  # so that two applications in a process count apart
+        self._build = self._info("build_info", "The version that runs.", "version", value=__version__)
         self._route = labels.route()
         self._is_counted = labels.first(_MOST_COUNTED)
         self._is_timed = labels.first(_MOST_TIMED)
@@ -118,6 +123,7 @@ class Metrics(Recorder):
         if folder is None:
             return prometheus_client.generate_latest(self._registry)
         all_workers = CollectorRegistry()
+        all_workers.register(self._build)
         if Path(folder).is_dir():
             _remove_gauges_of_dead_workers(Path(folder))
             MultiProcessCollector(all_workers)  # type: ignore[no-untyped-call]
@@ -132,6 +138,22 @@ class Metrics(Recorder):
     def _gauge(self, name: str, help_: str, *labelnames: str) -> Gauge:
         # Of the living only: what a dead worker had in use, nobody has in use.
         return Gauge(f"linked_accounts_{name}", help_, labelnames, registry=self._registry, multiprocess_mode="livesum")
+
+    def _info(self, name: str, help_: str, labelname: str, *, value: str) -> Collector:
+        info = _Info(f"linked_accounts_{name}", help_, labelname, value)
+        self._registry.register(info)
+        return info
+
+
+class _Info(Collector):
+    """A series that is always 1 and says something in its label; the same in every worker, so nobody writes it into a file."""
+
+    def __init__(self, name: str, help_: str, labelname: str, value: str) -> None:
+        self._family = GaugeMetricFamily(name, help_, labels=[labelname])
+        self._family.add_metric([value], 1)
+
+    def collect(self) -> Iterator[Metric]:
+        yield self._family
 
 
 def _reserve_files() -> None:

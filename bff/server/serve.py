@@ -16,7 +16,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, NoReturn
@@ -27,13 +27,14 @@ from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
 
-from bff.factory import THREADS
+from bff import __version__
+from bff.factory import THREADS, warn_about
 from bff.observability import logging as logs
 from bff.resilience import begin_draining, begin_stopping, is_draining, is_stopping
 from bff.server import descriptors, half_sent, signals, threads
 from bff.server import embedded_valkey as embedded
 from bff.server.child_processes import Supervisor, tie_forks_to_this_process
-from bff.server.listening import CannotListen, hold
+from bff.server.listening import CannotListen, hold, spelled
 from bff.server.log_format import LOGGING
 from bff.server.threads import TooFewThreads
 from bff.settings import ConfigurationError, Settings
@@ -124,12 +125,18 @@ class _Server:
         logs.configure(settings.log_level)
         log.info(
             "started",
-            port=settings.port,
+            version=__version__,
+            address=spelled(settings.host, settings.port),
             workers=settings.web_concurrency,
             threads=blocking_threads,
             descriptors=limit,
             connections=connections,
+            genauth=settings.genauth_host,
+            verification=settings.token_verification,
+            redis=_without_secrets(settings.redis_url),
+            off=", ".join(_off(settings)),
         )
+        warn_about(settings)
         descriptors.watch(self._pid, connections)
 
     def exit_code(self) -> int:
@@ -154,6 +161,25 @@ class _Server:
         os.kill(self._pid, signal.SIGKILL)  # and with it the workers
 
 
+def _without_secrets(redis_url: str) -> str:
+    """The scheme, the hosts and the path, without a name, a password and options."""
+    scheme, separator, rest = redis_url.partition("?")[0].partition("://")
+    authority, slash, path = rest.partition("/")
+    return f"{scheme}{separator}{authority.rpartition('@')[2]}{slash}{path}"
+
+
+def _off(settings: Settings) -> Iterator[str]:
+    """The settings without which something is off, and those that switch it off."""
+    for name in ("cache_secret", "cors_origins", "metrics_token", "session_cookie_name", "trusted_proxies"):
+        if not getattr(settings, name):
+            yield name.upper()
+    if settings.rate_limit is None:
+        yield "RATE_LIMIT"
+    for name in ("cache_stale_seconds", "local_cache_seconds"):
+        if not getattr(settings, name):
+            yield name.upper()
+
+
 def _wait_unless_hurried(seconds: float) -> None:
     """Wait, but no longer than until Ctrl-C is pressed again: by a person who does not want to."""
     over = time.monotonic() + seconds
@@ -168,7 +194,7 @@ def _run_granian(options: dict[str, Any], service: int, stopping: Iterable[int],
         # Not granian's handler for its first process, which the fork has inherited. The worker's own is set after this.
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signals.on_each(stopping, act)
-        created: Callable[..., object] = importlib.import_module(_APPLICATION).create_app(options["blocking_threads"])
+        created: Callable[..., object] = importlib.import_module(_APPLICATION).create_app(options["blocking_threads"], warn=False)
         half_sent.watch(options["port"], within=within)
         return created
 

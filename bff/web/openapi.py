@@ -8,6 +8,7 @@ from typing import Any
 from flask import Flask
 from flask_smorest import Api
 
+from bff import __version__
 from bff.settings import Settings
 from bff.web.problems import CONTENT_TYPE, REMEDIES, codes_by_status, errors_by_code
 from schemas.problem import ProblemSchema
@@ -27,7 +28,7 @@ _SECONDS = {"type": "integer", "minimum": 1}
 
 def openapi(app: Flask) -> Api:
     """The API to register blueprints with. What it gathers, `document` finishes."""
-    app.config.update(API_TITLE="Linked accounts", API_VERSION="1", OPENAPI_VERSION="3.1.0")
+    app.config.update(API_TITLE="Linked accounts", API_VERSION=__version__, OPENAPI_VERSION="3.1.0")
     api = Api(app)
     api.DEFAULT_ERROR_RESPONSE_NAME = None
     for status, codes in codes_by_status().items():

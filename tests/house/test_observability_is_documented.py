@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/observability.md").read_text()
 SOURCES = [path for path in sorted((ROOT / "bff").rglob("*.py")) if "sandbox" not in path.parts]
 LEVELS = {name: name for name in ("debug", "info", "warning", "error", "critical")} | {"exception": "error"}
-METRIC = {"_counter": "counter", "_histogram": "histogram", "_gauge": "gauge"}
+METRIC = {"_counter": "counter", "_histogram": "histogram", "_gauge": "gauge", "_info": "gauge"}
 
 
 def rows():

@@ -12,6 +12,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
+from bff import __version__
 from bff.accounts.service import Source
 from bff.observability import metric_labels
 from bff.observability.metrics import CONTENT_TYPE, Metrics
@@ -72,6 +73,10 @@ def test_each_event_has_its_counter(metrics):
         assert found[key] == 1, key
 
 
+def test_the_version_is_a_label(metrics):
+    assert samples(metrics.render())["build_info", __version__] == 1
+
+
 def test_a_breaker_is_in_one_state_at_a_time(metrics):
     for state in ("open", "half_open", "closed", "open"):
         metrics.breaker_changed("redis", state)
@@ -130,7 +135,7 @@ def test_a_word_from_outside_makes_no_series(words):
     found = samples(metrics.render())
     assert found["refusals_total", "other", "other"] == len(words)
     labels = {value for name, *values in found for value in values if not name.endswith("_bucket")}
-    assert labels <= {"other", "200", "/", "closed", "open", "half_open"}
+    assert labels <= {"other", "200", "/", "closed", "open", "half_open", __version__}
 
 
 def test_made_up_routes_end_at_a_number(metrics):
@@ -232,6 +237,7 @@ def test_workers_are_added_up_and_the_dead_keep_only_what_they_did(tmp_path):
         worker.communicate("")
 
     assert found[answers] == 3
+    assert found["build_info", __version__] == 1
     assert found["answer_seconds_count", "/livez", "none"] == 3
     assert (found["breaker_workers", "redis", "open"], found["waiting",]) == (2, 2)
     assert not (tmp_path / f"gauge_livesum_{pids[0]}.db").exists()

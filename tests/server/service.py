@@ -136,6 +136,7 @@ class Service(Program):
         self.port = int(asked) if asked.isdigit() else free_port()
         host = environ.get("HOST", "127.0.0.1")
         self.url = f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+        self.environ = environ
         super().__init__(self.command(), {"PORT": str(self.port), **environ}, output)
 
     def command(self):

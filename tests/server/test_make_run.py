@@ -35,10 +35,11 @@ def test_the_printed_line_returns_what_mei_has_linked(running):
     assert '"type":"wechat"' in answer.replace(" ", "")
 
 
-def test_it_warns_of_nothing_but_the_cache_that_everybody_can_read(running):
+def test_it_warns_of_nothing_but_a_cache_that_everybody_can_read_and_metrics_that_nobody_can(running):
     lines = [json.loads(line) for line in running.printed().splitlines() if line.startswith('{"timestamp"')]
+    warnings = [(line["event"], line["setting"]) for line in lines if line["level"] != "info"]
 
-    assert {line["event"] for line in lines if line["level"] != "info"} == {"cache_is_plain_json"}
+    assert sorted(warnings) == [("cache_is_plain_json", "CACHE_SECRET"), ("setting_warning", "METRICS_TOKEN")]
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGHUP], ids=["Ctrl-C", "a closed terminal"])

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from bff import __version__
+from bff.factory import THREADS
 from tests.server.service import eventually
 from tests.valkey import free_port
 
@@ -44,6 +46,36 @@ def test_what_is_hardly_meant_is_named_at_the_start(start):
 
     eventually(named, within=5)
     assert named() == {"CORS_ORIGIN", "METRICS_TOKEN"}
+
+
+def test_a_healthy_start_is_one_line_and_a_warning_for_each_thing_that_is_missed_later(start):
+    service = start(
+        REDIS_URL="unix:///nowhere/redis.sock?password=p4ss-canary",
+        CACHE_STALE_SECONDS="0",
+        LOCAL_CACHE_SECONDS="",
+        RATE_LIMIT="",
+        ready=False,
+    )
+    eventually(lambda: service.readiness() is not None, within=20)
+    eventually(lambda: service.printed().count('"level":"warning"') >= 2, within=5)
+
+    lines = [json.loads(line) for line in service.printed().splitlines()]
+    (started,) = [line for line in lines if line["event"] == "started"]
+    assert {name: started[name] for name in ("version", "address", "workers", "threads", "genauth", "verification", "redis")} == {
+        "version": __version__,
+        "address": f"0.0.0.0:{service.port}",
+        "workers": 2,
+        "threads": THREADS,
+        "genauth": service.environ["GENAUTH_HOST"],
+        "verification": "jwks",
+        "redis": "unix:///nowhere/redis.sock",
+    }
+    assert (
+        started["off"] == "CACHE_SECRET, CORS_ORIGINS, METRICS_TOKEN, SESSION_COOKIE_NAME, TRUSTED_PROXIES, CACHE_STALE_SECONDS"
+    )
+    warnings = [(line["event"], line["setting"]) for line in lines if "setting" in line]
+    assert sorted(warnings) == [("cache_is_plain_json", "CACHE_SECRET"), ("setting_warning", "METRICS_TOKEN")]
+    assert "p4ss-canary" not in service.printed()
 
 
 def test_as_many_workers_as_asked_for_listen_on_the_port_asked_for(start):
