@@ -218,7 +218,7 @@ def test_with_kept_keys_yesterdays_token_is_good_today(command, tmp_path):
 
 @pytest.mark.parametrize("file", ["missing/keys.pem", "not-keys.pem", "."])
 def test_keys_that_cannot_be_kept_are_said_in_a_sentence(command, tmp_path, file):
-    (tmp_path / "not-keys.pem").write_text("-----BEGIN PRIVATE KEY-----\nx\n-----END PRIVATE KEY-----\n")
+    (tmp_path / "not-keys.pem").write_text("-----BEGIN PRIVATE KEY-----\nexample\n-----END PRIVATE KEY-----\n")
     process = command("-m", "bff.sandbox", "--port", "0", "--keys", str(tmp_path / file), stderr=subprocess.PIPE)
 
     with process.stderr as errors:
