@@ -358,8 +358,11 @@ def wait_and_ask_again(ports, callers, seconds):
 
 @drill("boot-without-genauth", "5, 6")
 async def boot_without_genauth(size):
-    """The service starts while GenAuth is away: ready, if degraded; once GenAuth is back it serves without a restart."""
-    with Stage(genauth_up=False) as stage:
+    """The service starts while GenAuth is away: not ready; once GenAuth is back it serves without a restart."""
+    with Stage(genauth_up=False, ready=False) as stage:
+        (service,) = stage.services
+        await later(eventually, lambda: service.readiness() == 503, within=30)
+        service.family()
         callers = stage.callers(1, 10)
         load = Steady()
         load.people(stage.ports, callers, every=0.25)
@@ -367,11 +370,13 @@ async def boot_without_genauth(size):
         back = time.monotonic()
         await later(stage.genauth.heal)
         await asyncio.sleep(10.0)
+        ready = await later(service.readiness)
         answers = await load.over()
     outcome = Outcome("GenAuth away at boot", "10 people, 4/s each", answers, stage.calls(), picture=Picture(back))
     away = [answer for answer in answers if answer.begun + answer.seconds < back]
     good = [answer.begun - back for answer in answers if answer.status == 200]
     outcome.claim("503 until it is back", {answer.source for answer in away} <= LATE, errors_of(away))
+    outcome.claim("/readyz says not_ready, then ready", ready == 200, ready)
     outcome.claim("then served, within 9 s", good and min(good) < 9, f"after {min(good, default=math.inf):.1f} s")
     outcome.claim("nobody is signed out", not any(answer.status == 401 for answer in answers))
     outcome.claim("all well in the end", all(answer.status == 200 for answer in answers[-20:]))
