@@ -114,6 +114,7 @@ class CircuitBreaker:
         self._until = 0.0  # open: when a probe may go. Half open: when the probe counts as lost.
         self._again_at = 0.0  # half open: when a probe may go of a caller who is among the failed
         self._openings = 0  # since the last success, for the growing wait
+        self._lengthened = False  # half open: for a caller who is among the failed the wait has grown already
         self._failed = _Failures()  # since the last success
         self._good = 0
         self._bad = _Failures()  # like `_good`, of the window
@@ -159,7 +160,7 @@ class CircuitBreaker:
                     self._good += 1
                     self._failed = _Failures()
             elif outcome == "succeeded":
-                self._openings = 0
+                self._openings, self._lengthened = 0, False
                 self._failed = _Failures()
                 self._change("closed", until=0.0)
             else:
@@ -170,8 +171,14 @@ class CircuitBreaker:
         first = self._failed.add(whose, retry_after)
         if self._state == "closed" and not self._too_many(now, whose, retry_after):
             return
+        known = self._state == "half_open" and not first
+        if self._lengthened and not known:
+            self._openings -= (
+                1  # one pause that ends with two probes, of somebody known and of somebody else, grows the next one once
+            )
+        self._lengthened = known
         wait = self._next_wait(retry_after)
-        if self._state == "half_open" and not first:
+        if known:
             # That the dependency fails for this caller was known. Anybody else may probe at once.
             self._until, self._again_at = now, now + wait
         else:

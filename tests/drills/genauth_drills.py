@@ -136,6 +136,7 @@ TROUBLES = {
     "reset": Trouble("RST instead of an answer", wire("reset"), AWAY),
     "throttled": Trouble("429 with Retry-After: 3", server(status=429, retry_after=3), AWAY | {"429 rate_limited"}),
     "redirect": Trouble("302 to somewhere else", server(status=302), CUT),
+    "gateway-401": Trouble("a gateway before it answers 401 with a page of its own", server(status=401), CUT),
 }
 
 

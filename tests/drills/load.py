@@ -17,7 +17,7 @@ CODES = {
     405: {"method_not_allowed"},
     429: {"rate_limited"},
     500: {"internal_error"},
-    502: {"upstream_malformed"},
+    502: {"upstream_malformed", "upstream_forbidden"},
     503: {"upstream_unavailable"},
     504: {"upstream_timeout"},
 }

@@ -335,6 +335,21 @@ def test_a_probe_of_somebody_else_that_fails_opens_it_again(breaker, clock):
     assert breaker.rest("f") == breaker.rest("a") == pytest.approx(8.0)
 
 
+def test_a_pause_that_ends_with_two_probes_that_fail_grows_the_next_one_once(breaker, clock):
+    fail_for(breaker, *"abcde")
+    for newcomer, wait in (("f", 4.0), ("g", 8.0), ("h", 16.0)):
+        clock.advance(breaker.rest())
+        fail(breaker, whose="a")
+        fail(breaker, whose=newcomer)
+        assert breaker.rest() == pytest.approx(wait)
+
+    clock.advance(16.0)
+    fail(breaker, whose="a")
+    breaker.enter("i").succeeded()
+    fail_for(breaker, *"abcde")
+    assert breaker.rest() == pytest.approx(2.0), "after a success the wait begins anew"
+
+
 def test_where_nobody_else_comes_those_who_failed_probe(breaker, clock):
     fail_for(breaker, *"abcde")
     clock.advance(2.0)
