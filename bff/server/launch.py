@@ -37,6 +37,16 @@ def environment(inherited: Mapping[str, str]) -> dict[str, str]:
     return {**_DEFAULTS, **kept}
 
 
+def open_standard_streams() -> None:
+    """Open whichever of the three is closed, on nothing: else a connection would get its number, and what is written to it."""
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest free number: this one
+
+
 if __name__ == "__main__":
     signals.hold()  # those that come now are waited for by `serve`
+    open_standard_streams()
     os.execve(sys.executable, [sys.executable, "-m", "bff.server.serve"], environment(os.environ))  # noqa: S606 - our own module

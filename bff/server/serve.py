@@ -218,8 +218,9 @@ def _run_granian(options: dict[str, Any], service: int, stopping: Iterable[int],
     except BaseException:  # noqa: BLE001 - printed and turned into an exit code: the parent's frames below are not ours to unwind
         traceback.print_exc()
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        logs.WRITER.flush()
+        with suppress(OSError):
+            sys.stderr.flush()
         os._exit(code)
 
 
