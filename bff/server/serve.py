@@ -81,12 +81,10 @@ def main() -> int:
             _prepare(settings, running)
             return 0 if signals.pending() else _Server(settings).exit_code()
     except (ConfigurationError, CannotListen, TooFewThreads, embedded.ValkeyNotStarted) as error:
+        if isinstance(error, embedded.ValkeyNotStarted) and signals.pending():
+            return 0  # the signal came to its supervisor, too, before that expected it
         print("The service cannot start:", *(f"  - {mistake}" for mistake in str(error).splitlines()), sep="\n", file=sys.stderr)
         return 2
-    except OSError:
-        if not signals.pending():
-            raise
-        return 0  # it came to a supervisor, too, before that expected it
 
 
 def _prepare(settings: Settings, running: ExitStack) -> None:

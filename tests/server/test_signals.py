@@ -5,6 +5,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -233,3 +234,17 @@ def test_the_first_process_buries_whom_others_leave_behind(by_shell):
 
     eventually(lambda: all(named(pid, "bff.server") for pid in children(service.asked_to_stop)), within=2)
     assert service.end()[0] == 0
+
+
+@pytest.mark.parametrize("folder", ["a good one", "none to write to"])
+def test_what_came_before_the_start_ends_it_with_nothing_started(by_shell, folder):
+    asked = (
+        "import os, signal, sys; signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM});"
+        "os.kill(os.getpid(), signal.SIGTERM); os.execv(sys.argv[1], sys.argv[1:])"
+    )
+    elsewhere = [] if folder == "a good one" else ["env", "TMPDIR=/proc"]
+    service = by_shell(before=["env", "REDIS_URL=embedded", *elsewhere, sys.executable, "-c", asked])
+
+    assert service.process.wait(10) == 0
+    assert service.printed() == ""
+    assert service.left_behind() == ([], [])
