@@ -21,7 +21,7 @@ The rooms, from the top. A room imports those on its own line and below, by the 
     accounts auth              what a person has linked · whose token this is
     cache genauth              what is stored, the only Redis · HTTP out, the only requests
     observability              log, metrics, readiness
-    resilience                 deadline, circuit breaker, single flight, admission, rate limit
+    resilience                 deadline, connecting, circuit breaker, single flight, admission, rate limit
     models errors settings schemas    values without I/O · the tree of errors · the environment · shapes on the wire
 
 ``sandbox``, a GenAuth to develop against, is the other side of the wire: it imports nothing of ours, and only tests and
@@ -37,6 +37,8 @@ Where do I change …
     … which tokens are accepted?                   auth/access_tokens.py, auth/introspection.py, schemas/oidc.py
     … where a token may be sent, and CSRF?         web/authentication.py
     … what GenAuth's answers mean?                 genauth/envelope.py, schemas/genauth.py; its facts: docs/genauth.md
+    … why Redis counts as away, and what is done?  cache/redis_errors.py, cache/redis_store.py
+    … how names are looked up and connections made?    resilience/dns.py
     … timeouts, retries, circuit breakers?         genauth/calls.py, genauth/call_policy.py
     … an error, or what a frontend does about it?  errors.py, web/problems.py
     … a header of every response?                  web/request_context.py
