@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -236,14 +237,17 @@ def test_the_first_process_buries_whom_others_leave_behind(by_shell):
     assert service.end()[0] == 0
 
 
-@pytest.mark.parametrize("folder", ["a good one", "none to write to"])
-def test_what_came_before_the_start_ends_it_with_nothing_started(by_shell, folder):
+@pytest.mark.parametrize("supervisor", ["starts", "fails"])
+def test_what_came_before_the_start_ends_it_with_nothing_started(by_shell, tmp_path, supervisor):
     asked = (
         "import os, signal, sys; signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM});"
         "os.kill(os.getpid(), signal.SIGTERM); os.execv(sys.argv[1], sys.argv[1:])"
     )
-    elsewhere = [] if folder == "a good one" else ["env", "TMPDIR=/proc"]
-    service = by_shell(before=["env", "REDIS_URL=embedded", *elsewhere, sys.executable, "-c", asked])
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    if supervisor == "fails":  # as one that the signal has ended: it makes no folder
+        (tmp_path / "mkdir").symlink_to(shutil.which("false"))
+        path = f"{tmp_path}:{path}"
+    service = by_shell(before=["env", "REDIS_URL=embedded", f"PATH={path}", sys.executable, "-c", asked])
 
     assert service.process.wait(10) == 0
     assert service.printed() == ""
