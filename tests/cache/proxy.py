@@ -21,7 +21,7 @@ class Proxy:
         self._flowing = threading.Event()
         self._flowing.set()
         self._closed = False
-        self._forgotten = 0
+        self._forgotten, self._saying = 0, b""
         self._sockets = []
         self._threads = []
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
@@ -38,9 +38,12 @@ class Proxy:
     def release(self):
         self._flowing.set()
 
-    def forget(self):
-        """Connections of before stay open and carry nothing any more, as when a firewall forgot them; new ones work."""
-        self._forgotten = self.connections
+    def forget(self, saying=b""):
+        """Connections of before stay open and carry nothing any more, as when a firewall forgot them; new ones work.
+
+        ``saying`` is what they answer to everything, if not nothing.
+        """
+        self._forgotten, self._saying = self.connections, saying
 
     def lead_to(self, address):
         """New connections go there, those of before stay where they are."""
@@ -101,6 +104,8 @@ class Proxy:
         try:
             while part := source.recv(65536):
                 if number <= self._forgotten:
+                    if not answers:
+                        source.sendall(self._saying)
                     continue
                 if answers:
                     time.sleep(self.latency)

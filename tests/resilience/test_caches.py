@@ -197,8 +197,8 @@ def test_a_memoised_function_computes_each_value_once_and_keeps_no_error():
 
 def test_a_memoised_function_forgets_beyond_its_size():
     calls = []
-    known = memoised("includes")(lambda number: calls.append(number) or number)
-    for number in [*range(MEMOISED["includes"].entries + 1), 0]:
+    known = memoised("queries")(lambda number: calls.append(number) or number)
+    for number in [*range(MEMOISED["queries"].entries + 1), 0]:
         known(number)
 
     assert calls.count(0) == 2
@@ -206,8 +206,8 @@ def test_a_memoised_function_forgets_beyond_its_size():
 
 def test_a_memoised_function_keeps_no_long_text():
     calls = []
-    known = memoised("includes")(lambda text: calls.append(len(text)) or text)
-    longest = MEMOISED["includes"].longest
+    known = memoised("queries")(lambda text: calls.append(len(text)) or text)
+    longest = MEMOISED["queries"].longest
     for length in (longest, longest, longest + 1, longest + 1):
         known("x" * length)
 
