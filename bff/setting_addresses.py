@@ -212,3 +212,10 @@ def _check_tls_files(options: dict[str, str]) -> None:
                 check(options[option])
         except ValidationError as error:
             raise ValidationError(f"has an {option} that {error.messages[0]}") from None
+
+
+def without_secrets(redis_url: str) -> str:
+    """The scheme, the hosts and the path of a REDIS_URL that was accepted, without a name, a password and options."""
+    scheme, separator, rest = redis_url.partition("?")[0].partition("://")
+    authority, slash, path = rest.partition("/")
+    return f"{scheme}{separator}{authority.rpartition('@')[2]}{slash}{path}"

@@ -37,6 +37,7 @@ from bff.server.child_processes import Supervisor, tie_forks_to_this_process
 from bff.server.listening import CannotListen, hold, spelled
 from bff.server.log_format import LOGGING
 from bff.server.threads import TooFewThreads
+from bff.setting_addresses import without_secrets
 from bff.settings import ConfigurationError, Settings
 
 log = structlog.get_logger()
@@ -131,7 +132,7 @@ class _Server:
             connections=connections,
             genauth=settings.genauth_host,
             verification=settings.token_verification,
-            redis=_without_secrets(settings.redis_url),
+            redis=without_secrets(settings.redis_url),
             off=", ".join(_off(settings)),
         )
         warn_about(settings)
@@ -157,13 +158,6 @@ class _Server:
         os.kill(self._pid, signal.SIGTERM)
         _wait_unless_hurried(self._patience)
         os.kill(self._pid, signal.SIGKILL)  # and with it the workers
-
-
-def _without_secrets(redis_url: str) -> str:
-    """The scheme, the hosts and the path, without a name, a password and options."""
-    scheme, separator, rest = redis_url.partition("?")[0].partition("://")
-    authority, slash, path = rest.partition("/")
-    return f"{scheme}{separator}{authority.rpartition('@')[2]}{slash}{path}"
 
 
 def _off(settings: Settings) -> Iterator[str]:

@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from bff.setting_addresses import without_secrets
 from bff.settings import ConfigurationError, Settings
 from tests.certificates import certificate_and_key
 
@@ -537,3 +538,18 @@ def test_header_fields_that_pages_may_send_are_a_list():
 )
 def test_what_is_no_header_field_for_pages_is_refused(name):
     assert mistaken(CORS_ALLOW_HEADERS=f"X-Tenant,{name}") == ["CORS_ALLOW_HEADERS"]
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("embedded", "embedded"),
+        ("redis://cache:6379/3", "redis://cache:6379/3"),
+        ("rediss://mei:p4ss%40canary@cache.example:6380/0?ssl_ca_certs=x", "rediss://cache.example:6380/0"),
+        ("redis://:p4ss-canary@cache", "redis://cache"),
+        ("unix:///run/redis.sock?password=p4ss-canary", "unix:///run/redis.sock"),
+        ("redis+sentinel://u:p4ss-canary@a:26379,[::1]:26379/main/1", "redis+sentinel://a:26379,[::1]:26379/main/1"),
+    ],
+)
+def test_a_redis_url_is_shown_without_its_secrets(url, shown):
+    assert without_secrets(url) == shown
