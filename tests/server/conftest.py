@@ -12,7 +12,9 @@ def start(environ, tmp_path):
         service = Service({**environ, **changed}, tmp_path / f"output-{len(started)}")
         started.append(service)
         if ready:
-            eventually(service.is_ready, within=20)
+            eventually(service.is_ready, within=20)  # the first worker is
+            workers = int(changed.get("WEB_CONCURRENCY", 2))
+            eventually(lambda: len(service.workers()) == workers, within=5)
             service.family()
         return service
 
