@@ -70,8 +70,8 @@ async def stampede_of_sessions(size):
 @drill("holder-killed", "4")
 async def holder_killed(size):
     """The one who asks GenAuth for everybody is killed with SIGKILL: the others wait for its lock to end and then go."""
-    # As many as may wait for longer than a second (32 in each worker); whoever comes beyond that is told 503 then.
-    crowd, takes = 40, 1.0
+    # As many as may wait for longer than a second (14 in each worker); whoever comes beyond that is told 503 then.
+    crowd, takes = 16, 1.0
     with Stage(instances=2) as stage:
         holder, others = stage.services
         await stage.warm(stage.callers(900, 4))
