@@ -100,9 +100,10 @@ clean:  ## Remove everything that make has made
 	rm -rf $(VENV) tests/clients/node_modules bench/peers/node/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# A .venv whose Python is too old or gone, as after an upgrade of the system, is made anew, with all that is in it.
+# A .venv whose Python is too old or gone, as after an upgrade of the system, or without pip, as where Debian's python3-venv was
+# missing, is made anew, with all that is in it.
 ifneq ($(wildcard $(VENV)/pyvenv.cfg),)
-ifeq ($(shell $(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo fits),)
+ifeq ($(shell $(BIN)/python -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo fits),)
 .PHONY: $(VENV)/pyvenv.cfg $(RUN) $(DEV)
 endif
 endif

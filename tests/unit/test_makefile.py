@@ -10,6 +10,8 @@ import pytest
 
 MAKEFILE = Path(__file__).parents[2] / "Makefile"
 FITS, TOO_OLD = "exit 0", "exit 1"
+# As `python3 -m venv` leaves it where Debian's package python3-venv is missing.
+NO_PIP = 'case "$*" in *pip*) exit 1 ;; esac'
 # As `python3 -m venv --clear .venv`: what was there is gone, and there is a Python that works.
 NEW = """
 case "$*" in
@@ -50,7 +52,7 @@ def earlier(folder, python):
         program(folder / ".venv/bin/python", python)
 
 
-@pytest.mark.parametrize("python", [TOO_OLD, None], ids=["too old", "gone"])
+@pytest.mark.parametrize("python", [TOO_OLD, None, NO_PIP], ids=["too old", "gone", "half made"])
 def test_an_environment_whose_python_does_not_fit_is_made_anew(make, tmp_path, python):
     earlier(tmp_path, python)
 
