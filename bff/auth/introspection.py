@@ -86,6 +86,7 @@ class Introspector:
         try:
             with self._calls.place(known_as) if known_as else nullcontext():
                 response = self._genauth.introspect(token, deadline, known=known_as is not None, whose=digest.hex())
+            self._worked = True
             return self._accept(response, digest.hex(), asked_at)
         except BulkheadFull:
             raise UpstreamUnavailable(note="too many tokens of one person", retry_after=1) from None

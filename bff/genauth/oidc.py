@@ -4,13 +4,14 @@ Ordinary OAuth with real HTTP statuses. A refusal here concerns our settings and
 is read to the letter (`schemas.oidc`).
 """
 
+import re
 from base64 import b64encode
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote_plus, urlencode
 
-from bff.errors import UpstreamMalformed, UpstreamRejected
-from bff.genauth.envelope import UnreadableData, code_word, note, raise_for_http_status, raise_if_unavailable
+from bff.errors import BffError, UpstreamMalformed, UpstreamRejected
+from bff.genauth.envelope import UnreadableData, code_word, json_object, note, raise_for_http_status, raise_if_unavailable
 from bff.genauth.messages import Request, Response
 from bff.genauth.protocol import COMMON_HEADERS
 from bff.setting_addresses import is_permitted_url
@@ -20,6 +21,7 @@ from schemas.oidc import DiscoverySchema, IntrospectionSchema, UnexpectedShape, 
 DISCOVERY_PATH = "/oidc/.well-known/openid-configuration"
 INTROSPECTION_PATH = "/oidc/token/introspection"
 
+_OAUTH_ERROR = re.compile("[a-z_]+")  # RFC 6749 5.2; gateways say "Forbidden" there, or nothing
 _INTROSPECTION, _DISCOVERY = IntrospectionSchema(), DiscoverySchema()
 
 
@@ -104,6 +106,9 @@ def read_introspection(response: Response) -> Introspection:
 
     UnreadableData for an active token of which something has another shape: that is no ground to accept or to refuse it.
     """
+    raise_for_http_status(response)
+    if response.status >= 400:
+        raise _refusal(response)
     body = _object(response)
     active = body.get("active")
     if not isinstance(active, bool):
@@ -121,6 +126,17 @@ def permitted_url(url: str, host: str) -> str:
     if not is_permitted_url(url) or (url.startswith("http:") and not host.startswith("http:")):
         raise UpstreamMalformed(note="discovery names a URL that is not permitted")
     return url
+
+
+def _refusal(response: Response) -> BffError:
+    """What a 4xx says: that GenAuth refuses us, in its envelope or as OAuth has it, or nothing, if it is a gateway's page."""
+    body = json_object(response) or {}
+    status, error = number(body.get("statusCode")), body.get("error")
+    if status is not None:
+        raise_if_unavailable(response, status, code_word("statusCode", status))
+    elif not (isinstance(error, str) and _OAUTH_ERROR.fullmatch(error)):
+        return UpstreamMalformed(note=note(response, "no envelope"))
+    return UpstreamRejected(note=note(response))
 
 
 def _object(response: Response) -> dict[str, Any]:

@@ -111,6 +111,7 @@ def test_keys_that_come_late_make_it_ready(app_with, genauth):
         ({}, {"ending": "hang"}, "discovery_timeout"),
         (OPAQUE, {"status": 503}, "introspection_unavailable"),
         (OPAQUE, {"ending": "reset"}, "introspection_unavailable"),
+        (OPAQUE, {"path": INTROSPECTION, "status": 403}, "introspection_malformed"),  # a gateway's page
     ],
 )
 def test_what_was_fine_and_is_away_is_degraded(app_with, genauth, settings, trouble, reason):
@@ -134,15 +135,31 @@ def test_the_reason_stays_while_the_probe_itself_is_paused(app_with, genauth):
     assert reasons == {"discovery_unavailable"}
 
 
-def test_a_secret_that_genauth_takes_no_longer_is_not_ready_until_it_does(app_with, genauth):
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        {"status": 401, "body": b'{"error": "invalid_client", "error_description": "client authentication failed"}'},
+        {"envelope": {"statusCode": 403, "apiCode": 1001, "message": "", "data": None}},
+    ],
+)
+def test_a_secret_that_genauth_takes_no_longer_is_not_ready_until_it_does(app_with, genauth, refusal):
     app = app_with(**OPAQUE)
     assert asked_again(app)[1] == "ready"
 
-    genauth.trouble(path=INTROSPECTION, status=401)
+    genauth.trouble(path=INTROSPECTION, **refusal)
     assert asked_again(app) == (503, "not_ready", "misconfigured", "introspection_rejected")
 
     genauth.healthy()
     assert asked_again(app)[1] == "ready"
+
+
+def test_a_gateway_that_answers_for_genauth_is_weather_too_for_who_was_never_probed(app_with, genauth, sign_in):
+    app = app_with(**OPAQUE)
+    assert app.test_client().get("/me/linked-accounts", headers=sign_in("mei", kind="opaque")).status_code == 200
+
+    genauth.trouble(path=INTROSPECTION, status=403)
+
+    assert asked_again(app) == (200, "degraded", "down", "introspection_malformed")
 
 
 def test_discovery_does_not_matter_where_the_settings_say_all_that_it_would(app_with, genauth):
