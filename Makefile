@@ -67,14 +67,16 @@ PYTEST := $(BIN)/python -m pytest
 
 .PHONY: test-quick
 test-quick: $(DEV)  ## The tests of structure, units and web, in less than a minute
-	@echo "The tests of structure, units and web, in less than a minute: two runs beside each other, told one after the other."
-	@$(MAKE) --no-print-directory --jobs=2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) quick-units quick-web
+	@echo "The tests of structure, units and web, in less than a minute: three runs beside each other, told one after the other."
+	@$(MAKE) --no-print-directory --jobs=3 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) quick-units quick-web-a quick-web-m
 
-.PHONY: quick-units quick-web
+.PHONY: quick-units quick-web-a quick-web-m
 quick-units:
 	@$(PYTEST) tests/house tests/unit -m "not server and not slow" -p no:cacheprovider $(ARGS)
-quick-web:
-	@$(PYTEST) tests/web -m "not server and not slow" -p no:cacheprovider $(ARGS)
+quick-web-a:
+	@$(PYTEST) tests/web/test_[a-l]*.py -m "not server and not slow" -p no:cacheprovider $(ARGS)
+quick-web-m:
+	@$(PYTEST) tests/web/test_[m-z]*.py -m "not server and not slow" -p no:cacheprovider $(ARGS)
 
 .PHONY: test-rest
 test-rest: $(DEV) $(CLIENTS)  ## What test-quick leaves out

@@ -1,5 +1,6 @@
 """What make does before any Python of ours runs: with stand-ins for Python, for nothing is to be installed here."""
 
+import os
 import re
 import shutil
 import stat
@@ -37,7 +38,10 @@ def make(tmp_path):
 
     def run(*arguments):
         command = ["make", f"PYTHON={tmp_path}/python3", *arguments]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=20, check=True).stdout
+        # The make that may run these tests hands its own flags on in MAKEFLAGS and its like.
+        environ = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+        ran = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=20, check=True)
+        return ran.stdout
 
     return run
 
