@@ -71,6 +71,22 @@ def test_an_origin_that_is_not_listed_may_ask_for_nobodys_accounts(client_with):
         assert preflight(client_with(**settings), PATH, ["traceparent"], origin=STRANGER) is None
 
 
+@pytest.mark.parametrize("path", ["/", "/api/me/linked-accounts", "/me/linked-accounts/", "/me/linked-account"])
+def test_a_page_with_a_wrong_address_and_a_token_learns_that(client, path):
+    """The browser asks whether the page may first, and where that fails the page sees no 404."""
+    asked = ["authorization", "traceparent"]
+    assert preflight(client, path, asked) == (asked if path.startswith("/me/") else ["*", "Authorization"])
+
+    response = client.get(path, headers={"Origin": PAGE, "Authorization": "Bearer x"})
+    assert (response.status_code, response.json["code"]) == (404, "not_found")
+    assert response.headers.getlist("Access-Control-Allow-Origin") in ([PAGE], ["*"])
+
+
+def test_what_no_browser_asks_before_a_call_is_answered_as_any_wrong_address(client):
+    assert client.options("/nothing", headers={"Origin": PAGE}).status_code == 404
+    assert client.options("/me/nothing").status_code == 404
+
+
 @pytest.mark.parametrize("settings", [{}, {"CORS_ORIGINS": PAGE, "SESSION_COOKIE_NAME": "sid"}], ids=str)
 @pytest.mark.parametrize("path", [*CONTRACT, "/problems/no-such-problem"])
 @pytest.mark.parametrize("origin", [STRANGER, PAGE, "null", "http://localhost:5173"])
