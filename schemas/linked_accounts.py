@@ -94,7 +94,8 @@ class ProviderSchema(CamelCaseSchema):
     type = fields.String(required=True, metadata={"example": "wechat"})
     name = fields.String(required=True, metadata={"description": "For people, in their language.", "example": "WeChat"})
     category = fields.String(required=True, allow_none=True, validate=OneOf(["social", "enterprise"]))
-    logo_url = fields.String(required=True, allow_none=True, metadata={"format": "uri"})
+    # Not of the format uri, nor is the avatar's: browsers load addresses (`…|imageView2/…`) that no library of URIs reads.
+    logo_url = fields.String(required=True, allow_none=True, metadata={"description": "Always https."})
 
 
 class IdentitySchema(CamelCaseSchema):

@@ -68,6 +68,14 @@ def test_what_is_answered_may_grow(client):
     Draft202012Validator(schemas["Problem"]).validate(added)
 
 
+def test_an_address_that_browsers_load_breaks_no_client(client):
+    """Where a document says `uri`, clients in Java and Kotlin refuse an answer with `…|imageView2/…` in it, the whole of it."""
+    schemas = client.get("/openapi.json").json["components"]["schemas"]
+
+    shapes = [(schemas["LinkedAccount"], "avatarUrl"), (schemas["Provider"], "logoUrl")]
+    assert not any("format" in schema["properties"][name] for schema, name in shapes)
+
+
 def test_there_is_advice_for_every_error_and_for_nothing_else():
     assert REMEDIES.keys() == errors_by_code().keys() == EVERY_CODE.keys()
 
