@@ -8,9 +8,10 @@ from bff.auth.jwks_fetcher import JwksFetcher
 from bff.auth.jwks_refresher import JwksRefresher
 from bff.auth.jwks_snapshot import JwksSnapshot
 from bff.auth.sessions import Sessions, Verifier
-from bff.auth.token_kinds import HOW_TO_SEND
+from bff.auth.token_kinds import B64TOKEN, HOW_TO_SEND
 
 __all__ = [
+    "B64TOKEN",
     "HOW_TO_SEND",
     "AccessTokens",
     "GenAuthCheck",

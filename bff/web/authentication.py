@@ -11,13 +11,14 @@ from ipaddress import IPv6Address, ip_address, ip_network
 from flask import g, request
 from werkzeug.sansio.http import parse_cookie
 
-from bff.auth import HOW_TO_SEND
+from bff.auth import B64TOKEN, HOW_TO_SEND
 from bff.errors import (
     BffError,
     CsrfHeaderMissing,
     InvalidRequest,
     InvalidTokenRequest,
     OriginNotAllowed,
+    TokenInvalid,
     TokenMissing,
     Unauthenticated,
 )
@@ -137,8 +138,8 @@ def _cookie(name: str | None, origins: tuple[str, ...]) -> str | None:
     if not sent and _lacks_a_line(request.headers.get("Cookie")):
         # The session may have been in it: nobody is to be signed out by what a neighbour of ours stores.
         raise InvalidRequest(
-            f"A cookie beside {name} has characters outside of ASCII, so that none arrived: percent-encode it where it is set, "
-            "or remove it.",
+            f"No {name} cookie arrived, and a part of the Cookie header is empty. Either it was sent so: leave it out. Or it had "
+            "a cookie with characters outside of ASCII: percent-encode that one where it is set, or remove it.",
             note="cookies not in ASCII",
         )
     if not sent or not sent[0]:
@@ -148,6 +149,8 @@ def _cookie(name: str | None, origins: tuple[str, ...]) -> str | None:
         raise OriginNotAllowed(note="origin not on the list")
     if not request.headers.get("X-Requested-With", "").strip():
         raise CsrfHeaderMissing
+    if not B64TOKEN.fullmatch(sent[0]):
+        raise TokenInvalid(f"The {name} cookie holds no token. Store the access token alone, without `Bearer`.", note="charset")
     return sent[0]
 
 

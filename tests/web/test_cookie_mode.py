@@ -110,6 +110,17 @@ def test_different_sessions_are_none_wherever_they_stand(client, cookie, asked, 
     assert asked() == 0
 
 
+@pytest.mark.parametrize("form", ["Bearer%20{}", "Bearer:{}", "%22{}%22", "%7B%22token%22%3A%22{}%22%7D"])
+def test_who_stores_more_than_the_token_learns_so(client, genauth, form):
+    """Modules for signing in keep a token as `Bearer eyJ…`, or as JSON, and so does the cookie that they make of it."""
+    token = genauth.token("mei")
+
+    response = client.get(PATH, headers={"Cookie": f"sid={form.format(token)}"} | ASKED)
+
+    assert code(response) == (401, "token_invalid")
+    assert response.json["detail"] == "The sid cookie holds no token. Store the access token alone, without `Bearer`."
+
+
 def test_a_neighbour_in_utf8_is_no_trouble_where_the_server_passes_it_on(client, cookie):
     for neighbour in ("nick=小明".encode().decode("latin-1"), "nick=\xe9"):
         sent = {"Cookie": f"{neighbour}; {cookie('mei')['Cookie']}; {neighbour}"}
@@ -121,6 +132,8 @@ def test_where_the_server_left_cookies_out_nobody_is_signed_out(client, asked, l
     response = client.get(PATH, headers={"Cookie": left} | ASKED)
 
     assert code(response) == (400, "invalid_request")
+    # A client may have sent it so, too: a server that renders pages passes on the cookies of who has none.
+    assert "it was sent so" in response.json["detail"]
     assert "ASCII" in response.json["detail"]
     assert asked() == 0
 
