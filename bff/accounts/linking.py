@@ -16,8 +16,9 @@ from schemas.genauth import clean
 _SPOKESMEN = {"unionid": 0, "primary": 1, "generic": 1, "userid": 2, "openid": 3}
 
 # They send http addresses of pictures that they serve over https, too (docs/genauth.md 2.4).
-_HTTPS_TOO = frozenset({"thirdwx.qlogo.cn", "thirdqq.qlogo.cn", "wework.qpic.cn"})
-_MAIL = re.compile(r"[^\s@]+@[^\s@]+\.[^\s@.]+")
+_HTTPS_TOO = frozenset({"thirdwx.qlogo.cn", "wx.qlogo.cn", "thirdqq.qlogo.cn", "q.qlogo.cn", "p.qlogo.cn", "wework.qpic.cn"})
+# Anywhere in a name. It begins where a word does, so that looking for it takes no longer than the name is long.
+_MAIL = re.compile(r"""(?<![^\s@<>()[\],;:"'])[^\s@<>()[\],;:"']+@[^\s@<>()[\],;:"']+\.[^\s@<>()[\],;:"'.]+""")
 
 _NOT_IN_URLS = re.compile(r"""[ "'<>\\]""")  # of what is printable
 
@@ -64,14 +65,16 @@ def _first(values: Iterable[str | None]) -> str | None:
 def display_name(profile: Profile) -> str | None:
     """The first name in which there is something to see, in the order people recognise themselves by (docs/genauth.md 2.4).
 
-    A mail address, or the beginning of one for want of a name, is masked as `masked` does: beside it, it would give it away.
+    A mail address in it, or the beginning of one for want of a name, is masked as `masked` does, not to be given away.
     """
     return _name(profile) or (masked(profile.email) or "").partition("@")[0] or None
 
 
 def _name(profile: Profile) -> str | None:
     name = _first(map(clean, (profile.nickname, profile.name, profile.username)))
-    return masked(name) if name and _MAIL.fullmatch(name) else name
+    if name and name.lower() == (profile.email or "").lower():
+        return masked(name)  # of a domain without a dot, too
+    return _MAIL.sub(lambda mail: masked(mail[0]) or "", name) if name and "@" in name else name
 
 
 def masked(email: str | None) -> str | None:

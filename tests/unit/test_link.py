@@ -88,6 +88,9 @@ def test_a_name_in_any_record_goes_before_the_beginning_of_a_mail_address():
         ({"username": "other.local@mail.example.co"}, "o•••@mail.example.co"),
         ({"nickname": "小明@设计部"}, "小明@设计部"),
         ({"nickname": "mei @ example.com"}, "mei @ example.com"),
+        ({"nickname": "Nuts <nuts@example.com>"}, "Nuts <n•••@example.com>"),
+        ({"name": "nuts@example.com, nuts@mail.example."}, "n•••@example.com, n•••@mail.example."),
+        ({"username": "Local@Corp", "email": "local@corp"}, "L•••@Corp"),
         ({"nickname": "\u200b\u3164", "name": "\u0301\u0302", "username": "Mei"}, "Mei"),
         ({"nickname": "\u200f\u202eMei\u202c"}, "Mei"),
         ({"nickname": "\ufeff", "email": "local@example.com"}, "l•••"),
@@ -137,7 +140,10 @@ def test_an_avatar_that_a_page_should_not_load_is_left_out(url):
     assert safe_avatar(url) is None
 
 
-@pytest.mark.parametrize("host", ["thirdwx.qlogo.cn", "thirdqq.qlogo.cn", "wework.qpic.cn", "ThirdWX.qlogo.cn"])
+@pytest.mark.parametrize(
+    "host",
+    ["thirdwx.qlogo.cn", "wx.qlogo.cn", "thirdqq.qlogo.cn", "q.qlogo.cn", "p.qlogo.cn", "wework.qpic.cn", "ThirdWX.qlogo.cn"],
+)
 @pytest.mark.parametrize("scheme", ["http", "HTTP", "https"])
 def test_an_http_avatar_of_a_host_that_serves_https_is_shown_as_https(scheme, host):
     shown = safe_avatar(f"{scheme}://{host}/mmopen/vi_32/Q0j4TwGTfTK/132?a=http://x")
