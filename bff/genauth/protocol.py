@@ -13,7 +13,7 @@ from bff.genauth.credentials import secrets_in
 from bff.genauth.envelope import UnreadableData, note, opened
 from bff.genauth.messages import Request, Response
 from bff.models import Identity, Profile
-from schemas.genauth import ExtIdpSchema, IdentitySchema
+from schemas.genauth import ExtIdpSchema, IdentitySchema, number
 
 IDENTITIES_PATH = "/api/v3/get-identities"
 EXT_IDPS_PATH = "/api/v3/get-application-enabled-extidps"
@@ -136,14 +136,17 @@ def _records(response: Response) -> list[Any]:
 
 
 def _listed(data: dict[str, Any]) -> list[Any]:
-    """The list in an object that is no record, as ``{"totalCount": 2, "list": […]}``; else the object as the only record.
+    """The list in an object that is no record, as ``{"totalCount": 2, "list": […]}``, a null for an empty one; else the object.
 
     Every client expects an array; the "Sample result" on the same page is an object (docs/genauth.md 2.2).
     """
     if not _RECORD_IDS.isdisjoint(data):
         return [data]
-    lists = [value for value in (data.get("list"), *data.values()) if isinstance(value, list)]
-    return lists[0] if lists else [data]
+    if isinstance(named := data.get("list"), list):
+        return named
+    if lists := [value for value in data.values() if isinstance(value, list)]:
+        return max(lists, key=len)
+    return [] if number(data.get("totalCount")) == 0 else [data]
 
 
 def _objects(records: list[Any]) -> list[dict[str, Any]]:

@@ -172,6 +172,8 @@ def _read(response: requests.Response) -> Response | BffError:
         try:
             body = _inflated(body, *codings)
         except (zlib.error, OSError, EOFError):
+            if response.status_code >= 400:
+                return Response(response.status_code, dict(response.headers.lower_items()), b"")  # the status says enough
             return UpstreamMalformed(note=f"HTTP {response.status_code}, compressed so that it cannot be read")
         if len(body) > BODY_AT_MOST:
             return UnreadableData(note=f"HTTP {response.status_code}, compressed, more than {BODY_AT_MOST} bytes")

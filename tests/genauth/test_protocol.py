@@ -225,6 +225,7 @@ def test_a_token_in_a_record_that_is_left_out_is_a_secret():
         {"totalCount": 1, "list": [{"identityId": "a"}]},
         {"identities": [{"identityId": "a"}]},
         {"errors": [], "list": [{"identityId": "a"}]},
+        {"errors": [], "identities": [{"identityId": "a"}]},
     ],
 )
 def test_records_in_a_list_in_an_object(data):
@@ -239,8 +240,17 @@ def test_an_object_with_an_id_is_a_record_whatever_lists_it_has():
     assert [row.account_id for row in read_identities(answer({"statusCode": 200, "data": record})).rows] == ["a"]
 
 
-def test_an_empty_list_in_an_object_is_nothing_linked():
-    assert read_identities(answer({"statusCode": 200, "data": {"list": [], "totalCount": 0}})).rows == ()
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"list": [], "totalCount": 0},
+        {"list": [], "columns": ["provider"]},
+        {"list": None, "totalCount": 0},  # as Go and Java say it
+        {"identities": None, "totalCount": "0"},
+    ],
+)
+def test_an_empty_list_in_an_object_is_nothing_linked(data):
+    assert read_identities(answer({"statusCode": 200, "data": data})).rows == ()
 
 
 def test_what_cannot_be_read_among_sources_is_left_out_and_counted():

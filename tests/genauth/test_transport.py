@@ -367,6 +367,14 @@ class TestSize:
         assert type(error) is UpstreamMalformed
         assert "compressed" in error.note
 
+    @pytest.mark.parametrize("encoding", ["br", "gzip"])
+    def test_a_failure_that_cannot_be_inflated_is_still_what_its_status_says(self, serve, transport, encoding):
+        head = f"HTTP/1.1 429 Slow\r\nRetry-After: 7\r\nContent-Encoding: {encoding}\r\nContent-Length: 5\r\n\r\nhello".encode()
+
+        response = transport.send(serve(head).url, GET, Deadline.after(2))
+
+        assert (response.status, response.headers["retry-after"], response.body) == (429, "7", b"")
+
     def test_identity_is_no_compression(self, serve, transport):
         server = serve(OK.replace(b"\r\n\r\n", b"\r\nContent-Encoding: identity\r\n\r\n"))
 
