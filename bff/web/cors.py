@@ -12,7 +12,10 @@ from flask_cors import CORS
 
 from bff.settings import Settings
 
-EXPOSED = ("ETag", "X-Request-Id", "Cache-Status", "Retry-After", "RateLimit", "RateLimit-Policy", "Age", "Content-Language")
+EXPOSED = (
+    *("ETag", "X-Request-Id", "Cache-Status", "Age", "Content-Language"),
+    *("Allow", "Retry-After", "RateLimit", "RateLimit-Policy", "WWW-Authenticate"),
+)
 _METHODS = ["GET", "HEAD", "OPTIONS"]
 _OF_THE_CONTRACT = (
     "Accept Accept-Language Authorization Cache-Control Content-Type If-None-Match Pragma X-Request-Id X-Requested-With"

@@ -66,6 +66,18 @@ def test_more_fields_can_be_allowed(client_with):
     ]
 
 
+def test_a_page_may_read_every_field_that_the_contract_tells_of(client):
+    document = client.get("/openapi.json").json
+    answers = [*document["components"]["responses"].values(), *document["paths"][PATH]["get"]["responses"].values()]
+    told = {name.lower() for answer in answers for name in answer.get("headers", {})} | {"allow"}  # of 405
+
+    response = client.get(PATH, headers={"Origin": PAGE})
+
+    exposed = set(response.headers["Access-Control-Expose-Headers"].lower().split(", "))
+    safelisted = {"cache-control", "content-language", "content-length", "content-type", "expires", "last-modified", "pragma"}
+    assert told - exposed - safelisted == {"vary"}  # it is for caches
+
+
 def test_an_origin_that_is_not_listed_may_ask_for_nobodys_accounts(client_with):
     for settings in ({}, {"CORS_ORIGINS": PAGE}):
         assert preflight(client_with(**settings), PATH, ["traceparent"], origin=STRANGER) is None
