@@ -147,7 +147,13 @@ def test_a_page_that_is_listed_gets_all_that_the_contract_promises(browser, serv
     assert ask("/me/linked-accounts?refresh=true", headers=signed_in).status == 200
     assert asked() == 2
 
+    for wrong in ("/me/linked-accounts/", "/api/me/linked-accounts"):
+        assert (found := ask(wrong, headers=signed_in | TRACING)).status == 404, found.error
+    posted = ask(method="POST", headers=signed_in)
+    assert (posted.status, posted.headers["allow"]) == (405, "GET, HEAD, OPTIONS")
+
     signed_out = ask(headers=TRACING)
+    assert signed_out.headers["www-authenticate"] == "Bearer"
     assert (signed_out.status, json.loads(signed_out.text)["code"]) == (401, "token_missing")
     assert signed_out.headers["content-language"] == "zh"
     assert json.loads(signed_out.text)["title"] == "请登录以查看已绑定的账号。"
