@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 _CONNECT_SECONDS = 0.25  # how long a call waits for the client to be made
 PREFIX = "la:4:"  # of every key and channel; with another shape of what is stored comes another number
-_PROBE_KEY = f"{PREFIX}probe"  # never written; a PING asks every node of a cluster, and one of them may be gone
+_PROBE_KEY = f"{PREFIX}probe"  # nothing reads what it holds; a PING asks every node of a cluster, and one of them may be gone
 # Counts, and starts the window with its first request. What cannot be counted on, or has no end, or one beyond its window, is
 # none of ours.
 _INCREMENT = """
@@ -56,8 +56,9 @@ _RENEWED_EVERY = 0.25  # seconds; a server that refuses every write must not cos
 _NO_END = -1  # what PTTL says of a key without one
 
 
-# What is seldom done, and tried to find out whether we may.
+# What a server that answers may refuse all the same: full, a replica, or without the right. Tried to find out.
 _TRIALS: dict[str, Callable[[RedisBackend], object]] = {
+    "set": lambda redis: redis.client.set(_PROBE_KEY, "", px=1),
     "increment": lambda redis: redis.client.eval("return 1", 1, _PROBE_KEY),
     "publish": lambda redis: redis.client.publish(_PROBE_KEY, ""),
 }
@@ -181,10 +182,13 @@ class RedisStore:
         """
         if not self.ping():
             return self._reason
+        refused = None
         for operation, work in _TRIALS.items():
-            with suppress(CacheUnavailable):
+            try:
                 self._do(operation, work)
-        return RIGHTS if self._forbidden else None
+            except CacheUnavailable:
+                refused = refused or self._reason
+        return RIGHTS if self._forbidden else refused
 
     def publish(self, channel: str, message: str) -> None:
         """Send ``message`` to whoever is `subscribed` right now, or raise `CacheUnavailable`."""

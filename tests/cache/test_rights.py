@@ -120,3 +120,23 @@ def test_refused_and_silent_are_told_apart(store_at, tmp_path):
         server.freeze()
         assert store_at(server.url).trouble() == "timeout"
         server.thaw()
+
+
+def test_a_redis_that_stores_nothing_more_is_named_until_it_does(store, admin):
+    admin.config_set("maxmemory-policy", "noeviction")
+    admin.config_set("maxmemory", 1)
+    try:
+        assert store.trouble() == "full"
+    finally:
+        admin.config_set("maxmemory", 0)
+    assert store.trouble() is None
+
+
+def test_a_replica_that_takes_no_writes_is_named_until_it_does(store, admin):
+    admin.replicaof("127.0.0.1", free_port())
+    admin.config_set("replica-serve-stale-data", "yes")
+    try:
+        assert store.trouble() == "read_only"
+    finally:
+        admin.replicaof("NO", "ONE")
+    assert store.trouble() is None
