@@ -116,6 +116,21 @@ def test_the_contract_holds_on_the_wire(wire, genauth):
     assert code(("Authorization", mei), ("Host", "api.example"), ("Host", "evil.example")) == (400, "invalid_request")
     assert "strict-transport-security" in wire.one(("X-Forwarded-Proto", "https"), target="/livez")[1]
 
+    # A preflight for what is not there passes: whatever leads to somebody's accounts must be there for it, too.
+    evil = ("Origin", "https://evil.example")
+    preflight = (evil, ("Access-Control-Request-Method", "GET"), ("Access-Control-Request-Headers", "authorization"))
+    for spelling in (
+        "//me/linked-accounts",
+        "/%6De/linked-accounts",
+        "/me%2Flinked-accounts",
+        "http://api.example/me/linked-accounts",
+    ):
+        assert code(evil, ("Authorization", mei), target=spelling) == 200
+        assert "access-control-allow-origin" not in wire.one(*preflight, method="OPTIONS", target=spelling)[1]
+    for spelling in ("/./me/linked-accounts", "/ME/linked-accounts", "/docs/../me/linked-accounts"):
+        assert code(evil, ("Authorization", mei), target=spelling) == (404, "not_found")
+        assert wire.one(*preflight, method="OPTIONS", target=spelling)[1]["access-control-allow-origin"] == "*"
+
     # A probe knows an address and no name, or speaks HTTP/1.0, which has none.
     assert code(("Host", "10.0.0.7:8000"), target="/livez") == 200
     for line in (b"GET /livez HTTP/1.0", b"GET /readyz HTTP/1.0\r\nHost:", b"GET /livez HTTP/1.1\r\nConnection: close"):
