@@ -28,7 +28,7 @@ REMEDIES = {
     "invalid_request": "Fix the call; `detail` says what is wrong with it.",
     "token_missing": "Sign in.",
     "token_expired": "Refresh the session token and ask again.",
-    "token_invalid": "Sign in again: refreshing will not help.",
+    "token_invalid": "Sign in again. Refresh once before, if your tokens are opaque: an expired one looks the same.",
     "user_blocked": "Tell the person that their account is blocked; another try will not help.",
     "csrf_header_missing": "Fix the call: send `X-Requested-With`, with any value, along with the cookie.",
     "origin_not_allowed": "Fix the call, or have the page's origin added to CORS_ORIGINS.",
