@@ -51,8 +51,9 @@ class RequestContext:
         record = environ[RECORD] = RequestRecord(self._request_id(environ), arrived, deadline)
         clear_contextvars()
         bind_contextvars(request_id=record.request_id)
-        if self._settings.trusted_proxies == 0 and "HTTP_X_FORWARDED_FOR" in environ:
-            self._warn_of_a_proxy()
+        forwarded = environ.get("HTTP_X_FORWARDED_FOR")
+        if forwarded is not None and not 0 < self._settings.trusted_proxies <= forwarded.count(",") + 1:
+            self._warn_of_proxies()
         response = self._respond(environ, record)
         start_response(response.status, _marked(response, environ, record))
         self._log(environ, record, int(response.status[:3]))
@@ -69,9 +70,10 @@ class RequestContext:
         except Exception as exc:  # noqa: BLE001 - whatever it is, the caller sees no traceback
             return finish(problem(defect(exc), environ, self._settings.session_cookie_name), environ)
 
-    def _warn_of_a_proxy(self) -> None:
+    def _warn_of_proxies(self) -> None:
         if self._first_forwarded.acquire(blocking=False):
-            hint = "behind a proxy all clients count as one address"
+            fewer = "fewer proxies add to X-Forwarded-For than are trusted: " if self._settings.trusted_proxies else ""
+            hint = f"{fewer}behind a proxy all clients count as one address"
             log.warning("forwarded_for_ignored", setting="TRUSTED_PROXIES", hint=hint)
 
     def _request_id(self, environ: Environ) -> str:

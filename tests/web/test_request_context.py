@@ -176,8 +176,21 @@ def test_a_proxy_that_no_setting_names_is_reported_once(client_with, written):
     assert "203.0.113" not in json.dumps(line)
 
 
+def test_more_proxies_than_add_to_the_header_are_reported_once(client_with, written):
+    client = client_with(TRUSTED_PROXIES="2")
+    for number in range(3):
+        client.get("/livez", headers={"X-Forwarded-For": f"203.0.113.{number}"})
+
+    (line,) = lines_about_proxies(written)
+    assert (line["level"], line["setting"]) == ("warning", "TRUSTED_PROXIES")
+    assert "203.0.113" not in json.dumps(line)
+
+
 def test_a_proxy_that_is_expected_is_not_reported(client_with, written):
     client_with(TRUSTED_PROXIES="1").get("/livez", headers={"X-Forwarded-For": "203.0.113.7"})
+    client_with(TRUSTED_PROXIES="1").get("/livez", headers={"X-Forwarded-For": "192.0.2.1, 203.0.113.7"})
+    client_with(TRUSTED_PROXIES="2").get("/livez", headers={"X-Forwarded-For": "192.0.2.1, 203.0.113.7"})
+    client_with(TRUSTED_PROXIES="2").get("/livez")
     client_with().get("/livez")
 
     assert not lines_about_proxies(written)
