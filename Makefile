@@ -138,7 +138,7 @@ image-check: $(DEV)  ## Build the image without a registry and run it, as root, 
 	$(BIN)/python -m tests.image
 
 .PHONY: drills
-drills: $(DEV)  ## Break things under load and write docs/reliability.md, ten minutes; ARGS="redis- --quick" for some
+drills: $(DEV)  ## Break things under load and write docs/reliability.md, a quarter of an hour; ARGS="redis- --quick" for some
 	$(BIN)/python -m tests.drills $(or $(ARGS),--write)
 
 BENCH := $(VENV)/.bench-installed
