@@ -19,8 +19,15 @@ log = structlog.get_logger()
 MOST_CONNECTIONS = 4096
 # What a worker opens beside them: for each of its threads one to GenAuth and one to Redis, and some files of its own.
 _OTHERS = 384
+# Of these its own files; where there are few descriptors the rest are one each to GenAuth and Redis for a connection that asks.
+_FILES = 48
+_FEWEST = 64
 _LOOK_SECONDS = 1.0
 _LOOK_AGAIN_SECONDS = 60.0  # after a warning
+
+
+class TooFewDescriptors(Exception):
+    """A worker cannot hold even a few connections; the text says what to change."""
 
 
 def raise_limit() -> int:
@@ -34,7 +41,12 @@ def raise_limit() -> int:
 
 def connections_within(limit: int) -> int:
     """How many connections a worker may hold at once with that limit of open files."""
-    return min(MOST_CONNECTIONS, max(limit - _OTHERS, limit // 2))
+    if limit < _FEWEST:
+        raise TooFewDescriptors(
+            f"The limit of open files is {limit}, and a worker needs {_FEWEST} at least and is meant to have thousands. "
+            "Raise the limit (ulimit -Hn; in containers nofile; LimitNOFILE of systemd)."
+        )
+    return min(MOST_CONNECTIONS, max(limit - _OTHERS, (limit - _FILES) // 3))
 
 
 def watch(parent: int, connections: int) -> None:

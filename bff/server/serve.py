@@ -34,6 +34,7 @@ from bff.resilience import begin_draining, begin_stopping, is_draining, is_stopp
 from bff.server import descriptors, half_sent, signals, threads
 from bff.server import embedded_valkey as embedded
 from bff.server.child_processes import Supervisor, tie_forks_to_this_process
+from bff.server.descriptors import TooFewDescriptors
 from bff.server.listening import CannotListen, hold, spelled
 from bff.server.log_format import LOGGING
 from bff.server.threads import TooFewThreads
@@ -81,7 +82,7 @@ def main() -> int:
         with ExitStack() as running:
             _prepare(settings, running)
             return 0 if signals.pending() else _Server(settings).exit_code()
-    except (ConfigurationError, CannotListen, TooFewThreads, embedded.ValkeyNotStarted) as error:
+    except (ConfigurationError, CannotListen, TooFewDescriptors, TooFewThreads, embedded.ValkeyNotStarted) as error:
         if isinstance(error, embedded.ValkeyNotStarted) and signals.pending():
             return 0  # the signal came to its supervisor, too, before that expected it
         print("The service cannot start:", *(f"  - {mistake}" for mistake in str(error).splitlines()), sep="\n", file=sys.stderr)

@@ -64,6 +64,8 @@ def _left_by_user(proc: Path) -> Iterator[int]:
     status = _status(proc / "self")
     if limit == resource.RLIM_INFINITY or os.getuid() == 0 or int(status.get("CapEff", "0"), 16) & _PRIVILEGED:
         return
+    if not proc.is_dir():  # as on macOS; nobody says what the others use
+        return
     everybody = [_status(folder) for folder in proc.iterdir() if folder.name.isdigit()]
     user = str(os.getuid())
     yield limit - sum(int(each.get("Threads", "0")) for each in everybody if each.get("Uid", "").split("\t")[0] == user)

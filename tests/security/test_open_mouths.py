@@ -9,13 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from bff.factory import THREADS
 from bff.sandbox import Sandbox
 from bff.server.descriptors import MOST_CONNECTIONS, connections_within
+from bff.server.dev import web_command
 from bff.server.half_sent import HalfSent
 from bff.server.serve import server_options
 from bff.settings import Settings
 from tests.clock import Clock
 from tests.security.served import serving
+from tests.server.service import Service
 
 pytestmark = pytest.mark.server
 
@@ -23,6 +26,13 @@ SETTINGS = Settings(genauth_host="http://127.0.0.1:1", genauth_app_id="an-app", 
 DESCRIPTORS = 300
 LIVE = b"GET /livez HTTP/1.1\r\nHost: app.example\r\n\r\n"
 HALF = b"GET /livez HTTP/1.1\r\nHost: app.example\r\nX-Slow: "
+
+
+class Few(Service):
+    """The Procfile's web line with hardly any open files."""
+
+    def command(self):
+        return ["/bin/sh", "-c", f"ulimit -n 48; exec {web_command()}"]
 
 
 @pytest.fixture
@@ -203,12 +213,25 @@ def test_the_limit_of_open_files_is_raised_and_said(served_with):
     assert (line["descriptors"], line["connections"], line["workers"]) == (hard, connections_within(hard), 1)
 
 
-@pytest.mark.parametrize("limit", [16, 256, 1_024, 4_096, 65_536, 2**30])
+@pytest.mark.parametrize("limit", [64, 96, 256, 448, 1_024, 4_096, 65_536, 2**30])
 def test_a_worker_holds_fewer_connections_than_it_has_descriptors(limit):
     connections = connections_within(limit)
+    own = 40  # more than what an idle one has open
 
-    assert 0 < connections <= min(MOST_CONNECTIONS, limit - min(limit // 2, 2 * 128))  # two for each of its threads
+    # Whoever asks has a thread, and each thread a connection to GenAuth and one to Redis.
+    assert 0 < connections <= min(MOST_CONNECTIONS, limit - own - 2 * min(connections, THREADS))
     assert server_options(SETTINGS, connections=connections)["backpressure"] == connections
+
+
+def test_where_there_are_too_few_descriptors_a_sentence_says_so(environ, tmp_path):
+    # Its accept would fail for want of one and be tried again without end.
+    few = Few(environ, tmp_path / "output")
+    try:
+        assert few.process.wait(10) == 2
+        assert few.printed().startswith("The service cannot start:\n  - The limit of open files is 48, and a worker needs 64")
+        assert few.left_behind() == ([], [])
+    finally:
+        few.clear_away()
 
 
 def test_where_there_are_descriptors_enough_a_worker_holds_thousands_of_connections():

@@ -171,6 +171,14 @@ def test_the_smallest_of_all_limits_counts(machine, line, groups, left):
     assert machine(line, groups) == left
 
 
+def test_a_limit_of_the_user_where_there_is_no_proc_limits_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.getuid", lambda: 1000)
+    monkeypatch.setattr("resource.setrlimit", lambda *_: None)
+    monkeypatch.setattr("resource.getrlimit", lambda _: (2784, 4176))  # as macOS has it
+
+    assert room(tmp_path / "none", tmp_path / "none") == sys.maxsize
+
+
 def test_each_worker_gets_its_part_of_the_room():
     assert for_each(2, sys.maxsize) == for_each(2, 250) == THREADS
     assert 4 * 24 < 4 * for_each(4, 170) < 170 - 4 * 10
