@@ -20,7 +20,7 @@ from bff.cache import Snapshot
 from bff.errors import BffError, TokenRefused, UserBlocked
 from bff.genauth import ExtIdp, ExtIdps, GenAuthClient
 from bff.models import Language, LinkedAccount
-from bff.resilience import Deadline, released
+from bff.resilience import Deadline, in_background, released
 
 log = structlog.get_logger()
 
@@ -103,7 +103,7 @@ class Providers:
                 return
             self._due = now + _RETRY_SECONDS
             self._first_until = now + _FIRST_WAIT_SECONDS
-        threading.Thread(target=self._fetch, args=(token,), name="providers", daemon=True).start()
+        in_background(self._fetch, token, name="providers")  # if not, the next caller after the pause
 
     def catalogue(self, deadline: Deadline) -> Catalogue:
         """What is known; the very first fetch is waited for, half a second at most."""

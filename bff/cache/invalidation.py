@@ -8,6 +8,7 @@ and a server that others no longer publish to, as after a failover behind one ad
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from secrets import token_hex
 
 from redis.client import PubSub
@@ -74,8 +75,9 @@ class InvalidationBus:
         with self._starting:
             if self._thread is None:
                 thread = threading.Thread(target=self._receive, name="invalidations", daemon=True)
-                thread.start()
-                self._thread = thread
+                with suppress(RuntimeError):  # no thread is to be had: the next call tries again
+                    thread.start()
+                    self._thread = thread
 
     def _receive(self) -> None:
         while not self._stopped.is_set():

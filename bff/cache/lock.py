@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from bff.cache.redis_store import CacheUnavailable, RedisStore, StoreLock
+from bff.resilience import in_background
 
 
 class Locks:
@@ -21,7 +22,7 @@ class Locks:
         self._lifetime = lifetime
         self._guard = threading.Lock()
         self._held: set[StoreLock] = set()
-        self._keeper: threading.Thread | None = None
+        self._extending = False
 
     @contextmanager
     def attempt(self, name: str) -> Iterator[bool]:
@@ -46,9 +47,9 @@ class Locks:
     def _keep(self, lock: StoreLock) -> None:
         with self._guard:
             self._held.add(lock)
-            if self._keeper is None:
-                self._keeper = threading.Thread(target=self._extend, name="locks", daemon=True)
-                self._keeper.start()
+            if not self._extending:
+                # Without a thread the lock ends by itself.
+                self._extending = in_background(self._extend, name="locks")
 
     def _extend(self) -> None:
         while True:
@@ -56,7 +57,7 @@ class Locks:
             with self._guard:
                 held = tuple(self._held)
                 if not held:
-                    self._keeper = None
+                    self._extending = False
                     return
             for lock in held:
                 lock.extend()

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
@@ -23,7 +24,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool, SentinelManagedConnection, SentinelManagedSSLConnection
 
-from bff.resilience import Deadline, Resolver, open_connection
+from bff.resilience import Deadline, Resolver, in_background, open_connection
 from bff.setting_addresses import split_address
 
 # Enough for every thread of a worker, so that a request never fails because the pool is empty.
@@ -233,8 +234,8 @@ def _in_background(initialize: Callable[..., None]) -> Callable[..., None]:
             running.release()
 
     def start(*args: object, **kwargs: object) -> None:
-        if running.acquire(blocking=False):
-            threading.Thread(target=run, args=args, kwargs=kwargs, name="redis-cluster", daemon=True).start()
+        if running.acquire(blocking=False) and not in_background(partial(run, *args, **kwargs), name="redis-cluster"):
+            running.release()
 
     return start
 

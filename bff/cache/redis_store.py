@@ -27,7 +27,7 @@ from redis.lock import Lock
 from bff.cache.redis_client import RedisBackend
 from bff.cache.redis_errors import RIGHTS, is_away, is_demoted, reason_of
 from bff.observability import Recorder
-from bff.resilience import CircuitBreaker, CircuitOpen, Permit
+from bff.resilience import CircuitBreaker, CircuitOpen, Permit, in_background
 
 log = structlog.get_logger()
 
@@ -230,7 +230,8 @@ class RedisStore:
             permit = self._breaker.enter()
             if not permit.probe:
                 return permit
-            threading.Thread(target=self._probe, args=(permit,), name="redis-probe", daemon=True).start()
+            if not in_background(self._probe, permit, name="redis-probe"):
+                permit.abandoned()
         self._recorder.cache_failed(operation, "breaker_open")
         raise CacheUnavailable
 
@@ -246,10 +247,12 @@ class RedisStore:
     def _connected(self) -> RedisBackend:
         if self._backend is None:
             with self._connecting:
-                if self._connection is None:
-                    self._connection = Future()
-                    threading.Thread(target=self._connect_to, args=(self._connection,), name="redis", daemon=True).start()
                 connection = self._connection
+                if connection is None:
+                    connection = self._connection = Future()
+                    if not in_background(self._connect_to, connection, name="redis"):
+                        self._connection = None
+                        raise OSError("no thread is to be had")
             # A cluster's client asks one node after the other before it exists.
             self._backend = connection.result(timeout=_CONNECT_SECONDS)
         return self._backend

@@ -1,6 +1,7 @@
 """The patterns that know nothing of us: deadline, connecting, breaker, bulkhead, single flight, admission, rate limit, clock."""
 
 from bff.resilience.admission import FairSemaphore, NotAdmittedAgain, admitted, is_crowded, released, set_apart
+from bff.resilience.background import in_background
 from bff.resilience.bulkhead import Bulkhead, BulkheadFull, Shares
 from bff.resilience.caches import LARGEST_ENTRY, Cache, cache, memoised
 from bff.resilience.circuit_breaker import CircuitBreaker, CircuitOpen, Permit, Rules
@@ -36,6 +37,7 @@ __all__ = [
     "begin_draining",
     "begin_stopping",
     "cache",
+    "in_background",
     "is_crowded",
     "is_draining",
     "is_stopping",

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
+from bff.resilience.background import in_background
 from bff.resilience.deadline import Deadline
 
 _FAIR_SHARE = 0.25  # seconds; an address gets no less while others wait to be tried
@@ -41,8 +42,10 @@ class Resolver:
             pending = self._pending.get(key)
             if pending is None:
                 pending = Future()
-                threading.Thread(target=self._look_up, args=(key, pending), name="lookup", daemon=True).start()
-                self._pending[key] = pending
+                if in_background(self._look_up, key, pending, name="lookup"):
+                    self._pending[key] = pending
+                else:
+                    pending.set_exception(OSError("no thread is to be had"))
         try:
             # With an address at hand, half of the time is left for connecting to it.
             return pending.result(deadline.remaining() / (2 if known else 1))
