@@ -71,7 +71,7 @@ class Program:
 # The floors run on the service's server with its options (`bff.server`), by its own command.
 _GRANIAN = (
     "exec granian --interface wsgi --http 1 --no-ws --host 127.0.0.1 --port $PORT --workers $WEB_CONCURRENCY "
-    "--blocking-threads 76 --backlog 4096 --backpressure 4096 --http1-buffer-size 65536 --log-level error"
+    "--blocking-threads 80 --backlog 4096 --backpressure 4096 --http1-buffer-size 65536 --log-level error"
 )
 
 OURS = Program("ours", lambda: f"exec {web_command()}", "this service, as the Procfile starts it")

@@ -40,7 +40,7 @@ _LARGEST_BODY = 64 * 1024
 # How many requests of a worker compute at a time; docs/adr/0013 says why so few.
 PERMITS = 4
 # A worker's threads, where the machine allows so many, and how many are kept for what waits for nobody: health, metrics, hits.
-THREADS = 76
+THREADS = 80
 _NEVER_WAITING = 16
 # A thread that computes is asked to give the interpreter to others after this many seconds, for requests that hold no permit.
 _SWITCH_SECONDS = 0.001

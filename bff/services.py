@@ -47,8 +47,8 @@ NETWORK_TIMES = 4
 LOCK_SECONDS = 1.5
 # For those that wait for longer than a second: as many as a worker's threads leave to them (`bff.factory.THREADS`), and half of
 # them for one person.
-WAITING_PLACES = 28
-WAITING_EACH = 14
+WAITING_PLACES = 32
+WAITING_EACH = 16
 # Redis answers in well under a millisecond or not at all: one failure is enough to know, and a second to find out again.
 _REDIS_BREAKER = Rules(failures_in_a_row=1, open_seconds=1.0, open_at_most=4.0, probe_seconds=2.0)
 

@@ -70,7 +70,7 @@ async def stampede_of_sessions(size):
 @drill("holder-killed", "4")
 async def holder_killed(size):
     """The one who asks GenAuth for everybody is killed with SIGKILL: the others wait for its lock to end and then go."""
-    # As many as may wait for longer than a second (14 in each worker); whoever comes beyond that is told 503 then.
+    # As many as may wait for longer than a second (16 in each worker); whoever comes beyond that is told 503 then.
     crowd, takes = 16, 1.0
     with Stage(instances=2) as stage:
         holder, others = stage.services

@@ -229,7 +229,7 @@ def test_made_up_tokens_wait_together_in_as_many_places_as_one_person(service_wi
     services_of(service.app).linked_accounts.waiting_room.free_seconds = 0
     genauth.trouble(path=INTROSPECTION, latency=1.0)
 
-    statuses, end = crowd(service, [f"made-up-{number % 5}" for number in range(5 + 14 + 6)])
+    statuses, end = crowd(service, [f"made-up-{number % 5}" for number in range(5 + 16 + 6)])
 
     assert some_come(statuses, 6) == [503] * 6
     end()
