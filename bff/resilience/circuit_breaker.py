@@ -173,9 +173,8 @@ class CircuitBreaker:
             return
         known = self._state == "half_open" and not first
         if self._lengthened and not known:
-            self._openings -= (
-                1  # one pause that ends with two probes, of somebody known and of somebody else, grows the next one once
-            )
+            # A pause may end with two probes, of somebody known and of somebody else: the next one grows once for both.
+            self._openings -= 1
         self._lengthened = known
         wait = self._next_wait(retry_after)
         if known:

@@ -18,6 +18,7 @@ from bff.cache.redis_client import redis_backend
 from bff.cache.redis_store import RedisStore
 from bff.models import LinkedAccount, Session
 from bff.resilience.circuit_breaker import CircuitBreaker, Rules
+from tests.cache.proxy import Proxy
 
 LIFETIMES = Lifetimes(ttl=60, stale=3600, accepted=60, refused=8)
 
@@ -63,6 +64,13 @@ def accounts(*ids, provider="wechat"):
 
 def ids(entry):
     return [account["id"] for account in json.loads(entry.accounts.json("en", identities=False))]
+
+
+@pytest.fixture
+def proxy(valkey):
+    """A way to Valkey that can be slowed down and cut."""
+    with Proxy(valkey.address) as proxy:
+        yield proxy
 
 
 @pytest.fixture

@@ -17,12 +17,6 @@ from tests.valkey import ValkeyServer, free_port
 
 
 @pytest.fixture
-def wire(valkey):
-    with Proxy(valkey.address) as wire:
-        yield wire
-
-
-@pytest.fixture
 def pair():
     """Two servers, as before and after a failover."""
     with ValkeyServer(port=free_port()) as one, ValkeyServer(port=free_port()) as other:
@@ -47,14 +41,14 @@ def many_connections(store, count=8):
             each.result()
 
 
-def test_when_kept_connections_went_silent_the_first_probe_brings_redis_back(store_at, wire):
-    store = store_at(wire.url)
-    wire.latency = 0.01
+def test_when_kept_connections_went_silent_the_first_probe_brings_redis_back(store_at, proxy):
+    store = store_at(proxy.url)
+    proxy.latency = 0.01
     many_connections(store)
-    wire.latency = 0.0
-    assert wire.connections > 4
+    proxy.latency = 0.0
+    assert proxy.connections > 4
 
-    wire.forget()
+    proxy.forget()
     with pytest.raises(CacheUnavailable):
         store.get_many("a")
 
@@ -66,12 +60,12 @@ def test_when_kept_connections_went_silent_the_first_probe_brings_redis_back(sto
     many_connections(store)  # none of them is an old one
 
 
-def test_a_bus_that_hears_nothing_any_more_subscribes_anew(store_at, wire):
+def test_a_bus_that_hears_nothing_any_more_subscribes_anew(store_at, proxy):
     received = Received()
-    bus = InvalidationBus(store_at(wire.url), "changed", received.people.append, received.gap)
+    bus = InvalidationBus(store_at(proxy.url), "changed", received.people.append, received.gap)
     assert eventually(lambda: bus.connected)
 
-    wire.forget()
+    proxy.forget()
 
     assert eventually(lambda: received.gaps)
     assert eventually(lambda: bus.connected)
@@ -87,12 +81,12 @@ def demote(server):
 
 def test_after_a_failover_behind_one_address_the_next_write_goes_to_the_new_primary(store_at, pair):
     one, other = pair
-    with Proxy(port_of(one)) as wire:
-        store = store_at(wire.url)
+    with Proxy(port_of(one)) as proxy:
+        store = store_at(proxy.url)
         many_connections(store)
 
         demote(one)
-        wire.lead_to(port_of(other))
+        proxy.lead_to(port_of(other))
 
         assert not store.set_many({"a": b"lost"}, 60)
         assert store.set_many({"a": b"kept"}, 60)
@@ -104,13 +98,13 @@ def test_after_a_failover_behind_one_address_the_next_write_goes_to_the_new_prim
 
 def test_after_a_failover_behind_one_address_changes_are_heard_of(store_at, pair):
     one, other = pair
-    with Proxy(port_of(one)) as wire:
-        store, received = store_at(wire.url), Received()
+    with Proxy(port_of(one)) as proxy:
+        store, received = store_at(proxy.url), Received()
         bus = InvalidationBus(store, "changed", received.people.append, received.gap)
         assert eventually(lambda: bus.connected)
 
         demote(one)
-        wire.lead_to(port_of(other))
+        proxy.lead_to(port_of(other))
 
         assert eventually(lambda: received.gaps)
         assert eventually(lambda: bus.connected)
@@ -121,14 +115,14 @@ def test_after_a_failover_behind_one_address_changes_are_heard_of(store_at, pair
 
 def test_a_server_that_takes_no_writes_at_all_costs_few_connections(store_at, pair):
     one, _ = pair
-    with Proxy(port_of(one)) as wire:
-        store = store_at(wire.url)
+    with Proxy(port_of(one)) as proxy:
+        store = store_at(proxy.url)
         demote(one)
 
         for _ in range(200):
             assert not store.set_many({"a": b"lost"}, 60)
 
-        assert wire.connections < 20
+        assert proxy.connections < 20
 
 
 @pytest.mark.parametrize(
@@ -142,12 +136,12 @@ def test_a_server_that_takes_no_writes_at_all_costs_few_connections(store_at, pa
         "ERR max number of clients reached",
     ],
 )
-def test_a_server_that_says_it_is_not_the_one_is_left_with_all_connections(store_at, wire, saying):
-    store = store_at(wire.url, open_seconds=0.05)
-    wire.latency = 0.01
+def test_a_server_that_says_it_is_not_the_one_is_left_with_all_connections(store_at, proxy, saying):
+    store = store_at(proxy.url, open_seconds=0.05)
+    proxy.latency = 0.01
     many_connections(store)
-    wire.latency = 0.0
-    wire.forget(f"-{saying}\r\n".encode())
+    proxy.latency = 0.0
+    proxy.forget(f"-{saying}\r\n".encode())
 
     with pytest.raises(CacheUnavailable):
         store.get_many("a")
@@ -174,19 +168,19 @@ def test_a_name_server_that_hangs_costs_one_timeout(store_at, monkeypatch, form,
     hanging.set()
 
 
-def test_while_the_name_server_hangs_a_known_address_serves(store_at, monkeypatch, valkey, wire):
+def test_while_the_name_server_hangs_a_known_address_serves(store_at, monkeypatch, valkey, proxy):
     hanging, lookups = threading.Event(), []
 
     def lookup(*_, **__):
         lookups.append(1)
         if len(lookups) > 1:
             hanging.wait(5)
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", wire.port))]
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", proxy.port))]
 
     monkeypatch.setattr(redis_client, "resolver", redis_client.Resolver(lookup))
-    store = store_at(f"redis://redis.test:{wire.port}")
+    store = store_at(f"redis://redis.test:{proxy.port}")
     assert store.ping()
-    wire.reset()
+    proxy.reset()
     time.sleep(0.05)
 
     assert store.get_many("a") == [None]
@@ -194,14 +188,14 @@ def test_while_the_name_server_hangs_a_known_address_serves(store_at, monkeypatc
     hanging.set()
 
 
-def test_a_connection_that_took_long_waits_for_answers_as_long_as_any_other(store_at, monkeypatch, wire):
+def test_a_connection_that_took_long_waits_for_answers_as_long_as_any_other(store_at, monkeypatch, proxy):
     def lookup(*_, **__):
         time.sleep(0.15)
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", wire.port))]
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", proxy.port))]
 
     monkeypatch.setattr(redis_client, "resolver", redis_client.Resolver(lookup))
-    store = store_at(f"redis://redis.test:{wire.port}")
-    wire.latency = 0.15
+    store = store_at(f"redis://redis.test:{proxy.port}")
+    proxy.latency = 0.15
 
     assert [store.get_many("a") for _ in range(2)] == [[None]] * 2
 

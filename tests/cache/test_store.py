@@ -9,16 +9,9 @@ import pytest
 import redis
 
 from bff.cache.redis_store import CacheUnavailable
-from tests.cache.proxy import Proxy
 from tests.valkey import ValkeyServer, free_port
 
 ONE_TIMEOUT = 0.6  # 0.25 s, measured on a machine that has other things to do
-
-
-@pytest.fixture
-def proxy(valkey):
-    with Proxy(valkey.address) as proxy:
-        yield proxy
 
 
 @pytest.fixture
