@@ -30,7 +30,6 @@ def lines(log_lines, monkeypatch):
     for name, level in levels.items():
         logging.getLogger(name).setLevel(level)
     structlog.contextvars.clear_contextvars()
-    structlog.reset_defaults()
 
 
 @pytest.fixture
