@@ -3,9 +3,9 @@
 The way of a request:
 
     ProxyFix           whose proxies are trusted                                              werkzeug
-    RequestContext     id, deadline, log line, metric, headers, problems of every response    web.request_context
+    RequestContext     id, deadline, log line, metric, headers, problems of every response    web.middleware
     ResponseCache      an identical request answered from this worker's memory                web.response_cache
-    AdmissionControl   few requests compute at once; who waits for others holds no permit     web.admission_control
+    AdmissionControl   few requests compute at once; who waits for others holds no permit     web.middleware
     Flask              web.authentication, then the rate limit, then the view                 web.linked_accounts
       the use case     fresh from the cache, else from GenAuth, else the last good answer     accounts.service
         the cache      entries in Redis: the JSON as it is sent, bound to its key             cache.accounts_cache
@@ -41,7 +41,7 @@ Where do I change …
     … how names are looked up and connections made?    resilience/dns.py
     … timeouts, retries, circuit breakers?         genauth/calls.py, genauth/call_policy.py
     … an error, or what a frontend does about it?  errors.py, web/problems.py
-    … a header of every response?                  web/request_context.py
+    … a header of every response?                  web/middleware.py
     … what makes two requests alike for the response cache?    web/response_cache.py
     … which origins may ask?                       web/cors.py
     … what is logged or counted?                   observability/recorder.py, observability/metrics.py, docs/observability.md

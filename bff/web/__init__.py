@@ -4,17 +4,15 @@ The middlewares, from the outside, are `RequestContext`, `ResponseCache` and `Ad
 as the contract; what a request carries is in `context`.
 """
 
-from bff.web.admission_control import AdmissionControl
 from bff.web.authentication import requires_no_session, requires_session
 from bff.web.context import bounded, provide, services_of
 from bff.web.cors import allow_origins
 from bff.web.docs import docs
-from bff.web.health import health
 from bff.web.linked_accounts import me
-from bff.web.metrics import metrics, requires_metrics_token
+from bff.web.middleware import AdmissionControl, RequestContext
 from bff.web.openapi import openapi
+from bff.web.operators import health, metrics, requires_metrics_token
 from bff.web.problems import answer_problems
-from bff.web.request_context import RequestContext
 from bff.web.response_cache import ResponseCache
 
 __all__ = [

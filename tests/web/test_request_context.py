@@ -61,7 +61,7 @@ def refuse(_environ, _start_response):
 def test_an_error_of_a_middleware_is_a_problem(app_with, monkeypatch, method):
     app = app_with(CORS_ORIGINS=PAGE, METRICS_TOKEN="watching")
     served(app)
-    monkeypatch.setattr("bff.web.admission_control.AdmissionControl.__call__", lambda *_: refuse(None, None))
+    monkeypatch.setattr("bff.web.middleware.AdmissionControl.__call__", lambda *_: refuse(None, None))
 
     response = app.test_client().open(PATH, method=method, headers={"Origin": PAGE, "X-Request-Id": "trace-1234"})
 
@@ -79,7 +79,7 @@ def test_an_error_of_a_middleware_is_a_problem(app_with, monkeypatch, method):
 
 def test_its_line_says_why(app, written, monkeypatch):
     served(app)
-    monkeypatch.setattr("bff.web.admission_control.AdmissionControl.__call__", lambda *_: refuse(None, None))
+    monkeypatch.setattr("bff.web.middleware.AdmissionControl.__call__", lambda *_: refuse(None, None))
     app.test_client().get(PATH)
 
     line = next(line for line in lines(written, "request") if line["route"] == PATH)

@@ -1,11 +1,11 @@
-"""The outermost middleware: every response, whatever made it, gets its id, its headers, one log line and one metric.
+"""The outermost middleware and the innermost: what every response gets, and how many requests compute at once.
 
-Nothing that a caller sends gets into the log line but the request id, which has its form: the route is the rule that matched,
-the method one of the known ones.
+The one between them is `response_cache`.
 """
 
 import random
 import re
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -17,10 +17,10 @@ from structlog.contextvars import bind_contextvars, clear_contextvars
 from bff.errors import BffError
 from bff.genauth import echoes_credential
 from bff.observability import Recorder
-from bff.resilience import Deadline
+from bff.resilience import Deadline, FairSemaphore, admitted
 from bff.settings import Settings
 from bff.web.authentication import presented_credentials
-from bff.web.context import RECORD, Application, Environ, FinishedResponse, Headers, RequestRecord, finish
+from bff.web.context import RECORD, Application, Environ, FinishedResponse, Headers, RequestRecord, finish, record_of
 from bff.web.problems import defect, problem
 
 log = structlog.get_logger()
@@ -30,12 +30,17 @@ VARY = "Authorization, Cookie, Origin, Accept-Language"
 HSTS = "max-age=31536000"
 # An orchestrator asks every few seconds, for ever: a line for each good answer would be most of the log.
 _PROBES = frozenset({"/livez", "/readyz"})
+_QUEUEING = "/me/"
 _METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,128}", re.ASCII)
 
 
 class RequestContext:
-    """A WSGI application around ``application``; ``flask`` renders the errors that a middleware between the two raises."""
+    """A WSGI application around ``application``: every response, whatever made it, gets its id, headers, a log line and a metric.
+
+    ``flask`` renders the errors that a middleware between the two raises. Nothing that a caller sends gets into the log line but
+    the request id, which has its form: the route is the rule that matched, the method one of the known ones.
+    """
 
     def __init__(self, application: Application, flask: Application, settings: Settings, recorder: Recorder) -> None:
         self._application = application
@@ -108,6 +113,27 @@ class RequestContext:
             milliseconds=round(seconds * 1000, 2),
             **error,
         )
+
+
+class AdmissionControl:
+    """A WSGI application around ``application``: ``permits`` threads are in there at a time, but for those that wait.
+
+    ``waiting`` is how many may: health, metrics and what the response cache holds need threads too. Only requests of signed-in
+    people queue.
+    """
+
+    def __init__(self, application: Application, permits: int, *, waiting: int = sys.maxsize) -> None:
+        self._application = application
+        self._semaphore = FairSemaphore(permits, outside_at_most=waiting)
+
+    def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """The response, as a WSGI application. Raises UpstreamUnavailable for a request that the deadline finds in the queue."""
+        if not environ["PATH_INFO"].startswith(_QUEUEING):
+            return self._application(environ, start_response)
+        with admitted(self._semaphore, record_of(environ).deadline):
+            response = finish(self._application, environ)
+        start_response(response.status, response.headers)
+        return [response.body]
 
 
 def _marked(response: FinishedResponse, environ: Environ, record: RequestRecord) -> Headers:
