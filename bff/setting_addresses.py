@@ -12,6 +12,8 @@ from bff.setting_types import ca_bundle, check_client_certificate, check_folder,
 _HOST = r"(?:[A-Za-z0-9](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])"
 _HOST_AND_PORT = re.compile(rf"({_HOST})(?::([0-9]{{1,5}}))?")
 _ORIGIN = re.compile(rf"([a-z][a-z0-9+.-]*)://({_HOST}(?::([0-9]{{1,5}}))?)")
+# Of a domain that the app's makers have, so that no other app has reason to claim it; nothing that code would run for.
+_APP_ADDRESS = re.compile(r"[a-z][a-z0-9+-]*(?:\.[a-z0-9+-]+)+:/[A-Za-z0-9._~!$&'()*+;=:/-]+")
 _ADDRESS = re.compile(r"([a-z][a-z0-9+.-]*://)([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
 _ENDPOINT = re.compile(r"/(?:oidc|oauth|login)\Z|/(?:\.well-known|api/v[0-9])(?:/|\Z)", re.IGNORECASE)
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
@@ -124,10 +126,17 @@ def plain_url(value: str) -> str:
     return value
 
 
+@expects(_URL.format(", query"))
+def base_url(value: str) -> str:
+    """A `plain_url` to append paths to: its trailing slashes go."""
+    base: str = plain_url.parse(value).rstrip("/")
+    return base
+
+
 @expects(_URL.format(", query") + ", up to where its /oidc and /api begin")
 def host_url(value: str) -> str:
-    """A `plain_url` to append paths to: its trailing slashes go."""
-    host: str = plain_url.parse(value).rstrip("/")
+    """A `base_url`."""
+    host: str = base_url.parse(value)
     if _ENDPOINT.search(urlsplit(host).path):
         raise ValidationError("has the path of an endpoint")
     return host
@@ -146,6 +155,20 @@ def origins(value: str) -> tuple[str, ...]:
         if origin != origin.lower() or match[3] == _DEFAULT_PORTS.get(match[1], ""):
             # Browsers send origins in lower case and without a default port: another spelling would never match.
             raise ValidationError(f"has an origin with capitals or a default port (number {number})")
+    return tuple(entries)
+
+
+@expects("origins of https, or of http on this machine, and apps' addresses in full (com.example.app:/linked), comma separated")
+def return_targets(value: str) -> tuple[str, ...]:
+    """Where a browser may be sent back to: exact origins, and private-use addresses of apps (RFC 8252 7.1) to the letter."""
+    entries = listed(value)
+    for number, entry in enumerate(entries, 1):
+        if _APP_ADDRESS.fullmatch(entry):
+            continue
+        if not entry.startswith(("https://", "http://")) or not origins.parse(entry):
+            raise ValidationError(f"has an entry that names no single origin (number {number})")
+        if is_readable_on_the_way(entry):
+            raise ValidationError(f"has an origin of plain http on another machine (number {number})")
     return tuple(entries)
 
 

@@ -166,6 +166,26 @@ def header_names(value: str) -> tuple[str, ...]:
     return tuple(names)
 
 
+@expects("ids of identity sources, provider types or the word enterprise, comma separated")
+def source_names(value: str) -> tuple[str, ...]:
+    """What identity sources are called by."""
+    names = listed(value)
+    if not all(re.fullmatch(r"[!-~]{1,256}", name) for name in names):
+        raise ValidationError("holds what is no id and no type of an identity source")
+    return tuple(dict.fromkeys(names))
+
+
+@expects("some of password, email, phone, comma separated, or none")
+def sign_in_methods(value: str) -> tuple[str, ...]:
+    """How a person can sign in without a linked account, in the order of the contract."""
+    names = [name.lower() for name in listed(value)]
+    if names == ["none"]:
+        return ()
+    if not names or not {"password", "email", "phone"}.issuperset(names):
+        raise ValidationError("holds a word that is none of these")
+    return tuple(name for name in ("password", "email", "phone") if name in names)
+
+
 def check_client_certificate(certificate: str, key: str | None) -> None:
     """Raise `ValidationError` unless OpenSSL can load both; without a ``key`` the certificate's file has it."""
     try:

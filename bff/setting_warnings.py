@@ -13,6 +13,7 @@ _LONG_ACCEPTANCE_SECONDS = 600
 _OUR_PREFIXES = (
     *("GENAUTH_", "AUTHING_", "TOKEN_", "CACHE_", "LOCAL_CACHE", "UPSTREAM_", "REQUEST_DEADLINE", "SESSION_COOKIE", "CORS_"),
     *("WEBHOOK_", "METRICS_", "RATE_LIMIT", "TRUST_PROX", "TRUSTED_PROX", "ALLOWED_", "KEEPALIVE_", "DRAIN_", "GRANIAN_"),
+    *("UNLINK_", "SIGN_IN_METHODS", "RETURN_TO_", "ID_TOKEN_", "STEP_UP_", "CHANGE_DEADLINE", "CHANGE_RATE_LIMIT", "LOG_USER_"),
 )
 # Kubernetes puts the address of each service into the environment, and a service may be called cache or metrics.
 _OF_A_CLUSTER = re.compile(r".+_(?:SERVICE_HOST|SERVICE_PORT(?:_.+)?|PORT(?:_[0-9]+_(?:TCP|UDP|SCTP)(?:_[A-Z]+)?)?)")

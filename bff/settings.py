@@ -64,17 +64,26 @@ class Settings:
     upstream_connect_seconds: Annotated[float, types.seconds(60)] = 1.0
     upstream_deadline_seconds: Annotated[float, types.seconds(300)] = 3.0
     request_deadline_seconds: Annotated[float, types.seconds(300)] = 3.5
+    change_deadline_seconds: Annotated[float, types.seconds(45)] = 10.0
     session_cookie_name: Annotated[str | None, types.cookie_name] = None
     cors_origins: Annotated[tuple[str, ...], addresses.origins] = ()
     cors_allow_headers: Annotated[tuple[str, ...], types.header_names] = ()
+    public_url: Annotated[str | None, addresses.base_url] = None
+    return_to_origins: Annotated[tuple[str, ...], addresses.return_targets] = ()
+    id_token_cookie_name: Annotated[str | None, types.cookie_name] = None
+    unlink_denied_sources: Annotated[tuple[str, ...], types.source_names] = ()
+    sign_in_methods: Annotated[tuple[str, ...], types.sign_in_methods] = ("password", "email", "phone")
+    step_up_seconds: Annotated[int | None, types.whole(1, 30 * _DAY)] = None
     metrics_token: Annotated[str | None, types.header_text] = field(default=None, repr=False)
     rate_limit: Annotated[str | None, types.rate] = "120/minute"
+    change_rate_limit: Annotated[str | None, types.rate] = "10/minute"
     host: Annotated[str, types.address] = "0.0.0.0"  # noqa: S104 - a service in a container is reached from outside
     port: Annotated[int, types.whole(1, 65_535)] = 8000
     web_concurrency: Annotated[int, types.whole(1, 256)] = 2
     keepalive_seconds: Annotated[float, types.seconds(3600)] = 75.0
     drain_lead_seconds: Annotated[float, types.seconds(300, or_zero=True)] = 1.0
     log_level: Annotated[str, types.one_of("debug", "info", "warning", "error", "critical")] = "info"
+    log_user_ids: Annotated[str, types.one_of("off", "hashed", "plain")] = "hashed"
     trusted_proxies: Annotated[int, types.whole(0, 16)] = 0
     allowed_hosts: Annotated[tuple[str, ...], addresses.hosts] = ()
     warnings: tuple[tuple[str, str], ...] = field(default=(), compare=False, repr=False)
@@ -119,13 +128,15 @@ class Settings:
 def _contradictions(values: Mapping[str, Any]) -> Iterator[str]:
     """Mistakes between settings that are fine alone; one that is not fine has been named already."""
     budgets = ("upstream_connect_seconds", "upstream_deadline_seconds", "request_deadline_seconds")
-    for inner, outer in pairwise(budgets):
+    for inner, outer in (*pairwise(budgets), ("upstream_deadline_seconds", "change_deadline_seconds")):
         if inner in values and outer in values and values[inner] > values[outer]:
             yield f"{inner.upper()} exceeds {outer.upper()}: expected a budget to fit into the one around it."
     if values.get("token_verification") == "introspection" and values.get("genauth_app_secret", "") is None:
         yield "GENAUTH_APP_SECRET is missing: expected the application's secret, which introspection sends."
     if not values.get("session_cookie_name"):
         return
+    if values["session_cookie_name"] == values.get("id_token_cookie_name"):
+        yield "ID_TOKEN_COOKIE_NAME is SESSION_COOKIE_NAME's: expected a cookie of its own."
     if "*" in values.get("cors_origins", ()):
         yield "CORS_ORIGINS is * while SESSION_COOKIE_NAME is set: expected exact origins, for any page could use the cookie."
     if any(map(addresses.is_readable_on_the_way, values.get("cors_origins", ()))):

@@ -29,16 +29,24 @@ REMEDIES = {
     "token_missing": "Sign in.",
     "token_expired": "Refresh the session token and ask again.",
     "token_invalid": "Sign in again. Refresh once before, if your tokens are opaque: an expired one looks the same.",
+    "reauthentication_required": "Have the person sign in again, no longer than `maxAgeSeconds` ago, and repeat the change.",
     "user_blocked": "Tell the person that their account is blocked; another try will not help.",
     "csrf_header_missing": "Fix the call: send `X-Requested-With`, with any value, along with the cookie.",
     "origin_not_allowed": "Fix the call, or have the page's origin added to CORS_ORIGINS.",
-    "not_found": "Fix the call: nothing lives at this path.",
+    "managed_by_organization": "Tell the person that their organization manages this account; another try will not help.",
+    "link_of_another_person": "Warn the person: somebody else may have sent them this link. Show nothing as linked.",
+    "not_found": "Fix the call: nothing lives at this path. After a change: show the `linkedAccounts` that came with it.",
     "method_not_allowed": "Fix the call; `Allow` names the methods that there are.",
+    "last_login_method": "Have the person set a password or link another account first.",
+    "already_linked": "Show the account as linked; there is nothing to do.",
+    "linked_to_another_person": "Tell the person that the account belongs to somebody else here; they can unlink it there.",
+    "link_expired": "Ask for the linked accounts, and offer to begin anew.",
     "rate_limited": "Wait as many seconds as `Retry-After` says, then ask again.",
     "upstream_forbidden": "Show that the accounts cannot be read, and tell us: signing in again will not help.",
     "upstream_malformed": "Show that the accounts cannot be read at the moment, and offer another try later.",
     "upstream_unavailable": "Show that the accounts are unavailable at the moment; ask again after `Retry-After` seconds.",
     "upstream_timeout": "Show that the accounts are unavailable at the moment, and offer another try later.",
+    "change_unconfirmed": "Ask again with `refresh=true` before offering the change again: it may have been made.",
     "internal_error": "Apologise, and tell us the `requestId`.",
 }
 _SCHEMA = ProblemSchema()
@@ -84,6 +92,7 @@ def problem(error: BffError, environ: Environ, cookie_name: str | None, status: 
     }
     if error.detail and not echoes_credential(error.detail, credentials):
         body["detail"] = error.detail
+    dumped = _SCHEMA.dump(body) | dict(error.members)
     headers = [
         ("Content-Type", CONTENT_TYPE),
         ("Content-Language", spoken),
@@ -93,7 +102,7 @@ def problem(error: BffError, environ: Environ, cookie_name: str | None, status: 
     if not environ["PATH_INFO"].startswith("/me/"):
         # Nothing of anybody's is in it: a page with a wrong address is to learn that. The rest of CORS is in `cors`.
         headers.append(("Access-Control-Allow-Origin", "*"))
-    return Response(orjson.dumps(_SCHEMA.dump(body)), f"{code} {HTTPStatus(code).phrase}", headers)
+    return Response(orjson.dumps(dumped), f"{code} {HTTPStatus(code).phrase}", headers)
 
 
 def defect(exc: Exception) -> InternalError:

@@ -19,7 +19,9 @@ def settings_of_the_code():
 def as_text(default):
     if default is MISSING:
         return "required"
-    return "" if default in (None, ()) else f"{default:g}" if isinstance(default, float) else str(default)
+    if isinstance(default, tuple):
+        return ",".join(default)
+    return "" if default is None else f"{default:g}" if isinstance(default, float) else str(default)
 
 
 def settings_of_the_docs():

@@ -553,3 +553,70 @@ def test_what_is_no_header_field_for_pages_is_refused(name):
 )
 def test_a_redis_url_is_shown_without_its_secrets(url, shown):
     assert without_secrets(url) == shown
+
+
+def test_browsers_return_to_exact_origins_and_to_the_addresses_of_apps():
+    text = "https://app.example.com, http://localhost:5173,com.example.app:/linked,com.example.app://linked/back"
+
+    targets = read(RETURN_TO_ORIGINS=text).return_to_origins
+
+    assert targets == tuple(each.strip() for each in text.split(","))
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "*",
+        "https://*.example.com",
+        "https://app.example.com/",
+        "https://app.example.com/linked",
+        "https://App.example.com",
+        "https://app.example.com:443",
+        "https://user@app.example.com",
+        "http://app.example.com",
+        "app.example.com",
+        "myapp:/linked",
+        "javascript:alert(1)",
+        "com.example.app:",
+        "com.example.app:linked",
+        "com.example.app:/linked?next=a",
+        "com.example.app:/linked#here",
+        "com.example.app:/user@linked",
+        "com.example.app:/\\linked",
+    ],
+)
+def test_a_target_that_is_open_to_others_is_refused(target):
+    assert mistaken(RETURN_TO_ORIGINS=f"https://fine.example,{target}") == ["RETURN_TO_ORIGINS"]
+
+
+def test_our_own_address_may_have_a_path():
+    assert read(PUBLIC_URL="https://accounts.example.com/api/").public_url == "https://accounts.example.com/api"
+    assert mistaken(PUBLIC_URL="http://accounts.example.com") == ["PUBLIC_URL"]
+    assert mistaken(PUBLIC_URL="https://accounts.example.com?a=b") == ["PUBLIC_URL"]
+
+
+def test_sources_are_denied_by_id_by_type_or_all_that_are_of_an_organization():
+    assert read(UNLINK_DENIED_SOURCES="62f209327f0a, saml,enterprise,saml").unlink_denied_sources == (
+        "62f209327f0a",
+        "saml",
+        "enterprise",
+    )
+    assert mistaken(UNLINK_DENIED_SOURCES="two words") == ["UNLINK_DENIED_SOURCES"]
+
+
+def test_ways_to_sign_in_are_some_of_three_or_none():
+    assert read().sign_in_methods == ("password", "email", "phone")
+    assert read(SIGN_IN_METHODS="Phone,password").sign_in_methods == ("password", "phone")
+    assert read(SIGN_IN_METHODS="none").sign_in_methods == ()
+    assert [mistaken(SIGN_IN_METHODS=text) for text in ("sms", "none,email", ",")] == [["SIGN_IN_METHODS"]] * 3
+
+
+def test_the_id_token_has_a_cookie_of_its_own():
+    assert read(SESSION_COOKIE_NAME="__Host-session", ID_TOKEN_COOKIE_NAME="__Host-id").id_token_cookie_name == "__Host-id"
+    assert mistaken(SESSION_COOKIE_NAME="__Host-session", ID_TOKEN_COOKIE_NAME="__Host-session") == ["ID_TOKEN_COOKIE_NAME"]
+
+
+def test_a_change_has_time_for_a_call_and_an_end():
+    assert read(CHANGE_DEADLINE_SECONDS="45", UPSTREAM_DEADLINE_SECONDS="3").change_deadline_seconds == 45
+    assert mistaken(CHANGE_DEADLINE_SECONDS="2") == ["UPSTREAM_DEADLINE_SECONDS"]
+    assert mistaken(CHANGE_DEADLINE_SECONDS="45.1") == ["CHANGE_DEADLINE_SECONDS"]
