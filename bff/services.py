@@ -11,6 +11,7 @@ from bff.accounts import LinkedAccounts, Providers, Refusals
 from bff.auth import (
     AccessTokens,
     GenAuthCheck,
+    IdTokens,
     Introspector,
     JwksCache,
     JwksFetcher,
@@ -59,6 +60,7 @@ class Services:
 
     settings: Settings
     sessions: Sessions
+    id_tokens: IdTokens
     linked_accounts: LinkedAccounts
     accounts_cache: AccountsCache
     user_limit: RateLimit | None
@@ -127,6 +129,11 @@ def make_services(app: Flask, settings: Settings, *, clock: Callable[[], float] 
             else None,
             flights=SingleFlight(waiting_room),
             refused=linked_accounts.refuse,
+        ),
+        id_tokens=IdTokens(
+            verifier if isinstance(verifier, AccessTokens) else None,
+            audience=settings.genauth_app_id,
+            secret=settings.genauth_app_secret,
         ),
         linked_accounts=linked_accounts,
         accounts_cache=cache,

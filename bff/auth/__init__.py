@@ -2,6 +2,7 @@
 
 from bff.auth.access_tokens import AccessTokens
 from bff.auth.genauth_check import GenAuthCheck
+from bff.auth.id_tokens import LONGEST_ID_TOKEN, IdToken, IdTokens
 from bff.auth.introspection import Introspector
 from bff.auth.jwks_cache import JwksCache
 from bff.auth.jwks_fetcher import JwksFetcher
@@ -13,8 +14,11 @@ from bff.auth.token_kinds import B64TOKEN, HOW_TO_SEND
 __all__ = [
     "B64TOKEN",
     "HOW_TO_SEND",
+    "LONGEST_ID_TOKEN",
     "AccessTokens",
     "GenAuthCheck",
+    "IdToken",
+    "IdTokens",
     "Introspector",
     "JwksCache",
     "JwksFetcher",

@@ -117,6 +117,14 @@ class AccessTokens:
             digest=_digest(token),
         )
 
+    def key_for(self, kid: str | None, issued_at: float, deadline: Deadline) -> tuple[Key, tuple[str, ...]]:
+        """The key of that id, and what the ``iss`` of a token that it signed may be; raises as `JwksCache.find`.
+
+        Never a snapshot's, which may be too old to know the key, and so could not refuse.
+        """
+        key, key_set = self._keys.at_hand(kid) or self._keys.find(kid, issued_at, deadline, allow_snapshot=False)
+        return key, self._issuers(key_set.issuer) or ()
+
     def _verify(self, token: str, deadline: Deadline) -> tuple[Claims, KeySet]:
         kid = _checked_header(token).get("kid")
         found = self._keys.at_hand(kid)
@@ -187,7 +195,7 @@ def _unverified(token: str) -> Claims:
 
 
 def _checked_header(token: str) -> dict[str, Any]:
-    header = _canonical_header(token)
+    header = canonical_header(token)
     _require(header.get("alg") in ALGORITHMS, "algorithm")
     # RFC 7515 4.1.11: extensions that must be understood, and we understand none. b64 (RFC 7797) changes what is signed.
     _require("crit" not in header and "b64" not in header, "crit")
@@ -216,7 +224,7 @@ def _check_claims(claims: Claims, now: float) -> None:
         _require(is_numeric_date(claims["nbf"]) and claims["nbf"] <= now + LEEWAY_SECONDS, "nbf")
 
 
-def _canonical_header(token: str) -> dict[str, Any]:
+def canonical_header(token: str) -> dict[str, Any]:
     """The header of a token in its one canonical spelling; TokenInvalid for any other text.
 
     Sessions are kept by a token's digest, so a second spelling would bring a refused token back. PyJWT refuses spare bits, but
