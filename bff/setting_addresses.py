@@ -1,7 +1,7 @@
 """Settings that are addresses: hosts, origins, GenAuth's URLs and Redis'. The other types are in `setting_types`."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from ipaddress import ip_address
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
@@ -14,6 +14,9 @@ _HOST_AND_PORT = re.compile(rf"({_HOST})(?::([0-9]{{1,5}}))?")
 _ORIGIN = re.compile(rf"([a-z][a-z0-9+.-]*)://({_HOST}(?::([0-9]{{1,5}}))?)")
 # Of a domain that the app's makers have, so that no other app has reason to claim it; nothing that code would run for.
 _APP_ADDRESS = re.compile(r"[a-z][a-z0-9+-]*(?:\.[a-z0-9+-]+)+:/[A-Za-z0-9._~!$&'()*+;=:/-]+")
+LONGEST_RETURN_ADDRESS = 2048
+_RETURN_ADDRESS = re.compile(rf"[!\"$-\[\]-~]{{1,{LONGEST_RETURN_ADDRESS}}}")  # visible ASCII without "#" and "\\"
+_PAGE = re.compile(r"https?://[^/?]*")  # its origin
 _ADDRESS = re.compile(r"([a-z][a-z0-9+.-]*://)([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
 _ENDPOINT = re.compile(r"/(?:oidc|oauth|login)\Z|/(?:\.well-known|api/v[0-9])(?:/|\Z)", re.IGNORECASE)
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
@@ -170,6 +173,17 @@ def return_targets(value: str) -> tuple[str, ...]:
         if is_readable_on_the_way(entry):
             raise ValidationError(f"has an origin of plain http on another machine (number {number})")
     return tuple(entries)
+
+
+def may_return_to(value: str, targets: Collection[str]) -> bool:
+    """Whether a browser may be sent to ``value``: an address below one of the origins in `return_targets`, or an app's in full.
+
+    To the letter: what a browser would first have to put right (a capital, a backslash, a tab) leads nowhere.
+    """
+    if not _RETURN_ADDRESS.fullmatch(value):
+        return False
+    page = _PAGE.match(value)
+    return (page[0] if page else value) in targets
 
 
 @expects("host[:port] or .domain, comma separated")

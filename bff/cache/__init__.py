@@ -9,12 +9,13 @@ from bff.cache.lock import Locks
 from bff.cache.recognised_tokens import RecognisedTokens
 from bff.cache.redis_client import redis_backend
 from bff.cache.redis_store import PREFIX, CacheUnavailable, RedisStore
-from bff.cache.snapshot import SNAPSHOT_SECONDS, Snapshot
+from bff.cache.snapshot import SNAPSHOT_SECONDS, BriefValues, Snapshot
 
 __all__ = [
     "PREFIX",
     "SNAPSHOT_SECONDS",
     "AccountsCache",
+    "BriefValues",
     "CacheUnavailable",
     "CachedResponse",
     "CachedResponses",

@@ -1,4 +1,10 @@
-"""One thing that this application fetched, in Redis, for a process that starts while nobody answers who could be asked for it."""
+"""What one process leaves in Redis for another.
+
+A `Snapshot` is one thing that this application fetched, for a process that starts while nobody answers who could be asked for it.
+`BriefValues` are what one request of a person leaves for a later one, which may come to another replica.
+"""
+
+from collections.abc import Callable
 
 from bff.cache.codec import Codec, decoded
 from bff.cache.redis_store import CacheUnavailable, RedisStore
@@ -27,3 +33,43 @@ class Snapshot:
         except CacheUnavailable:
             return None
         return decoded(self._codec, self._key, stored, self._recorder)
+
+
+class BriefValues:
+    """Values by names that nobody can guess, in Redis below ``prefix``, each for ``seconds``.
+
+    Fails closed: while Redis is away every call raises `CacheUnavailable`.
+    """
+
+    def __init__(
+        self, store: RedisStore, codec: Codec, prefix: str, seconds: float, recorder: Recorder, *, opaque_id: Callable[[str], str]
+    ) -> None:
+        """``opaque_id`` is what a name is called in Redis: whoever reads a key learns no name."""
+        self.seconds = seconds
+        self._store = store
+        self._codec = codec
+        self._prefix = prefix
+        self._recorder = recorder
+        self._opaque_id = opaque_id
+
+    def put(self, name: str, value: bytes, seconds: float | None = None) -> None:
+        """Store ``value``. ``seconds``: what is left of its time, where it was stored before. One round trip."""
+        key = self._key(name)
+        if not self._store.set_many({key: self._codec.encode(key, value)}, self.seconds if seconds is None else seconds):
+            raise CacheUnavailable
+
+    def get(self, name: str) -> bytes | None:
+        """The value, if there is one and it is ours. One round trip."""
+        key = self._key(name)
+        (stored,) = self._store.get_many(key)
+        return decoded(self._codec, key, stored, self._recorder)
+
+    def is_first(self, name: str, event: str) -> bool:
+        """Whether it happens for the first time to what has that name, as long as this is called for each. One round trip."""
+        counted = self._store.increment(f"{self._key(name)}:{event}", self.seconds)
+        if counted is None:
+            raise CacheUnavailable
+        return counted[0] == 1
+
+    def _key(self, name: str) -> str:
+        return f"{self._prefix}:{self._opaque_id(name)}"

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from bff.setting_addresses import without_secrets
+from bff.setting_addresses import may_return_to, without_secrets
 from bff.settings import ConfigurationError, Settings
 from tests.certificates import certificate_and_key
 
@@ -587,6 +587,78 @@ def test_browsers_return_to_exact_origins_and_to_the_addresses_of_apps():
 )
 def test_a_target_that_is_open_to_others_is_refused(target):
     assert mistaken(RETURN_TO_ORIGINS=f"https://fine.example,{target}") == ["RETURN_TO_ORIGINS"]
+
+
+TARGETS = ("https://app.example.com", "http://localhost:5173", "https://[::1]:8443", "com.example.app:/linked")
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://app.example.com",
+        "https://app.example.com/",
+        "https://app.example.com/settings/accounts?tab=1&next=https://evil.example/",
+        "https://app.example.com?tab=1",
+        "https://app.example.com//evil.example",
+        "https://app.example.com/@evil.example",
+        "https://[::1]:8443/x",
+        "http://localhost:5173/x",
+        "com.example.app:/linked",
+        "https://app.example.com/" + "x" * 2024,
+    ],
+)
+def test_a_browser_may_return_below_an_origin_or_to_an_app_in_full(address):
+    assert may_return_to(address, TARGETS)
+    assert not may_return_to(address, ())
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "",
+        "/",
+        "//app.example.com/",
+        "app.example.com",
+        "http://app.example.com/",
+        "https://app.example.com:443/",
+        "https://app.example.com:8443/",
+        "https://app.example.com./",
+        "https://App.example.com/",
+        "HTTPS://app.example.com/",
+        "https:app.example.com/",
+        "https:/app.example.com/",
+        "https:///app.example.com/",
+        "https://app.example.com@evil.example/",
+        "https://app.example.com:pass@evil.example/",
+        "https://user@app.example.com/",
+        "https://app.example.com.evil.example/",
+        "https://evil-app.example.com/",
+        "https://app.example.co",
+        "https://app.example.com%2fevil.example/",
+        "https://app.example.com\\@evil.example/",
+        "https://app.example.com/\\evil.example",
+        "https://app.example.com/#here",
+        "https://app.example.com/ x",
+        "https://app.example.com/\tx",
+        "https://app.example.com/\r\nSet-Cookie: a=b",
+        "https://app.example.com\n",
+        " https://app.example.com/",
+        "https://app.example.com/\u00e9",
+        "https://\uff41pp.example.com/",
+        "https://app.example.com/\ud800",
+        "https://app.example.com/" + "x" * 2025,
+        "javascript:alert(1)",
+        "javascript://app.example.com/%0aalert(1)",
+        "data:text/html,x",
+        "com.example.app:/linked/more",
+        "com.example.app:/linked?a=b",
+        "com.example.app:/linke",
+        "com.example.app://linked",
+        "com.example.application:/linked",
+    ],
+)
+def test_a_browser_returns_nowhere_else(address):
+    assert not may_return_to(address, TARGETS)
 
 
 def test_our_own_address_may_have_a_path():
