@@ -36,7 +36,7 @@ from bff.cache import (
     redis_backend,
 )
 from bff.genauth import GenAuthClient, issuer_of
-from bff.observability import Metrics, Readiness, Reason, circuit_log
+from bff.observability import Audit, Metrics, Readiness, Reason, circuit_log
 from bff.resilience import CircuitBreaker, RateLimit, Rules, SingleFlight, WaitingRoom, memoised
 from bff.settings import Settings
 
@@ -70,6 +70,7 @@ class Services:
     invalidations: InvalidationBus
     responses: CachedResponses
     metrics: Metrics
+    audit: Audit
 
 
 def make_services(app: Flask, settings: Settings, *, clock: Callable[[], float] = time.time) -> Services:
@@ -149,7 +150,14 @@ def make_services(app: Flask, settings: Settings, *, clock: Callable[[], float] 
         invalidations=invalidations,
         responses=responses,
         metrics=metrics,
+        audit=Audit(metrics, _named(settings.log_user_ids, person)),
     )
+
+
+def _named(how: str, person: Callable[[str], str]) -> Callable[[str], str | None]:
+    """What the log calls a person: the user id, the id that stands for it in Redis, or nothing."""
+    names: dict[str, Callable[[str], str | None]] = {"plain": str, "hashed": person, "off": lambda _user_id: None}
+    return names[how]
 
 
 def _jwks_snapshot(settings: Settings, store: RedisStore, codec: Codec, metrics: Metrics) -> JwksSnapshot | None:

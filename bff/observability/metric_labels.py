@@ -5,8 +5,10 @@ What other modules pass is listed here once more: a new value is "other" until s
 
 import re
 from collections.abc import Callable, Hashable
+from typing import get_args
 
 from bff import errors
+from bff.observability.audit import Action
 
 OTHER = "other"
 Bound = Callable[[str], str]
@@ -41,13 +43,16 @@ REJECTION = _words("foreign unreadable forged oversized")
 BREAKER = _words(
     "redis genauth genauth-identities genauth-ext-idps genauth-oidc genauth-introspection genauth-health genauth-linking"
 )
-SCOPE = _words("user address network")
+SCOPE = _words("user change address network")
 # Why a token was refused; of other errors the code says it.
 REASON = _words(
     "algorithm audience charset claims client_id crit exp form iat id_token inactive issuer kid nbf no_kid scope signature sub "
     "token_type typ unknown_kid"
 )
-CODE = _one_of(*(kind.code for kind in vars(errors).values() if hasattr(kind, "code")))
+_CODES = [kind.code for kind in vars(errors).values() if hasattr(kind, "code")]
+CODE = _one_of(*_CODES)
+ACTION = _one_of(*get_args(Action))
+RESULT = _one_of("ok", "pending", "linked", "unchanged", "failed", "another_person", *_CODES)
 _FIELD = _words(
     "id provider display_name email avatar_url identity_types identities type subject connection_ids name logo_url * "
     "displayName avatarUrl identityTypes connectionIds logoUrl"

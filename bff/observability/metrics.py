@@ -63,6 +63,7 @@ class Metrics(Recorder):
         self._waiting = self._gauge("waiting", "Requests that wait for another request's call to GenAuth.")
         self._leaks = self._counter("leaks_stopped", "Fields emptied because they held a secret.", "field")
         self._rate_limited = self._counter("rate_limited", "Requests over a rate limit.", "scope")
+        self._changes = self._counter("changes", "Steps of linking, and unlinks, by how they ended.", "action", "result")
         self._log_lines_dropped = self._counter("log_lines_dropped", "Log lines that could not be written.")
         self._series = memoised("answer_series")(self._series_of)
 
@@ -113,6 +114,9 @@ class Metrics(Recorder):
 
     def rate_limited(self, scope: str) -> None:
         self._rate_limited.labels(labels.SCOPE(scope)).inc()
+
+    def changed(self, action: str, result: str) -> None:
+        self._changes.labels(labels.ACTION(action), labels.RESULT(result)).inc()
 
     def log_lines_dropped(self, lines: int) -> None:
         self._log_lines_dropped.inc(lines)

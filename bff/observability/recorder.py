@@ -41,7 +41,10 @@ class Recorder:
         """The leak guard emptied a field. ``field`` is its path as `bff.accounts.leak_guard` gives it."""
 
     def rate_limited(self, scope: str) -> None:
-        """A request was over its ``user``, ``address`` or ``network`` limit."""
+        """A request was over its ``user``, ``change``, ``address`` or ``network`` limit."""
+
+    def changed(self, action: str, result: str) -> None:
+        """A step of a link, or an unlink, ended so; both are words of `bff.observability.audit`."""
 
     def log_lines_dropped(self, lines: int) -> None:
         """Log lines were dropped: stdout takes none, or too few."""

@@ -54,6 +54,7 @@ def test_each_event_has_its_counter(metrics):
     metrics.leak_stopped("[].avatar_url")
     metrics.leak_stopped("linkedAccounts[].identities[].connectionIds[]")
     metrics.rate_limited("user")
+    metrics.changed("unlink", "ok")
     metrics.log_lines_dropped(1)
 
     found = samples(metrics.render())
@@ -68,6 +69,7 @@ def test_each_event_has_its_counter(metrics):
         ("leaks_stopped_total", "avatar_url"),
         ("leaks_stopped_total", "connectionIds"),
         ("rate_limited_total", "user"),
+        ("changes_total", "unlink", "ok"),
         ("log_lines_dropped_total",),
     ]:
         assert found[key] == 1, key
@@ -131,6 +133,7 @@ def test_a_word_from_outside_makes_no_series(words):
         metrics.bulkhead_used(word, 1)
         metrics.leak_stopped(word)
         metrics.rate_limited(word)
+        metrics.changed(word, word)
 
     found = samples(metrics.render())
     assert found["refusals_total", "other", "other"] == len(words)
@@ -258,6 +261,7 @@ FULL = """
     import resource
     import signal
     import sys
+    from bff import errors
 
     if sys.argv[1:]:  # no file may be longer, as on a disk without room
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -275,6 +279,9 @@ FULL = """
     for operation in "identities ext_idps discovery key_set introspection security_info link_url unlink".split():
         for outcome in labels.OUTCOMES:
             metrics.upstream_called(operation, outcome, 0.1)
+    for action in ("link_started", "link_returned", "link_outcome", "unlink"):
+        for code in vars(errors).values():
+            metrics.changed(action, getattr(code, "code", "ok"))
     WRITER.flush()
     print(metrics.render().decode())
 """
