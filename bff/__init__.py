@@ -35,6 +35,7 @@ Where do I change …
     … what counts as a token, and where it is looked for?    genauth/credentials.py, accounts/leak_guard.py
     … when GenAuth is asked, and what may stand in?    accounts/service.py
     … how long something is stored?                settings.py; in Redis: cache/entries.py; in memory: resilience/caches.py
+    … what of Redis is believed?                   cache/values.py
     … which tokens are accepted?                   auth/access_tokens.py, auth/introspection.py, schemas/oidc.py
     … where a token may be sent, and CSRF?         web/authentication.py
     … what GenAuth's answers mean?                 genauth/envelope.py, schemas/genauth.py; its facts: docs/genauth.md

@@ -63,7 +63,10 @@ class LinkedIdentity:
 
 @dataclass(frozen=True, slots=True)
 class LinkedAccount:
-    """One outside account, as a person sees it. ``id`` is the ``extIdpId``; ``email`` is masked."""
+    """One outside account, as a person sees it. ``email`` is masked.
+
+    ``id`` is the ``source_id``, which is GenAuth's ``extIdpId``; where that is None, the id of the record that stands for itself.
+    """
 
     id: str
     provider: str
@@ -72,15 +75,29 @@ class LinkedAccount:
     avatar_url: str | None
     identity_types: tuple[str, ...]
     identities: tuple[LinkedIdentity, ...]
+    source_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RenderedAccounts:
-    """A person's linked accounts as they are sent: a JSON array for each language, without the identities and with them."""
+    """A person's linked accounts as they are sent: a JSON array for each language, without the identities and with them.
 
-    total: int
+    ``sources`` has an item for each account: the id of its identity source, None where it has none or nobody is shown it.
+    """
+
+    sources: tuple[str | None, ...]
     plain: Mapping[Language, bytes]
     with_identities: Mapping[Language, bytes]
+
+    @property
+    def total(self) -> int:
+        """How many accounts there are."""
+        return len(self.sources)
+
+    @property
+    def arrays(self) -> list[bytes]:
+        """All the arrays, in one order."""
+        return [texts[language] for texts in (self.plain, self.with_identities) for language in LANGUAGES]
 
     def json(self, language: Language, *, identities: bool) -> bytes:
         """The array that was asked for."""

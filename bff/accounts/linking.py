@@ -50,6 +50,7 @@ def _account(id_: str, identities: list[Identity]) -> LinkedAccount:
         avatar_url=_first(map(safe_avatar, [profile.photo for profile in profiles])),
         identity_types=tuple(sorted({identity.type for identity in identities if identity.type})),
         identities=tuple(sorted(records, key=lambda record: (record.type or "", record.id or ""))),
+        source_id=_first(identity.ext_idp_id for identity in identities),
     )
 
 

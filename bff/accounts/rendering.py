@@ -37,7 +37,9 @@ def render(
         named = [_shortened(account, provider["provider"]) for account, provider in zip(shown, providers, strict=True)]
         with_identities[language] = _json(named)
         plain[language] = _json([{name: account[name] for name in account if name != "identities"} for account in named])
-    return RenderedAccounts(len(accounts), plain, with_identities), tuple(emptied)
+    # An id that held a secret is kept nowhere.
+    sources = tuple([account.source_id if each["id"] else None for account, each in zip(accounts, shown, strict=True)])
+    return RenderedAccounts(sources, plain, with_identities), tuple(emptied)
 
 
 def _shortened(account: dict[str, Any], provider: dict[str, Any]) -> dict[str, Any]:

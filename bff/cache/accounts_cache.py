@@ -1,16 +1,16 @@
 """What is stored of a person: their accounts as finished JSON, and which of their tokens GenAuth accepted or refused.
 
-    la:4:{person}:accounts       one for each user
-    la:4:{person}:token:<id>     one for each session token: when GenAuth was asked last that accepted it
-    la:4:{person}:recent:<id>    for as long as that acceptance saves a question, by Redis's clock as well as by ours
-    la:4:{person}:refused:<id>   one for each session token: when GenAuth refused it last; what it was accepted before is void
-    la:4:{person}:invalidated    after a change: accounts asked for before it are void
-    la:4:{person}:failure:<id>   for two seconds: GenAuth failed to answer for the token, and is not asked with it again so soon
-    la:4:{person}:lock:<id>      held by the process that is asking GenAuth right now
-    la:4:{person}:lock:refresh   the same, where a fresh answer to any of the person's tokens will do
+    la:5:{person}:accounts       one for each user
+    la:5:{person}:token:<id>     one for each session token: when GenAuth was asked last that accepted it
+    la:5:{person}:recent:<id>    for as long as that acceptance saves a question, by Redis's clock as well as by ours
+    la:5:{person}:refused:<id>   one for each session token: when GenAuth refused it last; what it was accepted before is void
+    la:5:{person}:invalidated    after a change: accounts asked for before it are void
+    la:5:{person}:failure:<id>   for two seconds: GenAuth failed to answer for the token, and is not asked with it again so soon
+    la:5:{person}:lock:<id>      held by the process that is asking GenAuth right now
+    la:5:{person}:lock:refresh   the same, where a fresh answer to any of the person's tokens will do
 
 ``{person}`` is an opaque id in a Redis Cluster hash tag, so that a user's keys share a slot and one round trip. How values are
-written, and what of them is believed, is in `entries`.
+written, and what of them is believed, is in `values`.
 
 A process may be paused between asking GenAuth and storing the answer, and what is stored then is older than what others stored
 meanwhile. So the order of writing decides nothing: every value carries its moment, and a refusal and a change have keys of their
@@ -24,10 +24,11 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from bff.cache.codec import Codec
-from bff.cache.entries import FAILURE_SECONDS, Entry, Failure, InvalidationMarker, Lifetimes, Lookup, TokenStatus, Values, latest
+from bff.cache.entries import FAILURE_SECONDS, Entry, Failure, InvalidationMarker, Lifetimes, Lookup, TokenStatus, latest
 from bff.cache.fallback import FRESH_SECONDS, FallbackCache
 from bff.cache.lock import Locks
 from bff.cache.redis_store import PREFIX, CacheUnavailable, RedisStore
+from bff.cache.values import Values
 from bff.errors import TokenRefused, UpstreamFailure, UpstreamRejected, UserBlocked
 from bff.models import RenderedAccounts, Session
 from bff.observability import Recorder

@@ -1,7 +1,7 @@
 """Cache values at rest: bound to their key, and with ``CACHE_SECRET`` encrypted and authenticated.
 
 A value that was moved to another person's key, altered, or encoded by somebody else cannot be decoded: it is a miss. An older
-value of the same key can; it carries its own times (`entries`), so it ends when it would have. Keys hold no blanks and no tildes.
+value of the same key can; it carries its own times (`values`), so it ends when it would have. Keys hold no blanks and no tildes.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ _LARGEST = 4 * 1024 * 1024
 _LARGEST_STORED = 2 * 1024 * 1024
 # What nearly every value has in it. Part of the format: with another one, what was stored before is a miss.
 _USUAL = (
-    '[1700000000.000,1700000060.000,2]\n"union_id","user_id","open_id","generic","enterprise","oidc","saml","dingtalk","钉钉",'
+    '[1700000000.000,1700000060.000,["62f2093","62f2093"]]\n"union_id","user_id","open_id","generic","enterprise","oidc","saml","dingtalk","钉钉",'
     '"wechatwork","WeCom","企业微信","gitee","Gitee","weibo","Weibo","微博","qq","QQ","lark","Lark","飞书","google","Google",'
     '"apple","Apple","logoUrl":null},"email":"•••@gmail.com","https://lh3.googleusercontent.com/a/",'
     '"https://thirdwx.qlogo.cn/mmopen/vi_32/","https://avatars.githubusercontent.com/u/",'

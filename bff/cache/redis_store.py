@@ -34,7 +34,7 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 _CONNECT_SECONDS = 0.25  # how long a call waits for the client to be made
-PREFIX = "la:4:"  # of every key and channel; with another shape of what is stored comes another number
+PREFIX = "la:5:"  # of every key and channel; with another shape of what is stored comes another number
 _PROBE_KEY = f"{PREFIX}probe"  # nothing reads what it holds; a PING asks every node of a cluster, and one of them may be gone
 # Counts, and starts the window with its first request. What cannot be counted on, or has no end, or one beyond its window, is
 # none of ours.

@@ -3,7 +3,7 @@
 from bff.resilience.admission import FairSemaphore, NotAdmittedAgain, admitted, is_crowded, released, set_apart
 from bff.resilience.background import in_background
 from bff.resilience.bulkhead import Bulkhead, BulkheadFull, Shares
-from bff.resilience.caches import LARGEST_ENTRY, Cache, cache, memoised
+from bff.resilience.caches import LARGEST_ENTRY, Cache, cache, memoised, size_of
 from bff.resilience.circuit_breaker import CircuitBreaker, CircuitOpen, Permit, Rules
 from bff.resilience.deadline import Deadline
 from bff.resilience.dns import Resolver, Unconnected, Unresolved, arm, open_connection
@@ -45,4 +45,5 @@ __all__ = [
     "open_connection",
     "released",
     "set_apart",
+    "size_of",
 ]

@@ -59,7 +59,7 @@ def session(user="mei", bearer="token-of-mei"):
 
 
 def accounts(*ids, provider="wechat"):
-    return render([LinkedAccount(each, provider, "小明", None, None, ("openid",), ()) for each in ids], Catalogue(), ())[0]
+    return render([LinkedAccount(each, provider, "小明", None, None, ("openid",), (), each) for each in ids], Catalogue(), ())[0]
 
 
 def ids(entry):

@@ -15,7 +15,7 @@ from bff.resilience.deadline import Deadline
 from tests.valkey import ValkeyServer
 
 CODECS = {"plain": PlainCodec(), "secret": EncryptedCodec([("1", b"k" * 32)])}
-KEY = "la:4:providers:app"
+KEY = "la:5:providers:app"
 LIST = [ExtIdp("src", "wechat", "social", "微信登录", "Our WeChat", "https://logo.example/wechat.svg")]
 
 

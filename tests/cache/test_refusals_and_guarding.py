@@ -101,6 +101,14 @@ def test_a_field_that_holds_a_secret_becomes_null_and_the_rest_stays(field, key)
     assert emptied == (f"[].{key}",)
 
 
+def test_of_each_account_the_source_is_kept_unless_its_id_held_a_secret():
+    result, _ = render(
+        [account(source_id="src"), account(id="record"), account(id=SECRET, source_id=SECRET)], Catalogue(), [SECRET]
+    )
+
+    assert (result.sources, result.total) == (("src", None, None), 3)
+
+
 def test_a_provider_that_is_a_secret_is_unknown():
     shown, _ = rendered(account(provider=SECRET), SECRET)
 

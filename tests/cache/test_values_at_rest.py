@@ -110,8 +110,8 @@ def test_what_is_not_ours_is_a_miss(cache, clock, stored, witness, poison):
     assert witness.rejected == ["foreign", "foreign"]
 
 
-HEADER, NONE = b"[1800000000.0,1800000060.0,0]", b"\n[]" * 4
-ONE = b"[1800000000.0,1800000060.0,1]"
+HEADER, NONE = b"[1800000000.0,1800000060.0,[]]", b"\n[]" * 4
+ONE = b'[1800000000.0,1800000060.0,["a"]]'
 
 
 def lines(line, header=ONE):
@@ -125,20 +125,23 @@ UNREADABLE = {
     "no line": HEADER,
     "deep": b"[" * 100_000,
     "deep and closed": lines(b"[" * 50_000 + b"]" * 50_000),
-    "NaN": b"[NaN,1800000060.0,0]" + NONE,
-    "infinite": b"[1e999,1e999,0]" + NONE,
-    "a number beyond numbers": b"[" + b"9" * 5000 + b",1,0]" + NONE,
-    "an object for an array": b'{"at":1,"fresh_until":2,"total":0}' + NONE,
-    "a total that is none": b'[1800000000.0,1800000060.0,"0"]' + NONE,
-    "a total that is true": lines(b'[{"id":"a"}]', b"[1800000000.0,1800000060.0,true]"),
-    "fewer accounts than the total": ONE + NONE,
-    "more accounts than the total": lines(b'[{"id":"a"},{"id":"b"}]'),
+    "NaN": b"[NaN,1800000060.0,[]]" + NONE,
+    "infinite": b"[1e999,1e999,[]]" + NONE,
+    "a number beyond numbers": b"[" + b"9" * 5000 + b",1,[]]" + NONE,
+    "an object for an array": b'{"at":1,"fresh_until":2,"sources":[]}' + NONE,
+    "sources that are none": b'[1800000000.0,1800000060.0,""]' + NONE,
+    "how many instead of which sources": lines(b'[{"id":"a"}]', b"[1800000000.0,1800000060.0,1]"),
+    "a source that is none": lines(b'[{"id":1}]', b"[1800000000.0,1800000060.0,[1]]"),
+    "a source that is not the account's": lines(b'[{"id":"b"}]'),
+    "a source of an account without an id": lines(b'[{"name":"a"}]'),
+    "fewer accounts than sources": ONE + NONE,
+    "more accounts than sources": lines(b'[{"id":"a"},{"id":"b"}]'),
     "fewer accounts in the last line alone": ONE + b'\n[{"id":"a"}]' * 3 + b"\n[]",
     "accounts that are none": lines(b'{"accounts":1}'),
     "an account that is none": lines(b"[[]]"),
     "an account without fields": lines(b"[{}]"),
-    "a text for a time": b'["now",1800000060.0,0]' + NONE,
-    "true for a time": b"[true,1800000060.0,0]" + NONE,
+    "a text for a time": b'["now",1800000060.0,[]]' + NONE,
+    "true for a time": b"[true,1800000060.0,[]]" + NONE,
     "null": b"null",
     "nothing": b"",
     "a lone surrogate": lines(b'[{"id":"\\ud800"}]'),
@@ -147,12 +150,15 @@ UNREADABLE = {
 }
 
 
-def test_what_is_readable_is_read(cache, codec, clock, stored):
+@pytest.mark.parametrize("source", ["a", None])
+def test_what_is_readable_is_read(cache, codec, clock, stored, source):
     cache.put(MEI, accounts("a"), clock())
     key = key_of(stored, ":accounts")
-    stored.set(key, codec.encode(key.decode(), lines(b'[{"id":"a"}]')))
+    header = ONE if source else b"[1800000000.0,1800000060.0,[null]]"
+    stored.set(key, codec.encode(key.decode(), lines(b'[{"id":"a"}]', header)))
 
-    assert ids(cache.get(MEI).entry) == ["a"], "or the ones below would show nothing"
+    entry = cache.get(MEI).entry
+    assert (ids(entry), entry.accounts.sources) == (["a"], (source,)), "or the ones below would show nothing"
 
 
 @pytest.mark.parametrize("poison", UNREADABLE.values(), ids=UNREADABLE)
@@ -166,9 +172,9 @@ def test_what_cannot_be_read_is_a_miss_even_if_our_codec_wrote_it(cache, codec, 
 
 
 IMPLAUSIBLE = {
-    "asked in the future": (":accounts", b"[1800009999.0,1800010000.0,0]" + NONE),
-    "asked in two seconds": (":accounts", b"[1800000002.0,1800000062.0,0]" + NONE),
-    "fresh for ever": (":accounts", b"[1800000000.0,9999999999.0,0]" + NONE),
+    "asked in the future": (":accounts", b"[1800009999.0,1800010000.0,[]]" + NONE),
+    "asked in two seconds": (":accounts", b"[1800000002.0,1800000062.0,[]]" + NONE),
+    "fresh for ever": (":accounts", b"[1800000000.0,9999999999.0,[]]" + NONE),
     "accepted in the future": (":token:", b'[1800009999.0,"accepted"]'),
     "accepted in two seconds": (":token:", b"[1800000002.0]"),
     "refused in the future": (":token:", b'[1800009999.0,"token_invalid"]'),

@@ -14,7 +14,7 @@ from tests.fault.conftest import ASKED, eventually, timed, travel
 from tests.valkey import legible
 
 SECRET = {"CACHE_SECRET": "a passphrase of more than thirty-two characters"}
-KEYS = "la:4:jwks:*"
+KEYS = "la:5:jwks:*"
 JWKS = "/oidc/.well-known/jwks.json"
 
 

@@ -104,7 +104,7 @@ def locks_on():
 
 def test_locks_in_every_part_of_a_cluster_are_held_by_one_and_renewed(locks_on, cluster):
     here, there = locks_on(cluster.url), locks_on(cluster.url)
-    names = [f"la:4:{{{person}}}:lock" for person in range(30)]
+    names = [f"la:5:{{{person}}}:lock" for person in range(30)]
 
     with ExitStack() as held:
         mine = [held.enter_context(here.attempt(name)) for name in names]

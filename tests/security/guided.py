@@ -16,14 +16,15 @@ with atheris.instrument_imports(include=["bff", "schemas"]):
     from bff.auth.access_tokens import unverified_claims
     from bff.auth.jwk import usable_keys
     from bff.cache.codec import EncryptedCodec, PlainCodec
-    from bff.cache.entries import Entry, Failure, InvalidationMarker, Lifetimes, TokenStatus, Values
+    from bff.cache.entries import Entry, Failure, InvalidationMarker, Lifetimes, TokenStatus
+    from bff.cache.values import Values
     from bff.errors import BffError
     from bff.genauth.messages import Response
     from bff.genauth.oidc import read_discovery, read_introspection, read_key_set
     from bff.genauth.protocol import read_ext_idps, read_identities
     from bff.observability import Recorder
 
-KEY = "la:4:{AAAAAAAAAAAAAAAA}:accounts"
+KEY = "la:5:{AAAAAAAAAAAAAAAA}:accounts"
 STATUSES = (200, 200, 200, 201, 302, 401, 403, 404, 429, 500, 503, 999)
 SEALED = EncryptedCodec([("k1", b"k" * 32)])
 

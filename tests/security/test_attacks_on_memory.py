@@ -77,7 +77,7 @@ def test_copies_for_while_redis_is_away_take_no_more_bytes_than_their_budget():
         copies = FallbackCache(60.0, lambda: 0.0)
         for number in range(8_000):
             texts = [{name: f"{name}{number}".ljust(500).encode() for name in LANGUAGES} for _ in range(2)]
-            entry = Entry(number + 0.5, number + 60.5, RenderedAccounts(number, *texts))
+            entry = Entry(number + 0.5, number + 60.5, RenderedAccounts((f"{number}".rjust(24),) * 2, *texts))
             copies.put(f"la:{{{digest(number).hex()[:16]}}}:token:{digest(number).hex()[:16]}", Lookup(entry), stored=True)
 
         assert 0.4 * budget < bytes_taken() <= budget

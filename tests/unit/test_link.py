@@ -19,14 +19,14 @@ def identity(id_="i1", source="s1", provider="wechat", type_="openid", **profile
 def test_records_of_one_source_are_one_account_and_of_two_are_two():
     accounts = link([identity("a", "s1"), identity("b", "s1", type_="unionid"), identity("c", "s2")])
 
-    assert [account.id for account in accounts] == ["s1", "s2"]
+    assert [(account.id, account.source_id) for account in accounts] == [("s1", "s1"), ("s2", "s2")]
     assert accounts[0].identity_types == ("openid", "unionid")
 
 
 def test_a_record_without_a_source_stands_for_itself():
     accounts = link([identity("a", None), identity("b", None)])
 
-    assert [account.id for account in accounts] == ["a", "b"]
+    assert [(account.id, account.source_id) for account in accounts] == [("a", None), ("b", None)]
 
 
 def test_equal_records_in_any_order_give_equal_accounts():

@@ -76,7 +76,7 @@ def test_what_is_rendered_takes_no_more_memory_than_it_is_long():
 
 
 def test_what_is_kept_of_answers_takes_no_more_memory_than_it_is_long():
-    none = RenderedAccounts(0, dict.fromkeys(("en", "zh"), b"[]"), dict.fromkeys(("en", "zh"), b"[]"))
+    none = RenderedAccounts((), dict.fromkeys(("en", "zh"), b"[]"), dict.fromkeys(("en", "zh"), b"[]"))
     tracemalloc.start()
     try:
         for second in range(200):
