@@ -12,6 +12,7 @@ One subject a file::
     people     people and what they have linked            personas     the named ones, each a case to test
     sources    the identity sources they link              tokens       keys, minting, verifying, revoking
     genauth    the /api/v3 endpoints                       oidc         the /oidc endpoints
+    linking    those that link and unlink, with the page between
     faults     what can go wrong, and when                 malformed    bodies no client should trust
     server     asyncio and h11: bytes in, bytes out        control      the sandbox's switches over HTTP
     sandbox    everything together, as Python sees it      application  what the endpoints answer from

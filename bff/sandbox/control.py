@@ -66,6 +66,16 @@ def _unblock(sandbox: "Sandbox", body: Body, _query: Query) -> object:
     return _DONE
 
 
+def _sign_in(sandbox: "Sandbox", body: Body, _query: Query) -> object:
+    sandbox.sign_in(**body)
+    return _DONE
+
+
+def _linking(sandbox: "Sandbox", body: Body, _query: Query) -> object:
+    sandbox.linking(**body)
+    return _DONE
+
+
 def _answers(sandbox: "Sandbox", body: Body, _query: Query) -> object:
     """``{"person": …, "identities": …}``; or ``{"path": …, "status": …, "body": "…", "headers": {}}``."""
     if "person" in body and "identities" in body:
@@ -124,6 +134,8 @@ ROUTES: dict[tuple[str, str], Callable[["Sandbox", Body, Query], object]] = {
     ("POST", "/sandbox/rotate-keys"): _rotate,
     ("POST", "/sandbox/block"): _block,
     ("POST", "/sandbox/unblock"): _unblock,
+    ("POST", "/sandbox/sign-in"): _sign_in,
+    ("POST", "/sandbox/linking"): _linking,
     ("POST", "/sandbox/answers"): _answers,
     ("POST", "/sandbox/trouble"): _trouble,
     ("DELETE", "/sandbox/trouble"): _healthy,

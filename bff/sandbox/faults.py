@@ -29,7 +29,9 @@ class Fault:
 
     Which: ``path``, ``person``, ``share`` of the requests (0 to 1), the next ``times`` of them.
 
-    What: ``latency`` seconds before the first byte; ``status`` with a gateway's HTML page, a redirect to
+    What: ``delay`` seconds until the endpoint does its work, which it then does though the client has gone;
+    ``carried_out``: false, it does nothing, true, it does its work though its answer is replaced or never comes;
+    ``latency`` seconds before the first byte; ``status`` with a gateway's HTML page, a redirect to
     ``location`` for a 3xx, ``retry_after``; ``envelope``, a JSON object or just its statusCode, instead of the
     answer; ``change`` and ``drop`` members of the true answer's envelope; a ``malformed`` body by name;
     a given ``body``; ``compress`` (gzip, deflate), though nobody asked; additional ``headers`` and
@@ -42,6 +44,8 @@ class Fault:
     share: float = 1.0
     times: int | None = None
 
+    delay: float = 0.0
+    carried_out: bool | None = None
     latency: float = 0.0
     status: int | None = None
     retry_after: str | int | None = None
@@ -124,9 +128,13 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How a request is answered: with what, after how long, how slowly, and how it ends."""
+    """How a request is answered: with what, after how long, how slowly, and how it ends.
 
-    answer: Answer
+    ``answer`` is called once, after ``delay`` seconds: the endpoint does its work then.
+    """
+
+    answer: Callable[[], Answer]
+    delay: float = 0.0
     latency: float = 0.0
     drip_headers: float = 0.0
     drip_body: float = 0.0
@@ -157,22 +165,35 @@ class Faults:
         if not struck:
             return answer(request)
         endings = [fault.ending for fault in struck if fault.ending]
-        replacements = [instead for fault in struck if (instead := fault.instead()) is not None]
-        if replacements:
-            result = replacements[-1]
-        elif endings and endings[-1] == "hang":
-            result = Answer()
-        else:
-            result = answer(request)
-        for fault in struck:
-            result = fault.touch(result)
+        delay = sum(fault.delay for fault in struck)
+
+        def work() -> Answer:
+            return _result(request, answer, struck, endings)
+
+        def already(result: Answer) -> Callable[[], Answer]:
+            return lambda: result
+
         return Plan(
-            result,
+            work if delay else already(work()),
+            delay=delay,
             latency=sum(fault.latency for fault in struck),
             drip_headers=max(fault.drip_headers for fault in struck),
             drip_body=max(fault.drip_body for fault in struck),
             ending=endings[-1] if endings else None,
         )
+
+
+def _result(request: Request, answer: Callable[[Request], Answer], struck: Sequence[Fault], endings: Sequence[str]) -> Answer:
+    """The answer after these faults. The endpoint does its work unless its answer is replaced or never comes."""
+    replacements = [instead for fault in struck if (instead := fault.instead()) is not None]
+    said = [fault.carried_out for fault in struck if fault.carried_out is not None]
+    carried_out = said[-1] if said else not (replacements or "hang" in endings[-1:])
+    result = answer(request) if carried_out else _gateway_page(502)
+    if replacements:
+        result = replacements[-1]
+    for fault in struck:
+        result = fault.touch(result)
+    return result
 
 
 def _envelope(value: Mapping[str, Any] | str | int) -> Mapping[str, Any]:

@@ -91,9 +91,13 @@ class Refused(Exception):
 NOT_LOGGED_IN = Refusal(401, 2020, "尚未登录，无权限访问此请求", "You are not logged in.")
 NO_SUCH_APP = Refusal(499, 2011, "应用不存在", "The application does not exist.")
 NO_SUCH_USER = Refusal(404, 2004, "用户不存在", "The user does not exist.")
+# generate-link-extidp-url has no code of its own for it (docs/genauth.md 3).
+NO_APP_TO_LINK_IN = Refusal(404, None, "应用不存在", "The application does not exist.")
 NO_SUCH_CONNECTION = Refusal(404, None, "身份源连接不存在", "The identity source connection does not exist.")
 # The codes of binding and unbinding are in the older of the two documented lists (docs/genauth.md 1.7).
 ALREADY_BOUND = Refusal(499, 2213, "已绑定过该登录方式", "This login method is already bound.")
+BOUND_ELSEWHERE = Refusal(499, 2215, "该账号已被其他用户绑定", "That account is bound to another user.")
+CANCELLED = Refusal(499, None, "用户取消了授权", "The person cancelled.")
 NOT_BOUND = Refusal(499, 2216, "未绑定该登录方式", "This login method is not bound.")
 LAST_LOGIN_METHOD = Refusal(499, 2217, "当前仅剩一种登录方式，无法解绑", "Only one login method is left.")
 

@@ -81,7 +81,7 @@ def userinfo(application: Application, request: Request) -> Answer:
     if "profile" in scope:
         about |= {"name": person.key.title(), "nickname": person.key, "picture": None, "gender": "U"}
     if "email" in scope:
-        about |= {"email": person.email, "email_verified": True}
+        about |= {"email": person.email, "email_verified": application.people.sign_in(person).email}
     if "phone" in scope:
         about |= {"phone_number": None, "phone_number_verified": False}
     return as_json(about)

@@ -7,8 +7,9 @@ find leaks.
 import hashlib
 import re
 import threading
-from collections.abc import Iterable
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -26,6 +27,43 @@ _NUMBERED_ID = "5f"
 
 
 @dataclass(frozen=True, slots=True)
+class SignIn:
+    """With what a person can sign in without any linked account. An unverified e-mail address does not count."""
+
+    password: bool = False
+    email: bool = False
+    phone: bool = False
+
+    def __bool__(self) -> bool:
+        """Whether there is any."""
+        return self.password or self.email or self.phone
+
+
+@dataclass(frozen=True, slots=True)
+class Linking:
+    """How linking and unlinking go, until `Sandbox.reset`.
+
+    ``consent_page``: a browser is asked first, else linked at once. ``refuse_not_linked``: unlinking what is not
+    linked is refused with 2216, else answered with 200. After a change get-identities shows the state before it for
+    ``shown_after_seconds``, and for the next ``shown_after_reads`` of that person.
+    """
+
+    consent_page: bool = True
+    refuse_not_linked: bool = False
+    shown_after_seconds: float = 0.0
+    shown_after_reads: int = 0
+
+
+@dataclass(slots=True)
+class Lag:
+    """A change that get-identities does not show yet: the records before it, and until when or for how many reads."""
+
+    before: tuple[Row, ...]
+    until: float
+    reads: int
+
+
+@dataclass(frozen=True, slots=True)
 class Person:
     """Somebody with an account at the start. What changes (links, blocks) is kept by `People`."""
 
@@ -33,7 +71,7 @@ class Person:
     id: str
     about: str
     rows: tuple[Row, ...] = ()
-    has_password: bool = False
+    sign_in: SignIn = SignIn()
     blocked: int | None = None
     lifetime: int = 3600
     as_documented: bool = False
@@ -105,23 +143,29 @@ def numbered(number: int) -> Person:
     """``user-<n>``: WeChat and GitHub, derived from the number alone."""
     key = f"user-{number}"
     rows = wechat(key, f"用户{number}", f"{number:012x}") + github(key, f"octo-{number}", key, 10_000_000 + number)
-    return Person(key, f"{_NUMBERED_ID}{number:022x}", "one of any number", rows, has_password=True)
+    return Person(key, f"{_NUMBERED_ID}{number:022x}", "one of any number", rows, sign_in=SignIn(password=True))
 
 
 class People:
     """All people, with what has changed since the start."""
 
-    def __init__(self, named: Iterable[Person]) -> None:
+    def __init__(self, named: Iterable[Person], clock: Callable[[], float] = time.monotonic) -> None:
+        """Nothing has changed yet. ``clock`` gives the seconds of what is shown late."""
         self.named = {person.key: person for person in named}
         self._ids = {person.id: person for person in self.named.values()}
         self._rows: dict[str, tuple[Row, ...]] = {}
         self._answers: dict[str, object] = {}
         self._blocked: dict[str, int | None] = {}
+        self._sign_in: dict[str, SignIn] = {}
+        self._lags: dict[str, list[Lag]] = {}
+        self._clock = clock
+        self.linking = Linking()
 
     def reset(self) -> None:
         """As at the start: no changed links, blocks or answers."""
-        for changes in (self._rows, self._answers, self._blocked):
+        for changes in (self._rows, self._answers, self._blocked, self._sign_in, self._lags):
             changes.clear()
+        self.linking = Linking()
 
     def by_key(self, key: str) -> Person:
         """The person of that name; `KeyError` for an unknown one."""
@@ -143,7 +187,7 @@ class People:
         """What get-identities puts under ``data`` for the person: a list, except for Bo and after `answers`."""
         if person.key in self._answers:
             return self._answers[person.key]
-        rows = self.rows(person)
+        rows = self._shown(person)
         if person.as_documented and rows:
             # The documentation's "sample result": an object for the array, a string for the list (docs/genauth.md 2.2).
             return rows[0] | {"originConnIds": orjson.dumps(rows[0]["originConnIds"]).decode()}
@@ -158,14 +202,16 @@ class People:
         self._answers[person.key] = identities
 
     def unlink(self, person: Person, source_id: str) -> None:
-        """Remove the linked account; refused if there is none, or if no other login method would be left."""
+        """Remove the linked account; refused if no other login method would be left. None to remove is fine as well."""
         rows = self.rows(person)
-        if all(row.get("extIdpId") != source_id for row in rows):
-            raise Refused(NOT_BOUND)
         left = tuple(row for row in rows if row.get("extIdpId") != source_id)
-        if not left and not person.has_password:
+        if left == rows:
+            if self.linking.refuse_not_linked:
+                raise Refused(NOT_BOUND)
+            return
+        if not left and not self.sign_in(person):
             raise Refused(LAST_LOGIN_METHOD)
-        self._rows[person.key] = left
+        self._change(person, left)
 
     def link(self, person: Person, source: Source) -> tuple[Row, ...]:
         """Bind an account of that source, as if the person had just signed in there; returns the new records."""
@@ -174,8 +220,35 @@ class People:
             raise Refused(ALREADY_BOUND)
         info = {"nickname": f"{person.key} at {source.english}", "email": f"{person.key}@{source.provider}.example"}
         new = rows_of(person.key, source, [("generic", f"{source.provider}|{person.key}")], info)
-        self._rows[person.key] = rows + new
+        self._change(person, rows + new)
         return new
+
+    def _change(self, person: Person, rows: tuple[Row, ...]) -> None:
+        """From now on these are the person's records; get-identities may show it late."""
+        seconds, reads = self.linking.shown_after_seconds, self.linking.shown_after_reads
+        if seconds or reads:
+            lag = Lag(self.rows(person), self._clock() + seconds, reads)
+            self._lags.setdefault(person.key, []).append(lag)
+        self._rows[person.key] = rows
+
+    def _shown(self, person: Person) -> tuple[Row, ...]:
+        """The records that get-identities shows this time: those before the first change that is not shown yet."""
+        now = self._clock()
+        lags = [lag for lag in self._lags.pop(person.key, ()) if lag.reads > 0 or lag.until > now]
+        if not lags:
+            return self.rows(person)
+        self._lags[person.key] = lags
+        for lag in lags:
+            lag.reads -= 1
+        return lags[0].before
+
+    def sign_in(self, person: Person) -> SignIn:
+        """With what the person can sign in beside the linked accounts."""
+        return self._sign_in.get(person.key, person.sign_in)
+
+    def change_sign_in(self, person: Person, **methods: bool) -> None:
+        """Give or take a ``password``, an ``email`` or a ``phone``; those not named stay."""
+        self._sign_in[person.key] = replace(self.sign_in(person), **methods)
 
     def block(self, person: Person, api_code: int | None) -> None:
         """Refuse the person with that code from now on; None lets the person in again."""

@@ -2,7 +2,7 @@
 """The personas: named people, each of them a case of docs/genauth.md 2."""
 
 from bff.sandbox import sources
-from bff.sandbox.people import Person, Row, github, provider_token, rows_of, wechat
+from bff.sandbox.people import Person, Row, SignIn, github, provider_token, rows_of, wechat
 
 
 def _mei() -> Person:
@@ -35,7 +35,7 @@ def _omar() -> Person:
     )
     rows = google + github("omar", "nutstest", "NT", 35067055)
     about = "Google and GitHub; GitHub's token also inside userInfoInIdp, as accessToken and in oauth"
-    return Person("omar", "62f1c0de0000000000000002", about, rows, has_password=True)
+    return Person("omar", "62f1c0de0000000000000002", about, rows, sign_in=SignIn(password=True, email=True))
 
 
 def _lin() -> Person:
@@ -52,7 +52,7 @@ def _lin() -> Person:
         {"customData": {"giteeName": "林工", "giteeLogin": "lin-works"}, "nickname": " "},
     )
     about = "two Gitee sources; the names are in customData"
-    return Person("lin", "62f1c0de0000000000000006", about, community + company, has_password=True)
+    return Person("lin", "62f1c0de0000000000000006", about, community + company, sign_in=SignIn(password=True))
 
 
 def _ada() -> Person:
@@ -74,13 +74,13 @@ def _ada() -> Person:
         "originConnIds": [],
     }
     about = "a merged account: userInfoInIdp missing and null, one record without extIdpId, an unknown provider"
-    return Person("ada", "62f1c0de0000000000000007", about, (*merged, stray, unknown), has_password=True)
+    return Person("ada", "62f1c0de0000000000000007", about, (*merged, stray, unknown), sign_in=SignIn(password=True))
 
 
 def _bo() -> Person:
     rows = wechat("bo", "阿波", "RRaqak0_YlML")[:1]
     about = "answered like the documentation's sample result: data an object, originConnIds a JSON string"
-    return Person("bo", "62f1c0de0000000000000008", about, rows, has_password=True, as_documented=True)
+    return Person("bo", "62f1c0de0000000000000008", about, rows, sign_in=SignIn(password=True), as_documented=True)
 
 
 def _ivy() -> Person:
@@ -106,7 +106,28 @@ def _yan() -> Person:
     lark = rows_of("yan", sources.LARK, [("user_id", "55ded785")], {"familyName": "彦", "middleName": None})
     google = rows_of("yan", sources.GOOGLE, [("openid", "105518")], {"email": "yan.li@gmail.example"})
     about = "names that cannot be seen, that are in familyName or in customData as text or pairs; an http avatar; a mail alone"
-    return Person("yan", "62f1c0de0000000000000010", about, login + community + company + lark + google, has_password=True)
+    return Person(
+        "yan", "62f1c0de0000000000000010", about, login + community + company + lark + google, sign_in=SignIn(password=True)
+    )
+
+
+def _with_one_source() -> tuple[Person, ...]:
+    """One linked account each; whether it can be unlinked depends on what else they can sign in with."""
+    sol = rows_of("sol", sources.GOOGLE, [("openid", "101123")], {"name": "Sol Park", "email": "sol.park@gmail.example"})
+    zoe = rows_of("zoe", sources.GOOGLE, [("openid", "101126")], {"name": "Zoe Lind", "email": "zoe.lind@gmail.example"})
+    eli = rows_of("eli", sources.LARK, [("user_id", "77ded785")], {"name": "易立", "email": "eli@lark.example"})
+    return (
+        Person("sol", "62f1c0de0000000000000011", "Google alone and nothing else to sign in with", sol),
+        Person(
+            "kim",
+            "62f1c0de0000000000000012",
+            "GitHub alone, and a password",
+            github("kim", "kim-codes", "Kim", 1012),
+            sign_in=SignIn(password=True),
+        ),
+        Person("zoe", "62f1c0de0000000000000013", "Google alone, and a verified e-mail", zoe, sign_in=SignIn(email=True)),
+        Person("eli", "62f1c0de0000000000000014", "Lark of the company alone, and a phone", eli, sign_in=SignIn(phone=True)),
+    )
 
 
 def personas() -> tuple[Person, ...]:
@@ -114,7 +135,7 @@ def personas() -> tuple[Person, ...]:
     return (
         _mei(),
         _omar(),
-        Person("nia", "62f1c0de0000000000000003", "has linked nothing", has_password=True),
+        Person("nia", "62f1c0de0000000000000003", "has linked nothing", sign_in=SignIn(password=True)),
         Person(
             "max",
             "62f1c0de0000000000000004",
@@ -134,4 +155,5 @@ def personas() -> tuple[Person, ...]:
         _bo(),
         _ivy(),
         _yan(),
+        *_with_one_source(),
     )

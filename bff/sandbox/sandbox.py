@@ -13,7 +13,7 @@ from typing import Any, Self
 from bff.sandbox import control, genauth
 from bff.sandbox.application import Application
 from bff.sandbox.faults import Fault, Faults, Plan
-from bff.sandbox.messages import BLOCKED, Answer, Request
+from bff.sandbox.messages import BLOCKED, Answer, Request, not_found
 from bff.sandbox.people import People
 from bff.sandbox.personas import personas
 from bff.sandbox.server import Server
@@ -56,6 +56,7 @@ class Sandbox:
         self._faults = Faults()
         self._requests: deque[Request] = deque(maxlen=_RECORDED)
         self._calls: Counter[str] = Counter()
+        self._era = 0
         self._server = Server(self._handle, lambda request: control.answer(self, request))
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -179,6 +180,14 @@ class Sandbox:
         """Let get-identities answer the person with exactly this ``data``, until `reset`."""
         self._people.answers(self._people.by_key(person), identities)
 
+    def sign_in(self, person: str, **methods: bool) -> None:
+        """Give or take what the person can sign in with beside linked accounts: ``password``, ``email``, ``phone``."""
+        self._people.change_sign_in(self._people.by_key(person), **methods)
+
+    def linking(self, **how: Any) -> None:  # noqa: ANN401 - as the fields of `Linking` are
+        """How linking and unlinking go from now on: the fields of `Linking`; those not named stay."""
+        self._people.linking = replace(self._people.linking, **how)
+
     # Faults ---------------------------------------------------------------------------------------
 
     def trouble(self, **how: object) -> None:
@@ -198,6 +207,7 @@ class Sandbox:
     def reset(self) -> None:
         """As at the start, except for the keys: no faults, no changed accounts, nothing revoked or counted."""
         self.healthy()
+        self._era += 1
         self._people.reset()
         self._tokens.reset()
         self.forget_calls()
@@ -241,7 +251,13 @@ class Sandbox:
         request = replace(request, person=self._application.holder(request))
         self._requests.append(request)
         self._calls[request.path] += 1
-        return self._faults.plan(request, lambda asked: genauth.answer(self._application, asked))
+        era = self._era
+
+        def answer(asked: Request) -> Answer:
+            # What a fault delayed until after a reset does not happen any more.
+            return genauth.answer(self._application, asked) if era == self._era else not_found(asked)
+
+        return self._faults.plan(request, answer)
 
     def _in_loop(self, work: Coroutine[Any, Any, None]) -> None:
         if self._loop is None:

@@ -137,7 +137,7 @@ class Connection(asyncio.Protocol):
         if isinstance(result, Answer):
             self._write(result)
         else:
-            self._later(self._carry_out(result))
+            self._later(self._carry_out(request, result))
 
     def _later(self, work: "asyncio._CoroutineLike[None]") -> None:
         self._answering = True
@@ -148,10 +148,11 @@ class Connection(asyncio.Protocol):
         self._write(await asyncio.to_thread(_without_fail, self._server.control, request))
         self._resume()
 
-    async def _carry_out(self, plan: Plan) -> None:
+    async def _carry_out(self, request: Request, plan: Plan) -> None:
+        answer = await self._worked(request, plan) if plan.delay else plan.answer()
         if plan.latency:
             await asyncio.sleep(plan.latency)
-        head, body = head_of(plan.answer), plan.answer.body
+        head, body = head_of(answer), answer.body
         match plan.ending:
             case "hang":
                 return
@@ -174,6 +175,19 @@ class Connection(asyncio.Protocol):
             return
         self._next_request()
         self._resume()
+
+    async def _worked(self, request: Request, plan: Plan) -> Answer:
+        """The endpoint's answer once it has done its work, which it also does when the client has gone by then."""
+        loop = asyncio.get_running_loop()
+        answered: asyncio.Future[Answer] = loop.create_future()
+
+        def work() -> None:
+            answer = _without_fail(lambda _: plan.answer(), request)
+            if not answered.done():
+                answered.set_result(answer)
+
+        loop.call_later(plan.delay, work)
+        return await answered
 
     async def _drip(self, data: bytes, pause: float) -> None:
         if not pause:

@@ -43,8 +43,10 @@ GITEE_COMPANY = _source(6, "gitee", "enterprise", "Gitee 企业版", "Gitee Ente
 # Offered by the application, linked by nobody. LinkedIn shows that a logo is optional.
 QQ = _source(7, "qq", "social", "QQ", "QQ", "my-qq")
 LINKEDIN = _source(8, "linkedin", "social", "领英", "LinkedIn", "my-linkedin", logo=False)
+# A directory has no page to go to: its bindUrl leads nowhere.
+DIRECTORY = _source(9, "ldap", "enterprise", "公司目录", "Company Directory", "my-directory", logo=False)
 
-ENABLED = (WECHAT, LARK, GOOGLE, GITHUB, GITEE, GITEE_COMPANY, QQ, LINKEDIN)
+ENABLED = (WECHAT, LARK, GOOGLE, GITHUB, GITEE, GITEE_COMPANY, QQ, LINKEDIN, DIRECTORY)
 BY_CONNECTION = {connection.identifier: source for source in ENABLED for connection in source.connections}
 
 

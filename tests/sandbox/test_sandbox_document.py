@@ -11,6 +11,7 @@ import pytest
 from bff.sandbox.control import ROUTES
 from bff.sandbox.faults import COMPRESSIONS, ENDINGS, Fault
 from bff.sandbox.malformed import NAMES
+from bff.sandbox.people import Linking
 from bff.sandbox.sandbox import APP_ID, APP_SECRET
 
 PAGE = (Path(__file__).parents[2] / "docs/sandbox.md").read_text()
@@ -25,7 +26,11 @@ def test_every_person_is_there_and_nobody_else(genauth):
 
 
 def test_every_fault_is_there():
-    assert {field.name for field in dataclasses.fields(Fault)} | {*NAMES, *ENDINGS, *COMPRESSIONS} <= QUOTED
+    assert {field.name for each in (Fault, Linking) for field in dataclasses.fields(each)} | {
+        *NAMES,
+        *ENDINGS,
+        *COMPRESSIONS,
+    } <= QUOTED
 
 
 def test_every_switch_has_a_command():

@@ -83,6 +83,20 @@ def test_answers_are_recorded_for_a_person_and_for_a_path(ask, switch):
     assert len(ask("mei").json()["data"]) == 5
 
 
+def test_linking_and_ways_to_sign_in_are_switched(ask, genauth, http, switch):
+    switch("POST", "linking", {"refuse_not_linked": True})
+    switch("POST", "sign-in", {"person": "mei", "phone": True})
+    unlinked = http.post(
+        f"{genauth.url}/api/v3/unlink-extidp",
+        json={"extIdpId": "nothing"},
+        headers={"Authorization": genauth.token("mei")},
+        timeout=5,
+    )
+
+    assert unlinked.json()["apiCode"] == 2216
+    assert ask("mei", "/api/v3/get-security-info").json()["data"]["phoneBinded"] is True
+
+
 def test_connections_are_dropped(ask, genauth, switch):
     ask("mei")
     genauth.drop_connections()
@@ -100,6 +114,8 @@ def test_connections_are_dropped(ask, genauth, switch):
         ("token", {"person": "mei", "alg": "XS999"}),
         ("trouble", {"ending": "happily"}),
         ("block", {"person": "mei", "api_code": 1}),
+        ("sign-in", {"person": "mei", "smile": True}),
+        ("linking", {"colour": "blue"}),
     ],
 )
 def test_what_cannot_be_done_is_a_400_with_a_sentence(path, body, switch):
