@@ -122,6 +122,27 @@ class LinkedAccounts:
             self._changed(session.user_id)
         return found
 
+    def now(self, session: Session, deadline: Deadline) -> Answer:
+        """The accounts as GenAuth reports them when it is asked now: for a change, which no earlier answer will do for.
+
+        Raises what `of` raises, and whatever GenAuth fails with: nothing stands in.
+        """
+        self._look_up(session)
+        self._genauth.raise_if_open(session.digest)
+        with self._calls.place(session.user_id):
+            entry = self._ask(session, deadline)
+        return self._answer(entry, Source.GENAUTH, entry.at, Forward.REQUEST)
+
+    def forget(self, user_id: str) -> None:
+        """The user's accounts changed: nothing that was asked for before is served by anybody.
+
+        Raises `CacheUnavailable` when other processes may go on serving it.
+        """
+        try:
+            self._cache.invalidate(user_id)
+        finally:
+            self._changed(user_id)
+
     def refuse(self, session: Session, refusal: TokenRefused | UserBlocked) -> None:
         """GenAuth refused the session's token: nothing that it was accepted for before holds, here and elsewhere."""
         self._refusals.put(session.digest, refusal)

@@ -6,11 +6,13 @@ import time
 import pytest
 
 from bff.accounts import LinkedAccounts, Providers, Refusals, Source
+from bff.cache import CacheUnavailable
 from bff.errors import TokenRefused, UpstreamRejected, UpstreamTimeout, UpstreamUnavailable, UserBlocked
 from bff.genauth import CallNotMade, ExtIdps, Identities
 from bff.models import Identity
 from bff.resilience import Deadline, WaitingRoom
 from tests.cache.conftest import accounts, ids, session
+from tests.valkey import ValkeyServer
 
 MEI = session()
 
@@ -51,12 +53,24 @@ class Process:
     def __init__(self, genauth, cache, witness, clock):
         self.cache = cache
         self.refusals = Refusals(8, clock)
+        self.changed = []
         self._use_case = LinkedAccounts(
-            genauth, cache, Providers(genauth, 1.0), self.refusals, witness, waiting_room=WaitingRoom(5), clock=clock
+            genauth,
+            cache,
+            Providers(genauth, 1.0),
+            self.refusals,
+            witness,
+            waiting_room=WaitingRoom(5),
+            changed=self.changed.append,
+            clock=clock,
         )
+        self.forget = self._use_case.forget
 
     def ask(self, who=MEI, *, refresh=False, seconds=5.0):
         return self._use_case.of(who, Deadline.after(seconds), refresh=refresh)
+
+    def ask_now(self, who=MEI):
+        return self._use_case.now(who, Deadline.after(5.0))
 
 
 @pytest.fixture
@@ -262,3 +276,59 @@ def test_a_hit_needs_nothing_of_genauth(process, genauth, clock):
 
     assert ids(one.ask().entry) == ["stored"]
     assert genauth.calls == genauth.lists == 0
+
+
+def test_who_changes_something_is_answered_by_genauth_however_fresh_the_cache_is(process, genauth):
+    one, other = process(), process()
+    one.ask()
+
+    answers = [one.ask_now(), other.ask_now()]
+
+    assert [answer.source for answer in answers] == [Source.GENAUTH] * 2
+    assert genauth.calls == 3
+    assert ids(one.ask().entry) == ids(answers[-1].entry), "and everybody is served what it said"
+    assert genauth.calls == 3
+
+
+def test_nothing_stands_in_for_what_is_asked_now(outage):
+    assert outage.ask().stale
+
+    with pytest.raises(UpstreamUnavailable):
+        outage.ask_now()
+
+
+@pytest.mark.parametrize("refusal", [TokenRefused, UserBlocked])
+def test_who_is_refused_when_asked_now_is_refused_from_then_on(process, genauth, refusal):
+    one, other = process(), process()
+    one.ask()
+    genauth.error = refusal()
+
+    for each in (one.ask_now, one.ask_now, other.ask, other.ask_now):
+        with pytest.raises(refusal):
+            each()
+
+    assert genauth.calls == 2, "a refused token is not asked about again at once"
+
+
+def test_what_is_forgotten_is_forgotten_by_everybody(process, genauth):
+    one, other = process(), process()
+    one.ask()
+    assert other.ask().source is Source.CACHE
+
+    one.forget("mei")
+
+    assert one.changed == ["mei"], "the answers that workers hold are none any more either"
+    assert other.ask().source is Source.GENAUTH
+
+
+def test_who_cannot_tell_the_others_says_so_and_forgets_for_itself(process, cache_on, store_at, genauth, witness, clock):
+    with ValkeyServer() as own:
+        one = Process(genauth, cache_on(store_at(own.url)), witness, clock)
+        one.ask()
+        own.kill()
+
+        with pytest.raises(CacheUnavailable):
+            one.forget("mei")
+
+        assert one.changed == ["mei"]
+        assert one.ask().source is Source.GENAUTH
