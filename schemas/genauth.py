@@ -208,7 +208,7 @@ class IdentitySchema(AllowList):
 
 
 class ExtIdpSchema(AllowList):
-    """What we keep of an identity source that the application offers (docs/genauth.md 3)."""
+    """What we keep of a connection to an identity source that the application offers (docs/genauth.md 3)."""
 
     ext_idp_id = Text(LONGEST_ID, data_key="extIdpId")
     type = Text(LONGEST_ID, load_default="unknown")
@@ -216,3 +216,4 @@ class ExtIdpSchema(AllowList):
     name = Text(LONGEST_UNCUT_NAME, cut=True)
     name_en = Text(LONGEST_UNCUT_NAME, cut=True)
     logo_url = Text(LONGEST_URL, data_key="logo")
+    identifier = Text(LONGEST_ID)

@@ -46,7 +46,10 @@ class Identities:
 
 @dataclass(frozen=True, slots=True)
 class ExtIdp:
-    """An identity source that the application offers."""
+    """A connection to an identity source that the application offers; several may share one source.
+
+    ``identifier`` is the connection's readable id, which linking takes.
+    """
 
     ext_idp_id: str | None
     type: str
@@ -54,6 +57,7 @@ class ExtIdp:
     name: str | None
     name_en: str | None
     logo_url: str | None
+    identifier: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

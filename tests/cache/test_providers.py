@@ -16,7 +16,7 @@ from tests.valkey import ValkeyServer
 
 CODECS = {"plain": PlainCodec(), "secret": EncryptedCodec([("1", b"k" * 32)])}
 KEY = "la:5:providers:app"
-LIST = [ExtIdp("src", "wechat", "social", "微信登录", "Our WeChat", "https://logo.example/wechat.svg")]
+LIST = [ExtIdp("src", "wechat", "social", "微信登录", "Our WeChat", "https://logo.example/wechat.svg", "wechat-pc")]
 
 
 def account(ext_idp="src", provider="wechat"):
@@ -72,6 +72,18 @@ def codec(request):
 @pytest.fixture
 def snapshot(store, codec, witness):
     return Snapshot(store, codec, KEY, witness)
+
+
+def connection(source, identifier, type_="wechat", **changed):
+    return ExtIdp(
+        **{"ext_idp_id": source, "type": type_, "category": None, "name": None, "name_en": None, "logo_url": None}
+        | {"identifier": identifier}
+        | changed
+    )
+
+
+def linkable(*connections, linked=(), language="en"):
+    return Catalogue(connections).linkable(linked, language)
 
 
 def name(providers, wait=1.0):
@@ -210,3 +222,93 @@ def test_a_logo_that_a_page_should_not_load_is_none():
 
 def test_an_unknown_provider_is_called_by_its_type():
     assert Catalogue().provider_of(account(provider="newcomer"), "zh").name == "newcomer"
+
+
+# What people may link ---------------------------------------------------------------------------------------------------
+
+
+def test_each_source_is_offered_once_with_all_its_connections_and_spoken_for_by_the_first():
+    first = connection(
+        "a", "wechat-pc", name="微信", name_en="Our WeChat", logo_url="https://logo.example/a.svg", category="social"
+    )
+
+    offered = linkable(
+        first, connection("b", "my-qq", "qq"), connection("a", "wechat-mobile", name_en="Mobile"), first, language="zh"
+    )
+
+    assert [(each.id, each.identifier, each.identifiers) for each in offered] == [
+        ("a", "wechat-pc", ("wechat-pc", "wechat-mobile")),
+        ("b", "my-qq", ("my-qq",)),
+    ]
+    assert [(each.name, each.category, each.logo_url) for each in offered] == [
+        ("微信", "social", "https://logo.example/a.svg"),
+        ("QQ", "social", None),
+    ]
+
+
+def test_what_is_linked_is_not_offered_but_another_source_of_its_provider_is():
+    two = [connection("a", "gitee-1", "gitee"), connection("b", "gitee-2", "gitee")]
+
+    assert [each.id for each in linkable(*two, linked=("a", None))] == ["b"]
+    assert linkable(*two, linked=("a", "b")) == []
+
+
+@pytest.mark.parametrize("type_", ["ldap", "ad", "LDAP"])
+def test_a_directory_has_no_page_to_sign_in_at_and_is_not_offered(type_):
+    assert linkable(connection("a", "directory", type_)) == []
+
+
+def test_what_could_not_be_linked_is_not_offered():
+    assert linkable(connection(None, "no-source"), connection("a", None)) == []
+    assert [each.identifiers for each in linkable(connection("a", None), connection("a", "second"))] == [("second",)]
+
+
+def test_a_list_that_is_not_to_be_had_is_none_and_not_empty(providers, genauth):
+    genauth.error = UpstreamUnavailable()
+    fetch(providers)
+
+    assert providers.catalogue(Deadline.after(1)).linkable((), "en") is None
+    assert linkable() == []
+
+
+def test_the_list_of_an_earlier_process_is_one(genauth, clock, snapshot):
+    fetch(Providers(genauth, 3.0, snapshot, clock))
+    genauth.error = UpstreamUnavailable()
+    later = Providers(genauth, 3.0, snapshot, clock)
+    fetch(later)
+
+    assert [each.identifier for each in later.catalogue(Deadline.after(1)).linkable((), "en")] == ["wechat-pc"]
+
+
+def test_a_connection_is_found_by_its_identifier():
+    catalogue = Catalogue([connection("a", "one"), connection("a", "two"), connection("b", "three")])
+
+    assert [catalogue.source_of(identifier).ext_idp_id for identifier in ("one", "two", "three")] == ["a", "a", "b"]
+    assert catalogue.source_of("four") is None
+    assert (catalogue.is_known, Catalogue().is_known, Catalogue([]).is_known) == (True, False, True)
+
+
+def test_how_long_the_list_is_fresh(providers, genauth, clock):
+    assert providers.fresh_seconds == 0
+    fetch(providers)
+    clock.now += 200
+    assert providers.fresh_seconds == 400
+    clock.now += 500
+    assert providers.fresh_seconds == 0
+
+
+@pytest.mark.parametrize(
+    ("catalogue", "type_", "expected"),
+    [
+        (Catalogue([connection("a", "x", "gitee", category="enterprise")]), "gitee", "enterprise"),
+        (Catalogue([connection("a", "x", "gitee")]), "gitee", "social"),
+        (Catalogue([connection("a", "x", "newcomer")]), "newcomer", None),
+        (Catalogue([]), "gitee", "social"),
+        (Catalogue([]), "newcomer", None),
+        # The list is not to be had, and this gitee may be an enterprise's.
+        (Catalogue(), "gitee", None),
+        (Catalogue(), "lark", "enterprise"),
+    ],
+)
+def test_a_category_is_said_where_it_is_sure(catalogue, type_, expected):
+    assert catalogue.category_of("a", type_) == expected

@@ -131,6 +131,7 @@ class TestAnswers:
 
         assert {source.category for source in sources} >= {"social"}
         assert all(source.ext_idp_id and source.type for source in sources)
+        assert [source.identifier for source in sources if source.type == "wechat"] == ["my-wechat-pc", "my-wechat-mobile"]
 
     def test_discovery_and_keys(self, client, genauth, soon):
         found = client.discovery(soon)

@@ -531,6 +531,7 @@ def test_the_persons_own_id_inside_oauth_is_none_where_it_is_called_one():
 def test_ext_idps_are_read():
     rows = [
         {
+            "identifier": "my-github",
             "extIdpId": "e1",
             "type": "github",
             "extIdpType": "social",
@@ -538,15 +539,22 @@ def test_ext_idps_are_read():
             "name_en": "GitHub",
             "logo": "https://l/g.svg",
         },
-        {"extIdpId": None, "extIdpType": "strange", "logo": "http://l/g.svg", "clientSecret": "never kept"},
+        {
+            "extIdpId": None,
+            "identifier": {"of": "another kind"},
+            "extIdpType": "strange",
+            "logo": "http://l/g.svg",
+            "clientSecret": "never kept",
+        },
     ]
 
     found = read_ext_idps(answer({"statusCode": 200, "data": rows}))
     github, other = found.sources
 
-    assert (github.ext_idp_id, github.type, github.category) == ("e1", "github", "social")
+    assert (github.ext_idp_id, github.identifier, github.type, github.category) == ("e1", "my-github", "github", "social")
     assert (github.name, github.name_en, github.logo_url) == ("极狐", "GitHub", "https://l/g.svg")
     # Whether a page may load a logo is for `bff.accounts` to say.
-    assert (other.type, other.category, other.name, other.logo_url) == ("unknown", None, None, "http://l/g.svg")
+    assert (other.type, other.identifier, other.category, other.name) == ("unknown", None, None, None)
+    assert other.logo_url == "http://l/g.svg"
     assert found.secrets == {"never kept"}
     assert "never kept" not in repr(found)
