@@ -88,6 +88,11 @@ class Settings:
     allowed_hosts: Annotated[tuple[str, ...], addresses.hosts] = ()
     warnings: tuple[tuple[str, str], ...] = field(default=(), compare=False, repr=False)
 
+    @property
+    def longest_deadline_seconds(self) -> float:
+        """What the slowest of all requests may take."""
+        return max(self.request_deadline_seconds, self.change_deadline_seconds)
+
     @classmethod
     def kinds(cls) -> dict[str, types.Type]:
         """The variables that are read, each with its type."""

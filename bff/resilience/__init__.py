@@ -7,7 +7,7 @@ from bff.resilience.caches import LARGEST_ENTRY, Cache, cache, memoised, size_of
 from bff.resilience.circuit_breaker import CircuitBreaker, CircuitOpen, Permit, Rules
 from bff.resilience.deadline import Deadline
 from bff.resilience.dns import Resolver, Unconnected, Unresolved, arm, open_connection
-from bff.resilience.draining import begin_draining, begin_stopping, is_draining, is_stopping
+from bff.resilience.draining import begin_change, begin_draining, begin_stopping, changes_end, is_draining, is_stopping
 from bff.resilience.rate_limit import RateLimit
 from bff.resilience.single_flight import SingleFlight, WaitingRoom
 from bff.resilience.steady_clock import SteadyClock
@@ -34,9 +34,11 @@ __all__ = [
     "WaitingRoom",
     "admitted",
     "arm",
+    "begin_change",
     "begin_draining",
     "begin_stopping",
     "cache",
+    "changes_end",
     "in_background",
     "is_crowded",
     "is_draining",

@@ -30,7 +30,7 @@ from granian.log import LogLevels
 from bff import __version__
 from bff.factory import THREADS, warn_about
 from bff.observability import logging as logs
-from bff.resilience import begin_draining, begin_stopping, is_draining, is_stopping
+from bff.resilience import begin_draining, begin_stopping, changes_end, is_draining, is_stopping
 from bff.server import descriptors, half_sent, signals, threads
 from bff.server import embedded_valkey as embedded
 from bff.server.child_processes import Supervisor, tie_forks_to_this_process
@@ -45,7 +45,7 @@ log = structlog.get_logger()
 
 _APPLICATION = "app"
 
-# After the deadline that every request has, only a client that never finished its request can still hold the server.
+# After the deadline that a request has, only a client that never finished its request can still hold the server.
 _OVERTIME_SECONDS = 0.25
 
 
@@ -109,6 +109,7 @@ class _Server:
     def __init__(self, settings: Settings) -> None:
         self._lead = settings.drain_lead_seconds
         self._patience = settings.request_deadline_seconds + _OVERTIME_SECONDS
+        self._longest_patience = settings.longest_deadline_seconds + _OVERTIME_SECONDS
         tie_forks_to_this_process()
         sys.stdout.flush()
         limit = descriptors.raise_limit()
@@ -119,7 +120,7 @@ class _Server:
         self._pid = os.fork()
         if self._pid == 0:
             options = server_options(settings, connections=connections, blocking_threads=blocking_threads)
-            _run_granian(options, service, stopping, within=settings.request_deadline_seconds)
+            _run_granian(options, service, stopping, within=settings.longest_deadline_seconds)
         # After the fork: these start threads.
         signals.on_each(stopping, self._stop)
         logs.configure(settings.log_level)
@@ -157,7 +158,10 @@ class _Server:
         _wait_unless_hurried(self._lead)
         begin_stopping()
         os.kill(self._pid, signal.SIGTERM)
+        over = time.monotonic() + self._longest_patience
         _wait_unless_hurried(self._patience)
+        # A change may have been sent to GenAuth: whoever asked for it is to learn how it ended.
+        _wait_unless_hurried(min(over, changes_end().at + _OVERTIME_SECONDS) - time.monotonic())
         os.kill(self._pid, signal.SIGKILL)  # and with it the workers
 
 

@@ -26,6 +26,7 @@ _LISTS = (
     "HTTP_X_FORWARDED_PROTO",
 )
 _SERVICES = "linked-accounts"
+_CHANGING = frozenset({"POST", "DELETE"})
 
 
 @dataclass(slots=True)
@@ -87,6 +88,11 @@ def finish(application: Application, environ: Environ) -> FinishedResponse:
             close()
     status, headers = started[-1]
     return FinishedResponse(status, headers, body)
+
+
+def is_change(environ: Environ) -> bool:
+    """Whether the request asks to change something of somebody's, which is several calls to GenAuth after each other."""
+    return environ["REQUEST_METHOD"] in _CHANGING and environ["PATH_INFO"].startswith("/me/")
 
 
 def record_of(environ: Environ) -> RequestRecord:

@@ -17,10 +17,10 @@ from structlog.contextvars import bind_contextvars, clear_contextvars
 from bff.errors import BffError
 from bff.genauth import echoes_credential
 from bff.observability import Recorder
-from bff.resilience import Deadline, FairSemaphore, admitted
+from bff.resilience import Deadline, FairSemaphore, admitted, begin_change
 from bff.settings import Settings
 from bff.web.authentication import presented_credentials
-from bff.web.context import RECORD, Application, Environ, FinishedResponse, Headers, RequestRecord, finish, record_of
+from bff.web.context import RECORD, Application, Environ, FinishedResponse, Headers, RequestRecord, finish, is_change, record_of
 from bff.web.problems import defect, problem
 
 log = structlog.get_logger()
@@ -52,7 +52,7 @@ class RequestContext:
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         """The response, as a WSGI application."""
         arrived = time.monotonic()
-        deadline = Deadline(arrived + self._settings.request_deadline_seconds)
+        deadline = self._deadline(environ, arrived)
         record = environ[RECORD] = RequestRecord(self._request_id(environ), arrived, deadline)
         clear_contextvars()
         bind_contextvars(request_id=record.request_id)
@@ -63,6 +63,13 @@ class RequestContext:
         start_response(response.status, _marked(response, environ, record))
         self._log(environ, record, int(response.status[:3]))
         return [response.body]
+
+    def _deadline(self, environ: Environ, arrived: float) -> Deadline:
+        if not is_change(environ):
+            return Deadline(arrived + self._settings.request_deadline_seconds)
+        deadline = Deadline(arrived + self._settings.change_deadline_seconds)
+        begin_change(deadline)
+        return deadline
 
     def _respond(self, environ: Environ, record: RequestRecord) -> FinishedResponse:
         try:

@@ -116,7 +116,14 @@ def test_a_defect_behind_the_view_is_a_problem_too(app, sign_in, monkeypatch, wr
     assert b"canary" not in written().out
 
 
-def test_the_deadline_counts_from_the_arrival(asked_of):
+@pytest.mark.parametrize(
+    ("method", "path", "seconds"),
+    [
+        *(("GET", PATH, 4), ("HEAD", PATH, 4), ("OPTIONS", PATH, 4), ("PUT", PATH, 4), ("POST", "/livez", 4), ("POST", "/me", 4)),
+        *(("POST", f"{PATH}/links", 7), ("DELETE", f"{PATH}/62f20932", 7)),
+    ],
+)
+def test_the_deadline_counts_from_the_arrival_and_is_longer_for_a_change(asked_of, method, path, seconds):
     seen = []
 
     def see(environ, start_response):
@@ -124,11 +131,11 @@ def test_the_deadline_counts_from_the_arrival(asked_of):
         refuse(environ, start_response)
 
     before = time.monotonic()
-    asked_of(see, REQUEST_DEADLINE_SECONDS="4")
+    asked_of(see, path=path, method=method, REQUEST_DEADLINE_SECONDS="4", CHANGE_DEADLINE_SECONDS="7")
 
     record, during = seen[0]
     assert before <= record.arrived <= during
-    assert record.deadline.at == pytest.approx(record.arrived + 4)
+    assert record.deadline.at == pytest.approx(record.arrived + seconds)
 
 
 @pytest.mark.parametrize(
