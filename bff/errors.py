@@ -48,7 +48,7 @@ class BffError(Exception):
 
     ``members`` are further members of the problem, JSON by name (RFC 9457 3.2). ``counted``: whether it counts against the
     address that the request came from. ``reason``: the call to GenAuth that caused it and how that ended, as
-    ``discovery_timeout``.
+    ``discovery_timeout``. ``unsent``: `bff.genauth.transport` raised it before it sent anything.
     """
 
     status: ClassVar[int]
@@ -57,6 +57,7 @@ class BffError(Exception):
     title_zh: ClassVar[str]
     counted = False
     reason = ""
+    unsent = False
 
     def __init__(
         self,

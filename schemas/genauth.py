@@ -217,3 +217,21 @@ class ExtIdpSchema(AllowList):
     name_en = Text(LONGEST_UNCUT_NAME, cut=True)
     logo_url = Text(LONGEST_URL, data_key="logo")
     identifier = Text(LONGEST_ID)
+
+
+class Flag(fields.Field[bool | None]):
+    """A JSON boolean; anything else is None, as whoever may unlink an account depends on it."""
+
+    def __init__(self, *, data_key: str) -> None:
+        super().__init__(load_default=None, data_key=data_key)
+
+    def _deserialize(self, value: object, attr: str | None, data: Mapping[str, Any] | None, **_: object) -> bool | None:  # noqa: ARG002
+        return value if isinstance(value, bool) else None
+
+
+class SecurityInfoSchema(AllowList):
+    """What we keep of a person's ways to sign in (docs/genauth.md 3)."""
+
+    password_set = Flag(data_key="passwordSet")
+    email_bound = Flag(data_key="emailBinded")
+    phone_bound = Flag(data_key="phoneBinded")

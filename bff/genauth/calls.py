@@ -9,7 +9,11 @@ from typing import Generic, TypeVar
 import structlog
 
 from bff.errors import (
+    AlreadyLinked,
     BffError,
+    LastLoginMethod,
+    LinkedToAnotherPerson,
+    NotFound,
     TokenRefused,
     UpstreamFailure,
     UpstreamForbidden,
@@ -43,13 +47,14 @@ OUTCOMES: tuple[tuple[type[BffError], str], ...] = (
     (UpstreamUnavailable, "unavailable"),
     (UpstreamForbidden, "forbidden"),
     (UpstreamRejected, "rejected"),
+    *((kind, "rejected") for kind in (LastLoginMethod, NotFound, AlreadyLinked, LinkedToAnotherPerson)),
     (BffError, "error"),
 )
 
 
 @dataclass(slots=True)
 class Call(Generic[T]):
-    """A request, how to read its response, whose token it carries, and the last response, whatever it was.
+    """A request, how to read its response, whose token it carries, the last response, whatever it was, and whether it was sent.
 
     ``whose`` stands for the token, and is not the token; None for a call that is for nobody in particular.
     """
@@ -59,6 +64,7 @@ class Call(Generic[T]):
     read: Callable[[Response], T]
     whose: str | None = None
     response: Response | None = None
+    sent: bool = False
 
 
 class Caller:
@@ -119,7 +125,13 @@ class Caller:
         call.response = None
         path = call.request.path
         url = self._host + path if path.startswith("/") else path
-        call.response = replace(self._transport.send(url, call.request, deadline), credentials=call.request.credentials)
+        call.sent = True
+        try:
+            response = self._transport.send(url, call.request, deadline)
+        except BffError as error:
+            call.sent = not error.unsent
+            raise
+        call.response = replace(response, credentials=call.request.credentials)
         with set_apart(len(call.response.body), deadline):
             return call.read(call.response)
 
@@ -140,6 +152,8 @@ def _may_be_sent_again(request: Request, error: BffError) -> bool:
 
     An introspection that was answered is not sent again all the same: with its answer GenAuth has done the work.
     """
+    if request.once:
+        return False
     if request.method == "GET" or isinstance(error, ConnectError):
         return True
     return request.only_reads and isinstance(error, ConnectionClosed)

@@ -2,14 +2,16 @@
 
 import time
 from contextlib import suppress
+from functools import partial
 from typing import Any, Self
 
 import structlog
 
 from bff.errors import BffError, TokenInvalid, UpstreamRejected, UserBlocked
-from bff.genauth import oidc, protocol
+from bff.genauth import changes, oidc, protocol
 from bff.genauth.call_policy import CallPolicy
 from bff.genauth.calls import Call, Caller
+from bff.genauth.changes import SecurityInfo
 from bff.genauth.oidc import Discovery, Introspection, permitted_url
 from bff.genauth.protocol import ExtIdps, Identities
 from bff.genauth.transport import Transport
@@ -59,6 +61,9 @@ class GenAuthClient:
         self._caller = Caller(self._host, transport, recorder, upstream_seconds=upstream_seconds)
         self.identities_policy = CallPolicy("identities", at_once, recorder)
         self.sources_policy = CallPolicy("ext-idps", 2, recorder)
+        self.security_info_policy = CallPolicy("security-info", at_once, recorder)
+        self.changes_policy = CallPolicy("changes", at_once, recorder)
+        self.link_url_policy = CallPolicy("link-url", at_once, recorder)
         # Of its own, so that tokens can be verified while get-identities hangs. No two people can take all of its places.
         self.oidc_policy = CallPolicy("oidc", 24, recorder)
         # For tokens that were not accepted here before. Made-up ones may take all of its places: the others have theirs. After a
@@ -111,6 +116,42 @@ class GenAuthClient:
         found = self._caller.make(Call("ext_idps", request, protocol.read_ext_idps), self.sources_policy, deadline)
         self._report_left_out("ext_idps", found.left_out)
         return found
+
+    def security_info(self, token: str, deadline: Deadline, *, whose: str | None = None) -> SecurityInfo:
+        """How else the person can sign in; ``whose`` and the errors as of `identities`."""
+        call = Call("security_info", changes.security_info_request(self._app_id, token), changes.read_security_info, whose)
+        return self._caller.make(call, self.security_info_policy, deadline)
+
+    def unlink(self, token: str, source_id: str, deadline: Deadline, *, whose: str | None = None) -> None:
+        """Ask GenAuth once to unlink what the person has of that identity source. It says yes to what is not linked, too.
+
+        Nothing was changed: ChangeNotSent, NotLinked, LastLoginMethod, TokenRefused, TokenInvalid, UserBlocked,
+        UpstreamForbidden, UpstreamThrottled. ChangeUnconfirmed for everything else that happens once it was sent.
+        """
+        call = Call("unlink", changes.unlink_request(self._app_id, token, source_id), changes.read_unlinked, whose)
+        try:
+            self._caller.make(call, self.changes_policy, deadline)
+        except BffError as error:
+            raise changes.outcome(error, sent=call.sent) from None
+
+    def link_url(
+        self,
+        token: str,
+        connection: str,
+        id_token: str,
+        deadline: Deadline,
+        *,
+        return_to: str | None = None,
+        form_post: bool = False,
+        whose: str | None = None,
+    ) -> str:
+        """Where to send the person's browser to link an account by that connection, and then ``return_to``, as a ``form_post``.
+
+        Raises AlreadyLinked, LinkedToAnotherPerson, NotFound (no such connection or application), else as `identities`.
+        """
+        request = changes.link_url_request(self._app_id, token, connection, id_token, return_to=return_to, form_post=form_post)
+        call = Call("link_url", request, partial(changes.read_link_url, host=self._host), whose)
+        return self._caller.make(call, self.link_url_policy, deadline)
 
     def discovery(self, deadline: Deadline, *, policy: CallPolicy | None = None) -> Discovery:
         """The OpenID Connect discovery document. Raises UpstreamFailure, or UpstreamRejected if there is none of our issuer's."""

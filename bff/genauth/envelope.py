@@ -5,6 +5,9 @@ nothing else (GenAuth's error-code page, docs/genauth.md 1.4). Real HTTP errors 
 ``message`` comes in the language of the request, is never the same twice, and is not read.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from bff.errors import (
     BffError,
     TokenRefused,
@@ -22,6 +25,8 @@ from schemas.genauth import number
 _BLOCKED = frozenset({2005, 2120008, 2130010})
 # Not logged in (current list); login expired, login wrong (older list, still seen in 2025); user not found.
 _REFUSED = frozenset({2020, 2206, 2207, 2004})
+# Linked already; linked to another user; not linked; the only way to sign in.
+_ABOUT_LINKS = frozenset({2213, 2215, 2216, 2217})
 _BUSY, _NO_PERMISSION = 1000, 1001  # "system busy", "no permission"
 _NO_CODE = 10**7
 
@@ -34,8 +39,11 @@ class UnreadableData(UpstreamMalformed):
     """The envelope is a success, what is in it cannot be read: one person's data, it says nothing about GenAuth's health."""
 
 
-def opened(response: Response) -> object:
-    """The data of a success; everything else raises the error that it is."""
+def opened(response: Response, refusals: Mapping[int, type[BffError]] = MappingProxyType({})) -> object:
+    """The data of a success; everything else raises the error that it is.
+
+    ``refusals`` has the errors of this call alone, by apiCode (of those about links) and by statusCode.
+    """
     raise_for_http_status(response)
     body = json_object(response)
     status = number(body.get("statusCode")) if body else None
@@ -45,7 +53,7 @@ def opened(response: Response) -> object:
         raise UpstreamMalformed(note=note(response, "no envelope"))
     code = number(body.get("apiCode"))
     if status != 200 or code in _BLOCKED:
-        raise _error(response, status, code)
+        raise _error(response, status, code, refusals)
     if not 200 <= response.status < 300:
         raise UpstreamMalformed(note=note(response, "statusCode 200"))  # they disagree: no success, and nobody's word
     return body.get("data")
@@ -88,15 +96,19 @@ def code_word(name: str, value: int) -> str:
     return f"{name} {value}" if abs(value) < _NO_CODE else f"{name} of more than seven digits"
 
 
-def _error(response: Response, status: int, code: int | None) -> BffError:
+def _error(response: Response, status: int, code: int | None, refusals: Mapping[int, type[BffError]]) -> BffError:
     words = [code_word("statusCode", status), *([] if code is None else [code_word("apiCode", code)])]
     text = note(response, *words)
     if code in _BLOCKED:
         return UserBlocked(note=text)
+    if code in _ABOUT_LINKS:
+        return refusals.get(code, UpstreamRejected)(note=text)  # whatever the status: none of them is about the session
     if status == 401 or code in _REFUSED:
         return TokenRefused(note=text)
     raise_if_unavailable(response, status, *words)
     if code == _BUSY:
         raise_if_unavailable(response, 500, *words)
+    if status in refusals:
+        return refusals[status](note=text)
     # What a person may not do has a code of its own, `_BLOCKED`. Any other prohibition is the application's.
     return (UpstreamForbidden if status == 403 or code == _NO_PERMISSION else UpstreamRejected)(note=text)

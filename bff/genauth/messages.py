@@ -18,19 +18,24 @@ MOST_COMPOUNDS = 30_000
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Request:
-    """One HTTP request; headers and body hold the ``credentials``. ``path`` is below GENAUTH_HOST, or an absolute URL.
+    """One HTTP request; headers, query and body hold the ``credentials``. ``path`` is below GENAUTH_HOST, or an absolute URL.
 
-    ``only_reads`` marks a POST that changes nothing, as introspection is.
+    ``only_reads`` marks a POST that changes nothing, as introspection is. ``once``: it is sent over a connection of its own, and
+    whatever becomes of it, never again.
     """
 
     method: str
     path: str
-    headers: Mapping[str, str] = field(repr=False)
-    body: bytes | None = field(default=None, repr=False)
-    only_reads: bool = field(default=False, repr=False)
-    credentials: tuple[str, ...] = field(default=(), repr=False)
+    headers: Mapping[str, str]
+    body: bytes | None = None
+    only_reads: bool = False
+    once: bool = False
+    credentials: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Request({self.method} {self.path.partition('?')[0]})"
 
 
 @dataclass(frozen=True)

@@ -71,15 +71,16 @@ class ExtIdps:
 
 def identities_request(app_id: str, token: str) -> Request:
     """The request for a person's identities (docs/genauth.md 1.1). TokenInvalid if no header can carry the token."""
-    return Request("GET", IDENTITIES_PATH, _personal_headers(app_id, token), credentials=(token,))
+    return Request("GET", IDENTITIES_PATH, personal_headers(app_id, token), credentials=(token,))
 
 
 def ext_idps_request(app_id: str, token: str) -> Request:
     """The request for the application's identity sources (docs/genauth.md 3)."""
-    return Request("GET", EXT_IDPS_PATH, _personal_headers(app_id, token), credentials=(token,))
+    return Request("GET", EXT_IDPS_PATH, personal_headers(app_id, token), credentials=(token,))
 
 
-def _personal_headers(app_id: str, token: str) -> dict[str, str]:
+def personal_headers(app_id: str, token: str) -> dict[str, str]:
+    """The headers of every request for a person (docs/genauth.md 1.1 to 1.3). TokenInvalid if none can carry the token."""
     # RFC 6750 2.1 allows fewer characters still; what a header cannot carry was issued by nobody.
     if not _SENDABLE.fullmatch(token):
         raise TokenInvalid(note="a token that no header can carry")

@@ -66,6 +66,16 @@ class _Adapter(HTTPAdapter):
         self.poolmanager.pool_classes_by_scheme = {"http": PlainPool, "https": SecurePool}
 
 
+def _session(context: ssl.SSLContext, pool_size: int) -> _Session:
+    adapter = _Adapter(context, pool_size)
+    session = _Session()
+    session.trust_env = False
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    session.mount("https://", adapter)
+    session.mount("http://", adapter)
+    return session
+
+
 class Transport:
     """Connections to GenAuth, kept and shared by all threads; nothing about a person is kept with them.
 
@@ -84,12 +94,8 @@ class Transport:
         context = ssl.create_default_context(cafile=ca_bundle)
         if ca_bundle is None:
             context.load_verify_locations(certifi.where())
-        adapter = _Adapter(context, pool_size)
-        self._session = _Session()
-        self._session.trust_env = False
-        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        self._session.mount("https://", adapter)
-        self._session.mount("http://", adapter)
+        self._context = context
+        self._session = _session(context, pool_size)
         self._connect_seconds = connect_seconds
         self._generation = 0  # of the idle connections
         self._renewing = threading.Lock()
@@ -98,12 +104,11 @@ class Transport:
         logging.getLogger("urllib3").setLevel(logging.CRITICAL)
 
     def send(self, url: str, request: Request, deadline: Deadline) -> Response:
-        """The response, whatever its status. ``url`` is absolute.
+        """The response, whatever its status. ``url`` is absolute. An error says of itself whether anything was sent.
 
         Raises ConnectError, ConnectionClosed, UpstreamUnavailable, UpstreamTimeout; UpstreamMalformed for a response that is
         cut off, too large, compressed in an unknown way or no HTTP.
         """
-        _check_sendable(url, request)
         context = CallContext(deadline, deadline.within(self._connect_seconds), self._resolver)
         generation, current = self._generation, call_context.set(context)
         try:
@@ -113,6 +118,9 @@ class Transport:
         # Not inside an `except`: the error would carry the library's own along, and with it the request and its token.
         if not isinstance(outcome, BffError):
             return outcome
+        if context.sent and isinstance(outcome, ConnectError):
+            outcome = ConnectionClosed(note=outcome.note)  # as when TCP gave up waiting for an acknowledgement
+        outcome.unsent = not context.sent
         if context.met_silence:
             self._renew(generation)
             if isinstance(outcome, UpstreamTimeout):
@@ -132,23 +140,35 @@ class Transport:
 
     def _outcome(self, url: str, request: Request, deadline: Deadline) -> Response | BffError:
         response = None
+        session = _session(self._context, 1) if request.once else self._session
         try:
-            prepared = _prepared(request.method, url).copy()
+            _check_sendable(url, request)
+            prepared = _prepared(request.method, url)
             prepared.headers.update(request.headers)
+            if request.once:
+                prepared.headers["Connection"] = "close"
             if request.body is not None:
                 prepared.prepare_body(request.body, None)
             seconds = deadline.remaining()
             if seconds <= 0:
                 return UpstreamTimeout(note="no time left to ask")
-            response = self._session.send(prepared, stream=True, allow_redirects=False, timeout=seconds)
+            response = session.send(prepared, stream=True, allow_redirects=False, timeout=seconds)
             with closing(response):
                 return _read(response)
         except Exception as error:  # noqa: BLE001 - whatever it is, its text stays here
             return _failure(error, deadline, answered=response is not None)
+        finally:
+            if request.once:
+                session.close()
+
+
+def _prepared(method: str, url: str) -> requests.PreparedRequest:
+    """A request without headers and body. One with a query is kept nowhere: an id_token may be in it."""
+    return requests.Request(method, url).prepare() if "?" in url else _prepared_before(method, url).copy()
 
 
 @memoised("prepared_requests")
-def _prepared(method: str, url: str) -> requests.PreparedRequest:
+def _prepared_before(method: str, url: str) -> requests.PreparedRequest:
     """A request to one of GenAuth's few addresses, without anything of a person."""
     return requests.Request(method, url).prepare()
 
