@@ -121,20 +121,21 @@ def _failed(no: Refusal) -> Row:
 
 
 def _way_back(request: Request, outcome: Row, session: Mapping[str, str] | None = None) -> Answer:
-    """To ``target_url`` if ``need_url_redirect`` was asked, by its query or by a form; else by ``postMessage`` to the opener.
+    """To ``target_url`` in its query (``need_url_redirect``) or by a form (``need_form_post``); else a message to the opener.
 
     ``target_url`` gets everything, the provider's tokens and the session's included; with ``only_redirect_token``
     no more than the session's.
     """
     asked = request.arguments
     target = asked.get("target_url")
-    if not (asked.get("need_url_redirect") == "true" and target):
+    by_form = _is_true(asked, "need_form_post")
+    if not target or not (by_form or _is_true(asked, "need_url_redirect")):
         return _message(outcome)
     returned: dict[str, Any] = {"success": orjson.dumps(outcome["success"]).decode()}
-    if asked.get("only_redirect_token") != "true":
+    if not _is_true(asked, "only_redirect_token"):
         returned |= {"errMsg": outcome["errMsg"], "identities": orjson.dumps(outcome["identities"]).decode()}
     returned |= session or {}
-    if asked.get("need_form_post") == "true":
+    if by_form:
         fields = "".join(f'<input type="hidden" name="{name}" value="{html.escape(value)}">' for name, value in returned.items())
         form = f'<form method="post" action="{html.escape(target)}">{fields}<button>Continue</button></form>'
         return _page("Back", f"{form}<script>document.forms[0].submit()</script>")
@@ -142,6 +143,11 @@ def _way_back(request: Request, outcome: Row, session: Mapping[str, str] | None 
     back = parts._replace(query="&".join(filter(None, (parts.query, urlencode(returned))))).geturl()
     # Whatever is in it stays one line of the header, and ASCII.
     return Answer(302, b"", HTML, (("Location", quote(back, safe="%/:=&?~#+!$,;'@()*[]")),))
+
+
+def _is_true(asked: Mapping[str, str], name: str) -> bool:
+    """The clients pass on whatever they are given, and Python writes its true as True."""
+    return asked.get(name, "").lower() == "true"
 
 
 def _message(outcome: Row) -> Answer:

@@ -4,6 +4,7 @@ import json
 import subprocess
 
 import pytest
+import requests
 
 from tests.clients.conftest import HERE
 
@@ -81,20 +82,37 @@ def test_it_gets_a_url_to_link_with(call, genauth):
         "appId": genauth.app_id,
         "idToken": genauth.token("nia", kind="id"),
     }
-    (answer,) = call("nia", ["generateLinkExtIdpUrl", link])
+    way_back = {"needUrlRedirect": True, "needFormPost": True, "targetUrl": "https://app.example/linked?tab=2"}
+    plain, posted, nowhere = call(
+        "nia",
+        ["generateLinkExtIdpUrl", link],
+        ["generateLinkExtIdpUrl", link | way_back],
+        ["generateLinkExtIdpUrl", link | {"extIdpConnIdentifier": "my-space"}],
+    )
 
-    assert answer["data"]["url"].startswith(f"{genauth.url}/api/v3/link-extidp?")
+    assert plain["data"]["url"].startswith(f"{genauth.url}/api/v3/link-extidp?")
+    assert nowhere["statusCode"] == 404
+    # What a browser does there: the page asks, the person agrees, and the outcome is on its way to the target.
+    page = requests.post(posted["data"]["url"], data={"decision": "continue"}, timeout=5)
+    assert 'action="https://app.example/linked?tab=2"' in page.text
+    assert 'name="success" value="true"' in page.text
+    assert kinds(call("nia", ["getIdentities"])[0]) == [("google", "generic")]
 
 
 def test_it_unlinks_until_one_way_to_sign_in_is_left(call):
     (before,) = call("mei", ["getIdentities"])
     wechat, lark = dict.fromkeys(row["extIdpId"] for row in before["data"])
 
-    unlinked, last, after = call(
-        "mei", ["unlinkExtIdp", {"extIdpId": wechat}], ["unlinkExtIdp", {"extIdpId": lark}], ["getIdentities"]
+    unlinked, again, last, after = call(
+        "mei",
+        ["unlinkExtIdp", {"extIdpId": wechat}],
+        ["unlinkExtIdp", {"extIdpId": wechat}],
+        ["unlinkExtIdp", {"extIdpId": lark}],
+        ["getIdentities"],
     )
 
-    assert (unlinked["statusCode"], last["apiCode"]) == (200, 2217)
+    # GenAuth's 200 says nothing of whether there was anything to unlink.
+    assert (unlinked["statusCode"], again["statusCode"], last["apiCode"]) == (200, 200, 2217)
     assert {row["provider"] for row in after["data"]} == {"lark"}
 
 

@@ -1,6 +1,7 @@
 """GenAuth's own Python client (PyPI ``genauth``) takes the sandbox for GenAuth."""
 
 import pytest
+import requests
 from genauth import AuthenticationClient
 
 
@@ -70,13 +71,18 @@ def test_it_gets_a_url_to_link_with(client, genauth):
     answer = client("nia").generate_link_ext_idp_url("my-google", genauth.app_id, genauth.token("nia", kind="id"))
 
     assert answer["data"]["url"].startswith(f"{genauth.url}/api/v3/link-extidp?")
+    # What a browser does there: the page asks, the person agrees, and the opener gets the outcome.
+    assert "postMessage" in requests.post(answer["data"]["url"], data={"decision": "continue"}, timeout=5).text
+    assert subjects(client("nia").get_identities()) == [("google", "generic", "google|nia")]
 
 
-def test_it_unlinks(client):
+def test_it_unlinks_until_one_way_to_sign_in_is_left(client):
     mei = client("mei")
-    wechat = mei.get_identities()["data"][0]["extIdpId"]
+    wechat, lark = dict.fromkeys(row["extIdpId"] for row in mei.get_identities()["data"])
 
     assert mei.unlink_ext_idp(wechat)["statusCode"] == 200
+    assert mei.unlink_ext_idp(wechat)["statusCode"] == 200
+    assert mei.unlink_ext_idp(lark)["apiCode"] == 2217
     assert {provider for provider, _, _ in subjects(mei.get_identities())} == {"lark"}
 
 

@@ -216,7 +216,7 @@ def test_the_link_url_can_send_the_browser_back(ask, genauth):
 
 def test_the_way_back_can_have_the_sessions_tokens_alone(ask, genauth):
     genauth.linking(consent_page=False)
-    query = link_query(genauth, need_url_redirect="true", target_url="com.example.app:/linked", only_redirect_token="true")
+    query = link_query(genauth, need_url_redirect="True", target_url="com.example.app:/linked", only_redirect_token="true")
     back = ask(path=LINK, params=query).headers["Location"]
 
     assert back.startswith("com.example.app:/linked?")
@@ -277,7 +277,7 @@ def test_the_page_asks_first(button, success, sources, ask, genauth, http):
 
 def test_the_way_back_can_be_a_form(ask, genauth):
     genauth.linking(consent_page=False)
-    query = link_query(genauth, need_url_redirect="true", need_form_post="true", target_url="https://app.example/?a=1&b=2")
+    query = link_query(genauth, need_form_post="true", target_url="https://app.example/?a=1&b=2")
     form = Form(ask(path=LINK, params=query))
 
     assert form.action == "https://app.example/?a=1&b=2"
