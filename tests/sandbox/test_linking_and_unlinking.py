@@ -57,6 +57,9 @@ def test_what_else_somebody_signs_in_with_lets_the_last_account_go(person, ask, 
 
 def facts(ask, person):
     info = ask(person, "/api/v3/get-security-info").json()["data"]
+    profile = ask(person, "/api/v3/get-profile").json()["data"]
+    userinfo = ask(person, "/oidc/me").json()
+    assert profile["emailVerified"] is userinfo["email_verified"] is info["emailBinded"]
     return [info[name] for name in ("passwordSet", "emailBinded", "phoneBinded")]
 
 
@@ -256,20 +259,22 @@ class Form(HTMLParser):
 
 
 @pytest.mark.parametrize(
-    ("button", "success", "sources"),
+    ("button", "success", "message", "sources"),
     [
-        ("Continue", "true", ["google"]),
-        ("Cancel", "false", []),
-        ("This account is somebody else's", "false", []),
+        ("Continue", "true", "", ["google"]),
+        ("Cancel", "false", "The person cancelled.", []),
+        ("This account is somebody else's", "false", "That account is bound to another user.", []),
     ],
 )
-def test_the_page_asks_first(button, success, sources, ask, genauth, http):
+def test_the_page_asks_first(button, success, message, sources, ask, genauth, http):
     query = link_query(genauth, need_url_redirect="true", target_url="https://app.example/linked")
-    form = Form(ask(path=LINK, params=query))
+    form = Form(ask(path=LINK, params=query | {"lt": "1"}))
     before = ask("nia").json()["data"]
     page = http.post(genauth.url + form.action, data=form.buttons[button], timeout=5, allow_redirects=False)
 
-    returned = parse_qs(urlsplit(page.headers["Location"]).query)
+    returned = parse_qs(urlsplit(page.headers["Location"]).query, keep_blank_values=True)
+    assert parse_qs(urlsplit(form.action).query)["lt"] == ["1"]
+    assert returned["errMsg"] == [message]
     assert (before, returned["success"]) == ([], [success])
     assert ("id_token" in returned) == (success == "true")
     assert [row["provider"] for row in ask("nia").json()["data"]] == sources
@@ -277,10 +282,10 @@ def test_the_page_asks_first(button, success, sources, ask, genauth, http):
 
 def test_the_way_back_can_be_a_form(ask, genauth):
     genauth.linking(consent_page=False)
-    query = link_query(genauth, need_form_post="true", target_url="https://app.example/?a=1&b=2")
+    query = link_query(genauth, need_form_post="true", target_url='https://app.example/?a="1"&lt=2')
     form = Form(ask(path=LINK, params=query))
 
-    assert form.action == "https://app.example/?a=1&b=2"
+    assert form.action == 'https://app.example/?a="1"&lt=2'
     assert form.fields["success"] == "true"
     assert form.fields["id_token"].count(".") == 2
     assert CANARY.search(form.fields["identities"])
@@ -323,14 +328,16 @@ def test_an_access_token_does_not_identify_anybody(ask, genauth):
 def test_reset_gives_everything_back(ask, genauth, unlink):
     token = genauth.token("mei")
     before = ask("mei").json()["data"]
-    unlink("mei", before[0]["extIdpId"])
-    genauth.revoke(token)
-    genauth.block("mei")
     genauth.sign_in("mei", phone=True)
+    unlink("mei", before[0]["extIdpId"])
     genauth.linking(refuse_not_linked=True, shown_after_reads=5)
     unlink("mei", before[-1]["extIdpId"])
+    genauth.revoke(token)
+    genauth.block("mei")
     genauth.trouble(status=500)
     genauth.reset()
 
     assert ask(token=token).json()["data"] == before
     assert genauth.calls() == 1
+    assert unlink("mei", "nothing")["statusCode"] == 200
+    assert facts(ask, "mei") == [False, False, False]
