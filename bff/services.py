@@ -7,7 +7,7 @@ from functools import partial
 
 from flask import Flask
 
-from bff.accounts import LinkedAccounts, Providers, Refusals
+from bff.accounts import Inclusions, LinkedAccounts, Providers, Refusals
 from bff.auth import (
     AccessTokens,
     GenAuthCheck,
@@ -62,6 +62,7 @@ class Services:
     sessions: Sessions
     id_tokens: IdTokens
     linked_accounts: LinkedAccounts
+    inclusions: Inclusions
     accounts_cache: AccountsCache
     user_limit: RateLimit | None
     address_limit: RateLimit | None
@@ -137,6 +138,7 @@ def make_services(app: Flask, settings: Settings, *, clock: Callable[[], float] 
             secret=settings.genauth_app_secret,
         ),
         linked_accounts=linked_accounts,
+        inclusions=Inclusions(providers, clock=clock),
         accounts_cache=cache,
         user_limit=_limit("user", settings, store, names, metrics),
         address_limit=_limit("address", settings, store, names, metrics),

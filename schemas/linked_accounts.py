@@ -7,7 +7,7 @@ from marshmallow.validate import OneOf
 
 from schemas.camel_case import CamelCaseSchema
 
-INCLUDABLE = ("identities",)
+INCLUDABLE = ("identities", "providers")
 
 _TEXT = {"type": "string"}
 
@@ -15,7 +15,10 @@ PARAMETERS = [
     {
         "in": "query",
         "name": "include",
-        "description": "What else to show: `identities`, GenAuth's records behind each account. Comma separated.",
+        "description": (
+            "What else to show, comma separated: `identities`, GenAuth's records behind each account; `providers`, what could be "
+            "linked."
+        ),
         "schema": {"type": "array", "items": {"type": "string", "enum": list(INCLUDABLE)}},
         "style": "form",
         "explode": False,
@@ -127,6 +130,26 @@ class LinkedAccountSchema(CamelCaseSchema):
     identities = fields.List(fields.Nested(IdentitySchema), metadata={"description": "Only with include=identities."})
 
 
+class LinkableProviderSchema(CamelCaseSchema):
+    """An identity source that the person has not linked."""
+
+    identifier = fields.String(
+        required=True, metadata={"description": "The first of `identifiers`, to begin a link with.", "example": "my-wechat-pc"}
+    )
+    identifiers = fields.List(
+        fields.String(),
+        required=True,
+        metadata={"description": "Of all its connections: WeChat has one for web pages and one for apps."},
+    )
+    id = fields.String(
+        required=True, metadata={"description": "The identity source's id (extIdpId), an account's `id` once linked."}
+    )
+    type = fields.String(required=True, metadata={"example": "wechat"})
+    category = fields.String(required=True, allow_none=True, validate=OneOf(["social", "enterprise"]))
+    name = fields.String(required=True, metadata={"description": "For people, in their language.", "example": "WeChat"})
+    logo_url = fields.String(required=True, allow_none=True, metadata={"description": "Always https."})
+
+
 class Moment(fields.DateTime):
     """A moment to the second as RFC 3339 writes it, with a Z. Under a format of its own apispec could not document it."""
 
@@ -146,4 +169,14 @@ class LinkedAccountsSchema(CamelCaseSchema):
     """Everything a person has linked, one entry for each identity source, sorted by provider type and id."""
 
     linked_accounts = fields.List(fields.Nested(LinkedAccountSchema), required=True)
+    linkable_providers = fields.List(
+        fields.Nested(LinkableProviderSchema),
+        allow_none=True,
+        metadata={
+            "description": (
+                "Only with include=providers: what the person could link, in GenAuth's order. null while the list cannot be had, "
+                "which is not to say that there is nothing left to link."
+            )
+        },
+    )
     meta = fields.Nested(MetaSchema, required=True)

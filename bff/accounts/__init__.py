@@ -1,19 +1,23 @@
 """What a person has linked: the use case, and the rules by which identities become linked accounts."""
 
+from bff.accounts.inclusions import Inclusions, Part
 from bff.accounts.leak_guard import LeakGuard, contains
 from bff.accounts.providers import Providers
-from bff.accounts.redaction import redact, report
+from bff.accounts.redaction import redact, redact_linkable, report
 from bff.accounts.refusals import Refusals
 from bff.accounts.service import Answer, LinkedAccounts, Source
 
 __all__ = [
     "Answer",
+    "Inclusions",
     "LeakGuard",
     "LinkedAccounts",
+    "Part",
     "Providers",
     "Refusals",
     "Source",
     "contains",
     "redact",
+    "redact_linkable",
     "report",
 ]

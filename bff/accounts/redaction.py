@@ -7,11 +7,11 @@ import structlog
 
 from bff.accounts.leak_guard import LeakGuard
 from bff.observability import Recorder
-from schemas.linked_accounts import IdentitySchema, LinkedAccountSchema, ProviderSchema
+from schemas.linked_accounts import IdentitySchema, LinkableProviderSchema, LinkedAccountSchema, ProviderSchema
 
 log = structlog.get_logger()
 
-_SCHEMAS = (LinkedAccountSchema(), ProviderSchema(), IdentitySchema())
+_SCHEMAS = (LinkedAccountSchema(), ProviderSchema(), IdentitySchema(), LinkableProviderSchema())
 _KEYS = frozenset(field.data_key or name for schema in _SCHEMAS for name, field in schema.dump_fields.items())
 
 
@@ -22,6 +22,19 @@ def redact(accounts: list[dict[str, Any]], guard: LeakGuard) -> tuple[list[dict[
     """
     cleaned, emptied = guard.clean(accounts, ours=_KEYS)
     return [_as_documented(account) for account in cleaned] if emptied else accounts, emptied
+
+
+def redact_linkable(providers: list[dict[str, Any]], guard: LeakGuard) -> tuple[list[dict[str, Any]], Sequence[str]]:
+    """Dumped sources that could be linked, with the same rule. One of which nothing is left to link it by is left out."""
+    cleaned, emptied = guard.clean(providers, ours=_KEYS)
+    if not emptied:
+        return providers, ()
+    kept = [each | {"identifiers": _texts(each["identifiers"])} for each in cleaned]
+    return [
+        each | {"identifier": each["identifiers"][0], "type": type_, "name": each["name"] or type_}
+        for each in kept
+        if each["id"] and each["identifiers"] and (type_ := each["type"] or "unknown")
+    ], emptied
 
 
 def report(emptied: Iterable[str], recorder: Recorder) -> None:

@@ -9,13 +9,14 @@ from typing import Any
 import orjson
 
 from bff.accounts.leak_guard import LeakGuard
-from bff.accounts.providers import Catalogue
+from bff.accounts.providers import Catalogue, LinkableProvider
 from bff.accounts.redaction import redact
 from bff.models import LANGUAGES, Language, LinkedAccount, RenderedAccounts
 from schemas.genauth import LONGEST_NAME
-from schemas.linked_accounts import LinkedAccountSchema, ProviderSchema
+from schemas.linked_accounts import LinkableProviderSchema, LinkedAccountSchema, ProviderSchema
 
 _ACCOUNTS, _PROVIDER = LinkedAccountSchema(many=True, exclude=("provider",)), ProviderSchema()
+_LINKABLE = LinkableProviderSchema(many=True)
 
 
 def render(
@@ -40,6 +41,13 @@ def render(
     # An id that held a secret is kept nowhere.
     sources = tuple([account.source_id if each["id"] else None for account, each in zip(accounts, shown, strict=True)])
     return RenderedAccounts(sources, plain, with_identities), tuple(emptied)
+
+
+def render_linkable(providers: Iterable[LinkableProvider] | None) -> bytes:
+    """What could be linked as JSON, ``null`` where nobody can say. The catalogue has passed the leak guard."""
+    if providers is None:
+        return b"null"
+    return _json([each | {"name": _cut(each["name"])} for each in _LINKABLE.dump(providers)])
 
 
 def _shortened(account: dict[str, Any], provider: dict[str, Any]) -> dict[str, Any]:

@@ -2,15 +2,16 @@
 
 import re
 from base64 import urlsafe_b64encode
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import blake2b
+from typing import Any
 
 import orjson
 from werkzeug.http import parse_accept_header
 
-from bff.accounts import Answer, LeakGuard, Source, contains, redact, report
+from bff.accounts import Answer, LeakGuard, Part, Source, contains, redact, redact_linkable, report
 from bff.cache import Freshness
 from bff.models import LANGUAGES, Language, Session
 from bff.observability import Recorder
@@ -20,6 +21,8 @@ from schemas.linked_accounts import MetaSchema
 
 _META = MetaSchema()
 _LONGEST_LANGUAGES = 256
+Redact = Callable[[list[dict[str, Any]], LeakGuard], tuple[list[dict[str, Any]], Sequence[str]]]
+_REDACT: dict[str, Redact] = {"linkedAccounts": redact, "linkableProviders": redact_linkable}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +47,39 @@ def represent(
 ) -> Representation:
     """The person's linked accounts as the contract has them. Raises what `LinkedAccounts.of` raises."""
     answer = services.linked_accounts.of(session, deadline, refresh=refresh)
-    accounts = answer.entry.accounts.json(language, identities="identities" in include)
-    etag = urlsafe_b64encode(blake2b(accounts, digest_size=12).digest()).decode()
-    accounts = _without(session.token, accounts, services.metrics)
-    meta = _meta(answer.entry.accounts.total, answer.stale, int(answer.entry.at))
+    return representation_of(services, session, deadline, answer, language=language, include=include)
+
+
+def representation_of(
+    services: Services,
+    session: Session,
+    deadline: Deadline,
+    answer: Answer,
+    *,
+    language: Language,
+    include: Collection[str] = (),
+) -> Representation:
+    """An answer that there is already, as the contract has it."""
+    accounts = Part(answer.entry.accounts.json(language, identities="identities" in include), answer.good_until)
+    parts = {"linkedAccounts": accounts}
+    if "providers" in include:
+        parts["linkableProviders"] = services.inclusions.linkable(session, answer.entry.accounts, language, deadline)
+    etag = urlsafe_b64encode(blake2b(b",".join([part.json for part in parts.values()]), digest_size=12).digest()).decode()
+    shown = {name: _without(session.token, part.json, services.metrics, _REDACT[name]) for name, part in parts.items()}
+    shown["meta"] = _meta(answer.entry.accounts.total, answer.stale, int(answer.entry.at))
+    good_until = min(part.good_until for part in parts.values())
     return Representation(
-        body=b'{"linkedAccounts":%b,"meta":%b}' % (accounts, meta),
+        body=b"{%b}" % b",".join([b'"%b":%b' % (name.encode(), value) for name, value in shown.items()]),
         headers=_headers(answer, etag, language),
         etag=etag,
         source=answer.source,
-        freshness=_freshness(answer, session),
+        freshness=Freshness(session, answer.entry.at, answer.entry.fresh_until, good_until) if good_until else None,
     )
+
+
+def listed(services: Services, session: Session, answer: Answer, language: Language) -> bytes:
+    """The accounts alone, as a JSON array."""
+    return _without(session.token, answer.entry.accounts.json(language, identities=False), services.metrics, redact)
 
 
 @memoised("languages")
@@ -85,11 +110,11 @@ def cache_status(answer: Answer) -> str:
     return "; ".join(("linked-accounts", *parts))
 
 
-def _without(token: str, accounts: bytes, recorder: Recorder) -> bytes:
-    """The accounts without the caller's own token: they may have been stored for another session, with another token."""
-    if not contains(accounts, token):
-        return accounts
-    redacted, emptied = redact(orjson.loads(accounts), LeakGuard([token]))
+def _without(token: str, part: bytes, recorder: Recorder, redact_part: Redact) -> bytes:
+    """The part without the caller's own token: it may have been stored for another session, with another token."""
+    if not contains(part, token):
+        return part
+    redacted, emptied = redact_part(orjson.loads(part), LeakGuard([token]))
     report(emptied, recorder)
     return orjson.dumps(redacted)
 
@@ -103,10 +128,6 @@ def _headers(answer: Answer, etag: str, language: Language) -> list[tuple[str, s
         ("Cache-Status", cache_status(answer)),
         ("Age", str(int(answer.age))),
     ]
-
-
-def _freshness(answer: Answer, session: Session) -> Freshness | None:
-    return Freshness(session, answer.entry.at, answer.entry.fresh_until, answer.good_until) if answer.good_until else None
 
 
 @memoised("metas")

@@ -4,14 +4,16 @@ import json
 import tracemalloc
 from types import SimpleNamespace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bff.accounts import Answer, Source
+from bff.accounts import Answer, Part, Source
 from bff.accounts.providers import Catalogue
 from bff.accounts.rendering import render
 from bff.cache import Entry
 from bff.models import LinkedAccount, LinkedIdentity, RenderedAccounts, Session
+from bff.observability import Recorder
 from bff.web.representation import represent
 from schemas.linked_accounts import LinkedAccountsSchema
 
@@ -29,12 +31,25 @@ ACCOUNT = st.builds(
     identities=st.lists(st.builds(LinkedIdentity, MAYBE, MAYBE, MAYBE, TEXTS), max_size=3).map(tuple),
 )
 SESSION = Session("mei", 2e9, "token-of-mei", "digest")
+NOTHING = RenderedAccounts((), dict.fromkeys(("en", "zh"), b"[]"), dict.fromkeys(("en", "zh"), b"[]"))
 
 
-def represented(accounts, at=1_800_000_000.0, **asked):
+class Offering:
+    """Includes what a test says, until when it says."""
+
+    def __init__(self, offered):
+        self._offered = Part(*offered)
+
+    def linkable(self, *_):
+        return self._offered
+
+
+def represented(accounts, at=1_800_000_000.0, offered=(b"null", 0.0), **asked):
     """What goes out when the use case finds these accounts."""
     answer = Answer(Entry(at, at + 60, accounts), Source.CACHE, 60.0, 0.0, at + 60)
-    services = SimpleNamespace(linked_accounts=SimpleNamespace(of=lambda *_, **__: answer), metrics=None)
+    services = SimpleNamespace(
+        linked_accounts=SimpleNamespace(of=lambda *_, **__: answer), inclusions=Offering(offered), metrics=Recorder()
+    )
     return represent(services, SESSION, None, **{"language": "en", "include": ()} | asked)
 
 
@@ -76,13 +91,42 @@ def test_what_is_rendered_takes_no_more_memory_than_it_is_long():
 
 
 def test_what_is_kept_of_answers_takes_no_more_memory_than_it_is_long():
-    none = RenderedAccounts((), dict.fromkeys(("en", "zh"), b"[]"), dict.fromkeys(("en", "zh"), b"[]"))
     tracemalloc.start()
     try:
         for second in range(200):
-            represented(none, 1_800_000_000.0 + second)
+            represented(NOTHING, 1_800_000_000.0 + second)
         taken, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
 
     assert taken < 200 * 800
+
+
+@pytest.mark.parametrize(
+    ("offered", "until"),
+    [((b"[]", 1_800_000_020.0), 1_800_000_020.0), ((b"[]", 1_800_000_090.0), 1_800_000_060.0), ((b"null", 0.0), None)],
+)
+def test_the_part_that_ends_first_decides_until_when_an_answer_holds(offered, until):
+    freshness = represented(NOTHING, offered=offered, include={"providers"}).freshness
+
+    assert (freshness and freshness.good_until) == until
+
+
+def test_no_source_that_could_be_linked_shows_the_callers_token():
+    source = {"identifier": "one", "identifiers": ["one", "two"], "id": "a", "type": "wechat", "category": None}
+    source |= {"name": "WeChat", "logoUrl": None}
+    told = [
+        source | {"name": f"with {SESSION.token}", "logoUrl": f"https://l.example/?{SESSION.token}"},
+        source | {"identifier": SESSION.token, "identifiers": [SESSION.token, "two"]},
+        source | {"type": SESSION.token},
+        source | {"identifier": SESSION.token, "identifiers": [SESSION.token]},
+        source | {"id": SESSION.token},
+    ]
+
+    body = represented(NOTHING, offered=(json.dumps(told).encode(), 9e9), include={"providers"}).body
+
+    assert json.loads(body)["linkableProviders"] == [
+        source | {"name": "wechat"},
+        source | {"identifier": "two", "identifiers": ["two"]},
+        source | {"type": "unknown"},
+    ]

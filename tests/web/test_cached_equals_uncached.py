@@ -37,6 +37,8 @@ QUERIES = [
     "",
     "include=identities",
     "include=identities,identities",
+    "include=providers",
+    "include=providers,identities&include=providers",
     "include=",
     "include=friends",
     "x=1",
@@ -143,7 +145,9 @@ def test_cached_equals_uncached(environ, genauth, number):
     tokens = [genauth.token(person) for person in ("mei", "omar")] + [genauth.token("mei")]
     host = {"HTTP_HOST": "a.example"}
     first = [
-        app.test_client(use_cookies=False).get(PATH, headers={"Authorization": f"Bearer {token}"}, environ_overrides=host)
+        app.test_client(use_cookies=False).get(
+            f"{PATH}?include=providers", headers={"Authorization": f"Bearer {token}"}, environ_overrides=host
+        )
         for app in (uncached, cached)
         for token in tokens
     ]

@@ -74,6 +74,25 @@ def test_an_identical_request_reaches_neither_flask_nor_redis(cached_app, sign_i
     assert stored.info("commandstats")["cmdstat_mget"]["calls"] == reads
 
 
+def test_what_is_included_comes_from_memory_too_but_for_what_could_not_be_had(cached_app, genauth, sign_in, stored):
+    query, headers = "?include=providers,identities", sign_in("omar")
+    app = cached_app()
+    eventually(lambda: ask(app, query, **headers).json["linkableProviders"])
+
+    again, remembered = from_memory(app, query, **headers)
+    assert remembered
+    assert ask(app, query, **headers, If_None_Match=again.headers["ETag"]).status_code == 304
+    response, remembered = from_memory(app, query, **headers, If_None_Match=again.headers["ETag"])
+    assert (remembered, response.status_code) == (True, 304)
+
+    genauth.trouble(path="/api/v3/get-application-enabled-extidps", status=503)
+    stored.delete(*stored.keys("*:providers:*"))
+    other = cached_app()
+    for _ in range(2):
+        response, remembered = from_memory(other, query, **headers)
+        assert (response.json["linkableProviders"], remembered) == (None, False)
+
+
 def test_it_is_logged_and_counted_as_any_answer_is_with_memory_as_its_source(cached_app, sign_in, written):
     app = cached_app()
     headers = sign_in("mei")
