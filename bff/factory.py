@@ -11,7 +11,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from bff.observability import logging as logs
 from bff.resilience import SteadyClock
-from bff.services import Services, make_services
+from bff.services import REDIS_TIMEOUT_SECONDS, Services, make_services
 from bff.settings import Settings
 from bff.web import (
     AdmissionControl,
@@ -51,12 +51,14 @@ def create_app(
     *,
     clock: Callable[[], float] = time.time,
     threads: int = sys.maxsize,
+    redis_seconds: float = REDIS_TIMEOUT_SECONDS,
     warn: bool = True,
 ) -> Flask:
     """The WSGI application. Connects to nothing.
 
     Without ``settings`` it reads the environment, and raises `ConfigurationError` if that cannot be used.
     ``clock`` is what linked accounts age by, in epoch seconds. ``threads`` is how many call the application at once.
+    ``redis_seconds`` is how long Redis may take for an answer.
     ``warn``: `warn_about` the settings.
     """
     settings = settings or Settings.from_env()
@@ -69,7 +71,7 @@ def create_app(
     if warn:
         warn_about(settings)
     clock = SteadyClock(clock, on_set_back=_clock_set_back)
-    services = make_services(app, settings, clock=clock)
+    services = make_services(app, settings, clock=clock, redis_seconds=redis_seconds)
     logs.WRITER.recorder = services.metrics
     provide(app, services)
     allow_origins(app, settings)

@@ -74,17 +74,25 @@ class Services:
     audit: Audit
 
 
-def make_services(app: Flask, settings: Settings, *, clock: Callable[[], float] = time.time) -> Services:
+def make_services(
+    app: Flask,
+    settings: Settings,
+    *,
+    clock: Callable[[], float] = time.time,
+    redis_seconds: float = REDIS_TIMEOUT_SECONDS,
+) -> Services:
     """Everything the service needs, from its settings alone.
 
     ``app`` is what flask-caching registers its backend with; ``clock`` is what linked accounts age by, in epoch seconds.
+    ``redis_seconds`` is how long Redis may take to be connected to, and for each answer.
     """
     metrics = Metrics()
     codec: Codec = EncryptedCodec(settings.cache_secret) if settings.cache_secret else PlainCodec()
     store = RedisStore(
-        lambda: redis_backend(app, settings.redis_url, timeout=REDIS_TIMEOUT_SECONDS),
+        lambda: redis_backend(app, settings.redis_url, timeout=redis_seconds),
         CircuitBreaker("redis", _REDIS_BREAKER, on_change=circuit_log(metrics)),
         metrics,
+        connect_seconds=redis_seconds,
     )
 
     # Every name in Redis is made of this: two applications may share one.

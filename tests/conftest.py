@@ -58,10 +58,14 @@ def pytest_runtest_makereport(item, call):
     return report
 
 
-def clocked(settings):
+# For applications of tests that are not about Redis being away: on a machine with much to do it is only slow.
+PATIENT = {"redis_seconds": 10.0}
+
+
+def clocked(settings, **how):
     """An application whose linked accounts age by a clock that a test can turn: ``app.extensions["clock"].by = 90``."""
     clock = Clock()
-    app = create_app(settings, clock=clock)
+    app = create_app(settings, clock=clock, **how)
     app.extensions["clock"] = clock
     return app
 
@@ -135,7 +139,7 @@ def app_with(environ):
     """An application with some settings of its own: ``app_with(CACHE_TTL_SECONDS="1")``. Its clock is in its extensions."""
 
     def make(**changed):
-        return clocked(Settings.from_env({**environ, **changed}))
+        return clocked(Settings.from_env({**environ, **changed}), **PATIENT)
 
     return make
 

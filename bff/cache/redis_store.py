@@ -33,7 +33,6 @@ log = structlog.get_logger()
 
 T = TypeVar("T")
 
-_CONNECT_SECONDS = 0.25  # how long a call waits for the client to be made
 PREFIX = "la:5:"  # of every key and channel; with another shape of what is stored comes another number
 _PROBE_KEY = f"{PREFIX}probe"  # nothing reads what it holds; a PING asks every node of a cluster, and one of them may be gone
 # Counts, and starts the window with its first request. What cannot be counted on, or has no end, or one beyond its window, is
@@ -123,9 +122,15 @@ class StoreLock:
 class RedisStore:
     """Named bytes with a lifetime, in Redis."""
 
-    def __init__(self, connect: Callable[[], RedisBackend], breaker: CircuitBreaker, recorder: Recorder) -> None:
-        """``connect`` builds the backend; it is called on first use and again until it succeeds."""
+    def __init__(
+        self, connect: Callable[[], RedisBackend], breaker: CircuitBreaker, recorder: Recorder, *, connect_seconds: float = 0.25
+    ) -> None:
+        """``connect`` builds the backend; it is called on first use and again until it succeeds.
+
+        ``connect_seconds`` is how long a call waits for it.
+        """
         self._connect = connect
+        self._connect_seconds = connect_seconds
         self._connecting = threading.Lock()
         self._backend: RedisBackend | None = None
         self._connection: Future[RedisBackend] | None = None
@@ -254,7 +259,7 @@ class RedisStore:
                         self._connection = None
                         raise OSError("no thread is to be had")
             # A cluster's client asks one node after the other before it exists.
-            self._backend = connection.result(timeout=_CONNECT_SECONDS)
+            self._backend = connection.result(timeout=self._connect_seconds)
         return self._backend
 
     def _connect_to(self, connection: "Future[RedisBackend]") -> None:

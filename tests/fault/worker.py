@@ -12,7 +12,7 @@ PATH = "/me/linked-accounts"
 
 def main():
     told = json.loads(sys.stdin.readline())
-    app = create_app(Settings.from_env(told["environ"]))
+    app = create_app(Settings.from_env(told["environ"]), redis_seconds=10.0)
     statuses = []
 
     def ask():

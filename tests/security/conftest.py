@@ -8,6 +8,7 @@ import pytest
 
 from bff.factory import create_app
 from bff.settings import Settings
+from tests.conftest import PATIENT
 from tests.security import effort
 from tests.security.service import Service
 from tests.valkey import legible
@@ -39,7 +40,7 @@ def service_with(environ):
     """``service_with(CACHE_SECRET=…)``: the application with these settings, called as a server calls it."""
 
     def make(**changed):
-        return Service(create_app(Settings.from_env({**environ, "LOG_LEVEL": "debug", **changed})))
+        return Service(create_app(Settings.from_env({**environ, "LOG_LEVEL": "debug", **changed}), **PATIENT))
 
     return make
 
@@ -65,7 +66,7 @@ def answered_with(genauth, service_with, tmp_path):
 
 @pytest.fixture
 def open_service(everything_on):
-    return Service(create_app(Settings.from_env(everything_on)))
+    return Service(create_app(Settings.from_env(everything_on), **PATIENT))
 
 
 class Log:

@@ -11,6 +11,7 @@ from bff.factory import THREADS, create_app
 from bff.server.serve import server_options
 from bff.settings import Settings
 from bff.web import services_of
+from tests.conftest import PATIENT
 from tests.security.service import Service
 from tests.valkey import legible
 
@@ -237,7 +238,7 @@ def test_made_up_tokens_wait_together_in_as_many_places_as_one_person(service_wi
 
 def test_made_up_tokens_leave_half_of_the_threads_that_may_wait(environ, genauth):
     settings = Settings.from_env({**environ, "TOKEN_VERIFICATION": "introspection"})
-    service = Service(create_app(settings, threads=THREADS))
+    service = Service(create_app(settings, threads=THREADS, **PATIENT))
     services_of(service.app).linked_accounts.waiting_room.free_seconds = 10
     genauth.trouble(path=INTROSPECTION, latency=1.0)
 
@@ -267,7 +268,7 @@ def test_forged_tokens_of_a_key_that_nobody_can_look_for_now_are_counted(service
 @pytest.fixture
 def small_service(environ):
     """The service as a worker with 64 threads has it: 16 of them wait for nobody, and 32 are for calls."""
-    return Service(create_app(Settings.from_env({**environ, "LOG_LEVEL": "debug"}), threads=64))
+    return Service(create_app(Settings.from_env({**environ, "LOG_LEVEL": "debug"}), threads=64, **PATIENT))
 
 
 def test_a_crowd_of_one_persons_requests_leaves_threads_to_everybody_else(small_service, genauth):

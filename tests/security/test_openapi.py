@@ -9,6 +9,7 @@ from schemathesis.specs.openapi.checks import negative_data_rejection, positive_
 
 from bff.factory import create_app
 from bff.settings import Settings
+from tests.conftest import PATIENT
 from tests.security.effort import answered, examples, tried
 
 
@@ -16,7 +17,7 @@ from tests.security.effort import answered, examples, tried
 def operations(environ):
     """Every operation of the document as it is served, over the application that serves it."""
     everything = {"SESSION_COOKIE_NAME": "session", "CORS_ORIGINS": "https://app.example"}
-    app = create_app(Settings.from_env(environ | everything))
+    app = create_app(Settings.from_env(environ | everything), **PATIENT)
     document = schemathesis.openapi.from_wsgi("/openapi.json", app)
     return [each.ok() for each in document.get_all_operations()]
 

@@ -1,7 +1,7 @@
 import pytest
 
 from bff.settings import Settings
-from tests.conftest import clocked
+from tests.conftest import PATIENT, clocked
 from tests.web.contract import ContractClient
 
 
@@ -10,7 +10,7 @@ def app_with(environ):
     """An application with some settings of its own, whose test client holds every answer to the contract."""
 
     def make(**changed):
-        app = clocked(Settings.from_env({**environ, **changed}))
+        app = clocked(Settings.from_env({**environ, **changed}), **PATIENT)
         app.test_client_class = ContractClient
         return app
 

@@ -9,6 +9,7 @@ import pytest
 from bff.factory import create_app
 from bff.settings import Settings
 from bff.web import services_of
+from tests.conftest import PATIENT
 from tests.security.effort import LONG, tried
 
 PATH = "/me/linked-accounts"
@@ -136,7 +137,8 @@ def comparable(response):
 @pytest.mark.parametrize("number", range(len(SETTINGS)), ids=[", ".join(settings) or "as they are" for settings in SETTINGS])
 def test_cached_equals_uncached(environ, genauth, number):
     cached, uncached = (
-        create_app(Settings.from_env({**environ, **SETTINGS[number], "LOCAL_CACHE_SECONDS": seconds})) for seconds in ("30", "0")
+        create_app(Settings.from_env({**environ, **SETTINGS[number], "LOCAL_CACHE_SECONDS": seconds}), **PATIENT)
+        for seconds in ("30", "0")
     )
     bus = services_of(cached).invalidations
     ends = time.monotonic() + 5
