@@ -32,6 +32,7 @@ Where do I change …
     … what a linked account shows?                 schemas/linked_accounts.py, accounts/linking.py
     … the name of a provider?                      accounts/provider_names.py
     … what `include` adds?                         accounts/inclusions.py
+    … how an account is linked?                    accounts/link_flow.py, web/links.py, auth/id_tokens.py
     … who may unlink what?                         accounts/unlink_rule.py
     … what counts as a token, and where it is looked for?    genauth/credentials.py, accounts/leak_guard.py
     … when GenAuth is asked, and what may stand in?    accounts/service.py

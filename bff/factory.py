@@ -22,6 +22,8 @@ from bff.web import (
     bounded,
     docs,
     health,
+    link_returns,
+    links,
     me,
     metrics,
     openapi,
@@ -84,6 +86,8 @@ def create_app(
         api.register_blueprint(blueprint)
 
     register(me, guard=requires_session)
+    register(links, guard=requires_session)
+    register(link_returns, guard=requires_no_session)
     register(health, guard=requires_no_session)
     register(docs, guard=requires_no_session)
     if settings.metrics_token:

@@ -7,7 +7,7 @@ from functools import partial
 
 from flask import Flask
 
-from bff.accounts import Inclusions, LinkedAccounts, Providers, Refusals
+from bff.accounts import LINK_SECONDS, Inclusions, LinkedAccounts, LinkFlow, Providers, Refusals
 from bff.auth import (
     AccessTokens,
     GenAuthCheck,
@@ -23,6 +23,7 @@ from bff.auth import (
 from bff.cache import (
     PREFIX,
     AccountsCache,
+    BriefValues,
     CachedResponses,
     Codec,
     EncryptedCodec,
@@ -63,6 +64,7 @@ class Services:
     id_tokens: IdTokens
     linked_accounts: LinkedAccounts
     inclusions: Inclusions
+    links: LinkFlow
     accounts_cache: AccountsCache
     user_limit: RateLimit | None
     address_limit: RateLimit | None
@@ -130,6 +132,7 @@ def make_services(
     )
     verifier = _verifier(settings, genauth, _jwks_snapshot(settings, store, codec, metrics))
     discovery = settings.genauth_issuer is None or settings.genauth_jwks_url is None
+    audit = Audit(metrics, _named(settings.log_user_ids, person))
     return Services(
         settings=settings,
         sessions=Sessions(
@@ -147,6 +150,16 @@ def make_services(
         ),
         linked_accounts=linked_accounts,
         inclusions=Inclusions(providers, clock=clock),
+        links=LinkFlow(
+            genauth,
+            linked_accounts,
+            providers,
+            BriefValues(store, codec, f"{PREFIX}link", LINK_SECONDS, metrics, opaque_id=partial(names, "link")),
+            audit,
+            public_url=settings.public_url,
+            return_targets=settings.return_to_origins,
+            clock=clock,
+        ),
         accounts_cache=cache,
         user_limit=_limit("user", settings, store, names, metrics),
         address_limit=_limit("address", settings, store, names, metrics),
@@ -160,7 +173,7 @@ def make_services(
         invalidations=invalidations,
         responses=responses,
         metrics=metrics,
-        audit=Audit(metrics, _named(settings.log_user_ids, person)),
+        audit=audit,
     )
 
 

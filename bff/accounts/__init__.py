@@ -2,15 +2,18 @@
 
 from bff.accounts.inclusions import Inclusions, Part
 from bff.accounts.leak_guard import LeakGuard, contains
+from bff.accounts.link_flow import LINK_SECONDS, LinkFlow
 from bff.accounts.providers import Providers
 from bff.accounts.redaction import redact, redact_linkable, report
 from bff.accounts.refusals import Refusals
 from bff.accounts.service import Answer, LinkedAccounts, Source
 
 __all__ = [
+    "LINK_SECONDS",
     "Answer",
     "Inclusions",
     "LeakGuard",
+    "LinkFlow",
     "LinkedAccounts",
     "Part",
     "Providers",

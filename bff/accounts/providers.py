@@ -96,9 +96,11 @@ class Catalogue:
         ]
 
     def source_of(self, identifier: str) -> ExtIdp | None:
-        """The connection of that identifier."""
-        connections = [connection for each in self._sources.values() for connection in each]
-        return next((connection for connection in connections if connection.identifier == identifier), None)
+        """The connection of that identifier, if it has a page to sign in at."""
+        for connection in (connection for each in self._sources.values() for connection in each):
+            if connection.identifier == identifier and connection.type.lower() not in _WITHOUT_A_PAGE:
+                return connection
+        return None
 
     def category_of(self, source_id: str | None, type_: str) -> str | None:
         """social, enterprise, or None where that cannot be said for sure.

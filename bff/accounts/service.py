@@ -129,8 +129,11 @@ class LinkedAccounts:
         """
         self._look_up(session)
         self._genauth.raise_if_open(session.digest)
-        with self._calls.place(session.user_id):
-            entry = self._ask(session, deadline)
+        try:
+            with self._calls.place(session.user_id):
+                entry = self._ask(session, deadline)
+        except BulkheadFull:
+            raise UpstreamUnavailable(note="too many wait", retry_after=1) from None
         return self._answer(entry, Source.GENAUTH, entry.at, Forward.REQUEST)
 
     def forget(self, user_id: str) -> None:

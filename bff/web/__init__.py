@@ -9,6 +9,7 @@ from bff.web.context import bounded, provide, services_of
 from bff.web.cors import allow_origins
 from bff.web.docs import docs
 from bff.web.linked_accounts import me
+from bff.web.links import link_returns, links
 from bff.web.middleware import AdmissionControl, RequestContext
 from bff.web.openapi import openapi
 from bff.web.operators import health, metrics, requires_metrics_token
@@ -24,6 +25,8 @@ __all__ = [
     "bounded",
     "docs",
     "health",
+    "link_returns",
+    "links",
     "me",
     "metrics",
     "openapi",

@@ -85,6 +85,14 @@ def bearer() -> str | None:
     return token.strip(" ") if scheme.lower() == "bearer" else None
 
 
+def one_cookie(name: str | None) -> str | None:
+    """The value of the cookie of that name, None where there is none or no name; InvalidRequest where it is not clear which."""
+    sent = _session_cookies(request.environ, name) if name else []
+    if len(sent) > 1:
+        raise InvalidRequest(f"Send one {name} cookie.", note="doubled credentials")
+    return sent[0] if sent else None
+
+
 def presented_credentials(environ: Environ, cookie_name: str | None) -> list[str]:
     """The words of the Authorization header, and the session cookie in cookie mode, good or not."""
     cookies = _session_cookies(environ, cookie_name) if cookie_name else []

@@ -19,6 +19,7 @@ RECORD = "linked_accounts.request"
 LONGEST_FIELD = 2048  # characters
 # What we, or a library for us, take apart item by item.
 _LISTS = (
+    "HTTP_ACCEPT",
     "HTTP_ACCEPT_LANGUAGE",
     "HTTP_ACCESS_CONTROL_REQUEST_HEADERS",
     "HTTP_IF_NONE_MATCH",

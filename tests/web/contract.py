@@ -54,8 +54,10 @@ def closed(document):
 
 
 def rule(request, app):
+    urls = app.url_map.bind("")
+    method = request.method if request.method in urls.allowed_methods(request.path) else "GET"
     try:
-        found, _ = app.url_map.bind("").match(request.path, method="GET", return_rule=True)
+        found, _ = urls.match(request.path, method=method, return_rule=True)
     except HTTPException:
         return None
     return re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", found.rule)

@@ -1,0 +1,188 @@
+"""Linking another account: begin, come back, ask what came of it."""
+
+from base64 import b64encode
+from collections.abc import Callable, Mapping
+from hashlib import sha256
+from typing import Any, cast
+
+import orjson
+from flask import Response, render_template, request
+from flask_smorest import Blueprint
+from markupsafe import Markup
+from marshmallow import ValidationError
+from werkzeug.exceptions import MethodNotAllowed, UnsupportedMediaType
+
+from bff.accounts import LINK_SECONDS
+from bff.errors import BffError, InvalidRequest
+from bff.models import Language
+from bff.resilience import released
+from bff.web.authentication import one_cookie
+from bff.web.context import record, services, session
+from bff.web.openapi import problem_responses
+from bff.web.problems import CONTENT_TYPE, problem
+from bff.web.representation import language, listed
+from schemas.linked_accounts import HEADERS
+from schemas.links import BEGIN_LINK, BeginLinkSchema, LinkBegunSchema, LinkOutcomeSchema
+from schemas.oidc import strict_json
+from schemas.problem import ProblemSchema
+
+links = Blueprint("links", __name__, description="Linking another account.")
+link_returns = Blueprint(
+    "link_returns", __name__, description="Where the browser comes back to, without a session.", template_folder="pages"
+)
+
+_LARGEST_BODY = 16 * 1024
+_JSON = [("Content-Type", "application/json")]
+_SECURITY: list[dict[str, list[str]]] = [{"bearer": []}, {"cookie": []}]
+_BEGIN, _BEGUN = BeginLinkSchema(), LinkBegunSchema()
+_TITLES = {
+    "en": "You can close this page and go back to where you came from.",
+    "zh": "您可以关闭此页面。请返回原来的页面。",
+}
+# In a popup, whose opener asks for the outcome itself; nowhere else does it do anything.
+_CLOSE = Markup("window.close()")
+_HASH = b64encode(sha256(_CLOSE.encode()).digest()).decode()
+_POLICY = (
+    f"default-src 'none'; script-src 'sha256-{_HASH}'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
+)
+_NO = frozenset({"false", "0", "no"})
+_MEMBERS = tuple(str(field.data_key) for field in _BEGIN.load_fields.values())
+_HTML = {"text/html": {"schema": {"type": "string"}}}
+_PAGE_OR_PROBLEM = {**_HTML, CONTENT_TYPE: {"schema": ProblemSchema}}
+_RETURNED: dict[str, Any] = {
+    "200": {"description": "No address was named to send the browser to: a page that can be closed.", "content": _HTML},
+    "303": {
+        "description": "To `returnTo`, with `link=returned` or `link=failed` and `state` in its query.",
+        "headers": {"Location": {"required": True, "schema": {"type": "string"}}},
+    },
+    "410": {"description": "`link_expired`: a page for people, or a problem.", "content": _PAGE_OR_PROBLEM},
+    "503": {"description": "`upstream_unavailable`: a page for people, or a problem.", "content": _PAGE_OR_PROBLEM},
+    "default": "Problem",
+}
+
+
+@links.post("/me/linked-accounts/links")
+@links.doc(
+    operationId="beginLink",
+    requestBody=BEGIN_LINK,
+    security=_SECURITY,
+    responses=problem_responses(400, 401, 403, 404, 409, 429, 500, 502, 503, 504),
+)
+@links.response(201, LinkBegunSchema, description="A link has begun: send the browser to `url`.")
+def begin() -> Response:
+    """Begin to link another account.
+
+    The outcome is asked for with the `state`, by the same person's session.
+    """
+    bff, deadline = services(), record().deadline
+    asked = _asked()
+    bff.links.check_return(asked["return_to"])
+    sent = asked["id_token"] or one_cookie(bff.settings.id_token_cookie_name) or ""
+    if not sent:
+        raise InvalidRequest("Send the person's id_token as idToken.", note="id_token: missing")
+    id_token = bff.id_tokens.of(sent, session(), deadline)
+    begun = bff.links.begin(
+        session(), deadline, connection=asked["provider"], id_token=id_token.token, return_to=asked["return_to"]
+    )
+    body = _BEGUN.dump({"url": begun.url, "state": begun.state, "expires_in": LINK_SECONDS})
+    return Response(orjson.dumps(body), 201, headers=_JSON)
+
+
+@links.get("/me/linked-accounts/links/<state>")
+@links.doc(
+    operationId="getLinkOutcome",
+    security=_SECURITY,
+    responses=problem_responses(400, 401, 403, 410, 429, 500, 502, 503, 504),
+)
+@links.response(
+    200,
+    LinkOutcomeSchema,
+    headers={"Content-Language": HEADERS["Content-Language"]},
+    description="What came of it so far, and the accounts that are linked now.",
+)
+def outcome(state: str) -> Response:
+    """What came of a link.
+
+    For the person who began it. Ask again while it is `pending`, every two seconds at most.
+    """
+    bff = services()
+    found = bff.links.outcome(session(), state, record().deadline)
+    spoken = _language()
+    accounts = listed(bff, session(), found.answer, spoken)
+    head = orjson.dumps({"status": found.status, "provider": found.connection})
+    return Response(b'%b,"linkedAccounts":%b}' % (head[:-1], accounts), headers=[*_JSON, ("Content-Language", spoken)])
+
+
+@link_returns.get("/me/linked-accounts/links/<state>/return")
+@link_returns.doc(operationId="returnFromLink", responses=_RETURNED)
+def return_by_address(state: str) -> Response:
+    """Come back from linking.
+
+    GenAuth sends the browser here, once. What it appends is dropped unread, but for its yes or no.
+    """
+    if request.method == "HEAD":
+        raise MethodNotAllowed(["GET", "POST", "OPTIONS"])  # who looks where an address leads is not the browser that comes back
+    return _returned(state, lambda: request.args)
+
+
+@link_returns.post("/me/linked-accounts/links/<state>/return")
+@link_returns.doc(operationId="returnFromLinkByForm", responses=_RETURNED)
+def return_by_form(state: str) -> Response:
+    """Come back from linking, with a form.
+
+    The same.
+    """
+    return _returned(state, _form)
+
+
+def _returned(state: str, sent: Callable[[], Mapping[str, str]]) -> Response:
+    headers = {"Referrer-Policy": "no-referrer"}
+    try:
+        address = services().links.returned(state, lambda: sent().get("success", "").strip().lower() not in _NO)
+    except BffError as error:
+        response = problem(error, request.environ, services().settings.session_cookie_name)
+        if request.accept_mimetypes.best_match([CONTENT_TYPE, "text/html"]) == "text/html":
+            page = _page(error.title_in(_language()))
+            response.data, headers = page.data, headers | dict(page.headers)
+    else:
+        response = _page(_TITLES[_language()], script=_CLOSE)
+        if address:
+            response, headers = Response(status=303), headers | {"Location": address}
+    response.headers.update(headers)
+    return response
+
+
+def _page(title: str, script: Markup | None = None) -> Response:
+    page = Response(render_template("returned.html", title=title, script=script), content_type="text/html; charset=utf-8")
+    page.headers["Content-Security-Policy"] = _POLICY
+    page.headers["Content-Language"] = _language()
+    return page
+
+
+def _form() -> Mapping[str, str]:
+    with released():  # a client may take its time to send it
+        request.get_data()
+    return request.form
+
+
+def _asked() -> Any:  # noqa: ANN401 - what the schema loads
+    """What the body asks for; InvalidRequest with a sentence that quotes nothing of it."""
+    if request.mimetype != "application/json":
+        raise UnsupportedMediaType
+    request.max_content_length = _LARGEST_BODY
+    with released():  # a client may take its time to send it
+        body = request.get_data()
+    try:
+        return _BEGIN.load(cast("Any", strict_json(body.decode())))
+    except (ValueError, RecursionError):
+        raise InvalidRequest("The body is not JSON, or has a member twice.", note="body") from None
+    except ValidationError as error:
+        wrong = error.messages_dict
+    names = [name for name in _MEMBERS if name in wrong]
+    detail = f"{' and '.join(names)}: expected text." if names else f"The body is no object of {', '.join(_MEMBERS)} alone."
+    raise InvalidRequest(detail, note="body")
+
+
+def _language() -> Language:
+    return language(request.headers.get("Accept-Language", ""))
