@@ -67,6 +67,7 @@ class Services:
     links: LinkFlow
     accounts_cache: AccountsCache
     user_limit: RateLimit | None
+    change_limit: RateLimit | None
     address_limit: RateLimit | None
     network_limit: RateLimit | None
     readiness: Readiness
@@ -161,9 +162,10 @@ def make_services(
             clock=clock,
         ),
         accounts_cache=cache,
-        user_limit=_limit("user", settings, store, names, metrics),
-        address_limit=_limit("address", settings, store, names, metrics),
-        network_limit=_limit("network", settings, store, names, metrics, times=NETWORK_TIMES),
+        user_limit=_limit("user", settings.rate_limit, store, names, metrics),
+        change_limit=_limit("change", settings.change_rate_limit, store, names, metrics),
+        address_limit=_limit("address", settings.rate_limit, store, names, metrics),
+        network_limit=_limit("network", settings.rate_limit, store, names, metrics, times=NETWORK_TIMES),
         readiness=Readiness(
             {
                 "redis": lambda: Reason(word) if (word := store.trouble()) else None,
@@ -199,13 +201,13 @@ def _verifier(settings: Settings, genauth: GenAuthClient, snapshot: JwksSnapshot
 
 
 def _limit(
-    scope: str, settings: Settings, store: RedisStore, names: Callable[..., str], metrics: Metrics, *, times: int = 1
+    scope: str, rate: str | None, store: RedisStore, names: Callable[..., str], metrics: Metrics, *, times: int = 1
 ) -> RateLimit | None:
-    if settings.rate_limit is None:
+    if rate is None:
         return None
     return RateLimit(
         scope,
-        settings.rate_limit,
+        rate,
         store,
         namespace=f"{PREFIX}rate:{scope}",
         opaque_id=partial(names, scope),

@@ -136,6 +136,12 @@ def base_url(value: str) -> str:
     return base
 
 
+def origin_of(address: str) -> str:
+    """The origin of a `url` as browsers send it: in lower case, without a default port."""
+    parts = urlsplit(address)
+    return f"{parts.scheme}://{parts.netloc}".lower().removesuffix(f":{_DEFAULT_PORTS[parts.scheme]}")
+
+
 @expects(_URL.format(", query") + ", up to where its /oidc and /api begin")
 def host_url(value: str) -> str:
     """A `base_url`."""

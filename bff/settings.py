@@ -93,6 +93,11 @@ class Settings:
         """What the slowest of all requests may take."""
         return max(self.request_deadline_seconds, self.change_deadline_seconds)
 
+    @property
+    def public_origin(self) -> str | None:
+        """The origin of PUBLIC_URL as browsers send it."""
+        return addresses.origin_of(self.public_url) if self.public_url else None
+
     @classmethod
     def kinds(cls) -> dict[str, types.Type]:
         """The variables that are read, each with its type."""

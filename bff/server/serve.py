@@ -170,9 +170,7 @@ def _off(settings: Settings) -> Iterator[str]:
     for name in ("cache_secret", "cors_origins", "metrics_token", "session_cookie_name", "trusted_proxies"):
         if not getattr(settings, name):
             yield name.upper()
-    if settings.rate_limit is None:
-        yield "RATE_LIMIT"
-    for name in ("cache_stale_seconds", "local_cache_seconds"):
+    for name in ("rate_limit", "change_rate_limit", "cache_stale_seconds", "local_cache_seconds"):
         if not getattr(settings, name):
             yield name.upper()
 

@@ -1,7 +1,8 @@
 """Who may come in. A guard stands beside each blueprint's registration, the open ones too.
 
 The session token comes as ``Authorization: Bearer`` (RFC 6750 2.1) or, in cookie mode, in a cookie. Bearer wins. A browser
-sends a cookie by itself, so a request that relies on one must show that a page of ours sent it.
+sends a cookie by itself, so a request that relies on one must show that a page of ours sent it, and a change of which origin
+that page is.
 """
 
 import re
@@ -25,7 +26,8 @@ from bff.errors import (
 from bff.models import Session
 from bff.resilience import Deadline, RateLimit, memoised
 from bff.services import Services
-from bff.web.context import Environ, record, services
+from bff.settings import Settings
+from bff.web.context import Environ, is_change, record, services
 
 _UNKNOWN_ADDRESS = "unknown"
 # In characters. Longer cookies take time to read, whatever is in them.
@@ -55,8 +57,11 @@ def requires_session() -> None:
             for limit, member in _limits(bff):
                 limit.hit(member)
         raise
-    if bff.user_limit:
-        request_record.rate_limit = bff.user_limit.hit(g.session.user_id)
+    limits = (bff.user_limit, bff.change_limit if is_change(request.environ) else None)
+    for limit in filter(None, limits):
+        shown = limit.hit(g.session.user_id)
+        before = request_record.rate_limit or {}
+        request_record.rate_limit = {name: ", ".join(filter(None, (before.get(name), shown[name]))) for name in shown}
 
 
 def is_one_of(host: str, allowed: Collection[str]) -> bool:
@@ -137,7 +142,22 @@ def _lacks_a_line(cookies: str | None) -> bool:
     return cookies is not None and bool(_LEFT_OUT.search(cookies))
 
 
-def _cookie(name: str | None, origins: tuple[str, ...]) -> str | None:
+def _check_origin(settings: Settings) -> None:
+    """Whether a request with a cookie comes from a page that may use it: of a listed origin, or served with us from our own.
+
+    Browsers name the page's origin with everything that may change something, and with little else on their own (Fetch
+    standard, append a request Origin header).
+    """
+    origin = request.headers.get("Origin")
+    if origin is None:
+        if is_change(request.environ):
+            raise OriginNotAllowed("A change with the session cookie has to name its page's Origin.", note="no origin")
+    elif origin not in settings.cors_origins and origin != (settings.public_origin or f"{request.scheme}://{request.host}"):
+        raise OriginNotAllowed(note="origin not on the list")
+
+
+def _cookie(settings: Settings) -> str | None:
+    name = settings.session_cookie_name
     if name is None:
         return None
     sent = _session_cookies(request.environ, name)
@@ -152,9 +172,7 @@ def _cookie(name: str | None, origins: tuple[str, ...]) -> str | None:
         )
     if not sent or not sent[0]:
         return None
-    origin = request.headers.get("Origin")
-    if origin is not None and origin not in origins:
-        raise OriginNotAllowed(note="origin not on the list")
+    _check_origin(settings)
     if not request.headers.get("X-Requested-With", "").strip():
         raise CsrfHeaderMissing
     if not B64TOKEN.fullmatch(sent[0]):
@@ -169,7 +187,7 @@ def _authenticate(bff: Services, deadline: Deadline) -> Session:
     came gets 429 for the next bad one. Only where verifying takes a call does it have to wait before, with tokens that
     were not accepted here yet.
     """
-    token = bearer() or _cookie(bff.settings.session_cookie_name, bff.settings.cors_origins)
+    token = bearer() or _cookie(bff.settings)
     if not token:
         # Many clients send the token alone, or with a scheme of their own.
         raise TokenMissing(HOW_TO_SEND if "Authorization" in request.headers else None)

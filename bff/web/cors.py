@@ -16,9 +16,11 @@ EXPOSED = (
     *("ETag", "X-Request-Id", "Cache-Status", "Age", "Content-Language"),
     *("Allow", "Retry-After", "RateLimit", "RateLimit-Policy", "WWW-Authenticate"),
 )
-_METHODS = ["GET", "HEAD", "OPTIONS"]
+_READING = ["GET", "HEAD", "OPTIONS"]
+_CHANGING = ["POST", "DELETE"]
 _OF_THE_CONTRACT = (
-    "Accept Accept-Language Authorization Cache-Control Content-Type If-None-Match Pragma X-Request-Id X-Requested-With"
+    "Accept Accept-Language Authorization Cache-Control Content-Type If-None-Match Pragma X-Id-Token X-Request-Id"
+    " X-Requested-With"
 )
 # Scripts that measure pages put them on every call, and a preflight that refuses one of them ends the call. They say what a call
 # is part of, not who makes it.
@@ -41,13 +43,14 @@ def allow_origins(app: Flask, settings: Settings) -> None:
         resources[r"/me/.*"] = {
             # flask-cors takes what looks like a regular expression for one, and an IPv6 origin does.
             "origins": "*" if "*" in origins else [re.compile(re.escape(origin) + r"\Z") for origin in origins],
+            "methods": [*_READING, *_CHANGING],
             "supports_credentials": settings.session_cookie_name is not None,
         }
     patterns = [*_OF_THE_CONTRACT.split(), *_OF_TRACING.split(), *map(re.escape, settings.cors_allow_headers)]
     CORS(
         app,
         resources=resources,
-        methods=_METHODS,
+        methods=_READING,
         allow_headers=[re.compile(rf"(?:{'|'.join(patterns)})\Z", re.IGNORECASE)],
         expose_headers=list(EXPOSED),
         max_age=_PREFLIGHT_SECONDS,
