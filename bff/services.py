@@ -104,9 +104,6 @@ def make_services(
     person = memoised("user_names")(names)
 
     responses = CachedResponses(settings.local_cache_seconds, person=person, clock=clock)
-    invalidations = InvalidationBus(
-        store, f"{PREFIX}changed:{application}", on_invalidate=responses.invalidate, on_gap=responses.clear
-    )
     genauth = GenAuthClient.from_settings(settings, metrics)
     waiting_room = WaitingRoom(WAITING_PLACES, each=WAITING_EACH, watched=metrics.waiting)
     lifetimes = Lifetimes(
@@ -116,6 +113,13 @@ def make_services(
         refused=REFUSAL_SECONDS,
     )
     cache = AccountsCache(store, codec, Locks(store, LOCK_SECONDS), metrics, lifetimes, person=person, clock=clock)
+    invalidations = InvalidationBus(
+        store,
+        f"{PREFIX}changed:{application}",
+        on_invalidate=responses.invalidate,
+        on_gap=responses.clear,
+        on_hold=cache.on_hold,
+    )
     providers = Providers(
         genauth,
         settings.upstream_deadline_seconds,
@@ -128,7 +132,7 @@ def make_services(
         Refusals(REFUSAL_SECONDS, clock, kept_seconds=lifetimes.longest),
         metrics,
         waiting_room=waiting_room,
-        changed=lambda user_id: invalidations.publish(person(user_id)),
+        changed=lambda user_id, seconds: invalidations.publish(person(user_id), seconds),
         clock=clock,
     )
     verifier = _verifier(settings, genauth, _jwks_snapshot(settings, store, codec, metrics))

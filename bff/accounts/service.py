@@ -23,7 +23,7 @@ from bff.accounts.providers import Providers
 from bff.accounts.redaction import report
 from bff.accounts.refusals import Refusals
 from bff.accounts.rendering import render
-from bff.cache import AccountsCache, Entry, Lookup
+from bff.cache import AccountsCache, CacheUnavailable, Entry, Lookup
 from bff.errors import TokenRefused, UpstreamFailure, UpstreamRejected, UpstreamTimeout, UpstreamUnavailable, UserBlocked
 from bff.genauth import CallNotMade, GenAuthClient
 from bff.models import Session
@@ -86,12 +86,13 @@ class LinkedAccounts:
         recorder: Recorder,
         *,
         waiting_room: WaitingRoom,
-        changed: Callable[[str], None] = lambda _user_id: None,
+        changed: Callable[[str, float | None], bool] = lambda _user_id, _seconds: True,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """``waiting_room`` is for threads that wait for another caller's outcome.
 
-        ``changed(user_id)`` is called when answers given for the user a moment ago no longer hold.
+        ``changed(user_id, seconds)`` is called when answers given for the user a moment ago no longer hold, in any process; with
+        ``seconds``, because the user's accounts change, which may take so long. Whether the others could be reached.
         """
         self._genauth = genauth
         self._cache = cache
@@ -119,7 +120,7 @@ class LinkedAccounts:
         except UpstreamFailure as failure:
             return self._last_good(session, failure)
         if refresh:
-            self._changed(session.user_id)
+            self._changed(session.user_id, None)
         return found
 
     def now(self, session: Session, deadline: Deadline) -> Answer:
@@ -144,13 +145,15 @@ class LinkedAccounts:
         try:
             self._cache.invalidate(user_id)
         finally:
-            self._changed(user_id)
+            sent = self._changed(user_id, 0.0)
+        if not sent:
+            raise CacheUnavailable
 
     def refuse(self, session: Session, refusal: TokenRefused | UserBlocked) -> None:
         """GenAuth refused the session's token: nothing that it was accepted for before holds, here and elsewhere."""
         self._refusals.put(session.digest, refusal)
         self._cache.put_refusal(session, refusal)
-        self._changed(session.user_id)
+        self._changed(session.user_id, None)
 
     def _look_up(self, session: Session) -> Lookup:
         """What is known of the session's user and token. One round trip; raises TokenRefused or UserBlocked."""

@@ -4,10 +4,11 @@
     la:5:{person}:token:<id>     one for each session token: when GenAuth was asked last that accepted it
     la:5:{person}:recent:<id>    for as long as that acceptance saves a question, by Redis's clock as well as by ours
     la:5:{person}:refused:<id>   one for each session token: when GenAuth refused it last; what it was accepted before is void
-    la:5:{person}:invalidated    after a change: accounts asked for before it are void
+    la:5:{person}:invalidated    after a change: accounts asked for before it are void; while one is under way: whichever
     la:5:{person}:failure:<id>   for two seconds: GenAuth failed to answer for the token, and is not asked with it again so soon
     la:5:{person}:lock:<id>      held by the process that is asking GenAuth right now
     la:5:{person}:lock:refresh   the same, where a fresh answer to any of the person's tokens will do
+    la:5:{person}:lock:change    held by the request that changes the person's accounts
 
 ``{person}`` is an opaque id in a Redis Cluster hash tag, so that a user's keys share a slot and one round trip. How values are
 written, and what of them is believed, is in `values`.
@@ -15,41 +16,37 @@ written, and what of them is believed, is in `values`.
 A process may be paused between asking GenAuth and storing the answer, and what is stored then is older than what others stored
 meanwhile. So the order of writing decides nothing: every value carries its moment, and a refusal and a change have keys of their
 own, which no answer replaces and which are kept until nothing from before them could be served.
+
+A change that GenAuth is asked for is dated ahead before it is sent (`hold`): should Redis go away then, nothing that was asked
+for meanwhile comes back with it. Every process keeps it in mind as well, for while Redis cannot (`on_hold`).
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
-from typing import NamedTuple
 
 from bff.cache.codec import Codec
-from bff.cache.entries import FAILURE_SECONDS, Entry, Failure, InvalidationMarker, Lifetimes, Lookup, TokenStatus, latest
+from bff.cache.entries import FAILURE_SECONDS, Entry, Failure, InvalidationMarker, Keys, Lifetimes, Lookup, TokenStatus, latest
 from bff.cache.fallback import FRESH_SECONDS, FallbackCache
 from bff.cache.lock import Locks
-from bff.cache.redis_store import PREFIX, CacheUnavailable, RedisStore
+from bff.cache.redis_store import PREFIX, CacheUnavailable, RedisStore, StoreLock
 from bff.cache.values import Values
 from bff.errors import TokenRefused, UpstreamFailure, UpstreamRejected, UserBlocked
 from bff.models import RenderedAccounts, Session
 from bff.observability import Recorder
 from bff.resilience import Cache, cache
 
+CHANGE_LOCK_AT_MOST = 60.0  # seconds; more than the longest CHANGE_DEADLINE_SECONDS
+HOLD_AT_MOST = 55.0  # a marker that is a minute ahead, or more, is not believed (`values`)
 _RECENT = b"1"  # says nothing by itself, so it needs no codec
 
 
-class Keys(NamedTuple):
-    """Where everything about a session's user and token is."""
-
-    accounts: str
-    token: str
-    recent: str
-    refused: str
-    invalidated: str
-    failure: str
-
-
 class AccountsCache:
-    """The cache below the route, by verified user id and never by path or token alone. Fails open, but for `invalidate`."""
+    """The cache below the route, by verified user id and never by path or token alone.
+
+    Fails open, but for `invalidate` and what a change stands on: `change_lock`, `unconfirmed` and `hold`.
+    """
 
     def __init__(
         self,
@@ -73,6 +70,7 @@ class AccountsCache:
         self._copies = FallbackCache(lifetimes.accepted, clock)
         # Those of this process, which Redis may not have stored.
         self._invalidations: Cache[str, float] = cache("invalidations", seconds=lifetimes.longest)
+        self._holds: Cache[str, float] = cache("holds", seconds=lifetimes.longest)
         self._failures: Cache[str, Failure] = cache("failures", seconds=FAILURE_SECONDS)
 
     def get(self, session: Session) -> Lookup:
@@ -90,8 +88,8 @@ class AccountsCache:
     def put(self, session: Session, accounts: RenderedAccounts, asked_at: float) -> Entry:
         """Store what GenAuth reported when it was asked at ``asked_at``, which accepted the token too. Three round trips.
 
-        Only what is later than what is stored by now. Another process that writes between two of the round trips may still have
-        its accounts replaced by older ones, until those end; never a refusal or a change.
+        Only what is later than what is stored by now; what is void already is `Entry.void`. Another process that writes between
+        two of the round trips may still have its accounts replaced by older ones, until those end; never a refusal or a change.
         A forced refresh that fails never comes here: nothing prolongs freshness but an answer.
         """
         entry = Entry.reported(accounts, asked_at, self.lifetimes.fresh_for())
@@ -102,7 +100,8 @@ class AccountsCache:
         except CacheUnavailable:
             known, marker = Lookup(), None
         values: dict[str, Entry | TokenStatus] = {}
-        if self._valid(keys, entry, marker) and (known.entry is None or known.entry.at <= entry.at):
+        valid = self._valid(keys, entry, marker)
+        if valid and (known.entry is None or known.entry.at <= entry.at):
             values[keys.accounts] = entry
         if latest(status, known.status) is status:
             values[keys.token] = status
@@ -110,7 +109,7 @@ class AccountsCache:
         stored = self._store.set_many(self._values.encode(values), self.lifetimes.ttl + self.lifetimes.stale)
         if len(values) == 2:  # both are the latest
             self._put_copy(keys, Lookup(entry, status), stored=stored)
-        return entry
+        return entry if valid else entry.void()
 
     def put_refusal(self, session: Session, error: TokenRefused | UserBlocked) -> None:
         """Void the token's acceptance by its refusal; a blocked user's accounts go too, whichever token asks for them.
@@ -141,14 +140,52 @@ class AccountsCache:
 
         Raises `CacheUnavailable` when other processes would go on serving them.
         """
-        person = self._person(user_id)
-        key = f"{person}:invalidated"
         now = self._clock()
-        self._invalidations.put(key, now)
-        marked = self._store.set_many(self._values.encode({key: InvalidationMarker(now)}), self.lifetimes.longest)
-        self._store.delete_many(f"{person}:accounts")
-        if not marked:
-            raise CacheUnavailable
+        self._invalidations.put(f"{self._person(user_id)}:invalidated", now)
+        marker = InvalidationMarker(now)
+        with suppress(CacheUnavailable):
+            marker = self._marker(user_id).changed(now)
+        self._mark(user_id, marker)
+
+    def change_lock(self, user_id: str, seconds: float) -> StoreLock:
+        """The lock under which a user's accounts are changed, not yet acquired. It is not extended by itself."""
+        return self._store.lock(f"{self._person(user_id)}:lock:change", seconds, at_most=CHANGE_LOCK_AT_MOST)
+
+    def unconfirmed(self, user_id: str) -> Collection[str]:
+        """The ids of sources whose removal was sent lately and not confirmed. One round trip; raises `CacheUnavailable`."""
+        return self._marker(user_id).pending(self._clock())
+
+    def hold(self, user_id: str, source_id: str, seconds: float) -> None:
+        """The removal of a source is about to be sent: for ``seconds``, or until it is settled, nothing asked for is kept.
+
+        Under the `change_lock`. Raises `CacheUnavailable`.
+        """
+        self._mark(user_id, self._marker(user_id).holding(source_id, self._clock(), min(seconds, HOLD_AT_MOST)))
+
+    def settle(self, user_id: str, source_id: str, entry: Entry | None = None) -> Entry | None:
+        """The removal of a source is confirmed by the ``entry``, or was not made (None). Under the `change_lock`.
+
+        The entry as it is served from now on, while everything else that was asked for meanwhile stays void. None if there is
+        none: with Redis away, or another removal unconfirmed, nothing is kept until the hold ends by itself.
+        """
+        try:
+            marker = self._marker(user_id).settled(source_id, self._clock(), entry)
+            self._mark(user_id, marker)
+        except CacheUnavailable:
+            return None
+        if entry is None or marker.voids(entry):
+            return None
+        entry = entry.fresh(self.lifetimes.fresh_for())
+        stored = self._values.encode({f"{self._person(user_id)}:accounts": entry})
+        return entry if self._store.set_many(stored, self.lifetimes.ttl + self.lifetimes.stale) else None
+
+    def on_hold(self, person: str, seconds: float) -> None:
+        """The accounts of ``person``, an opaque id, change, which may take ``seconds``.
+
+        Until then nothing that was asked for is served where Redis tells of no change, as it went away with that.
+        """
+        key = f"{PREFIX}{{{person}}}:invalidated"
+        self._holds.put(key, max(self._clock() + min(seconds, HOLD_AT_MOST), self._holds.get(key) or 0.0))
 
     def attempt(self, session: Session, *, refresh: bool = False) -> AbstractContextManager[bool]:
         """Whether this process acquired the lock to ask GenAuth about the session; if so, it is held for the block.
@@ -159,27 +196,30 @@ class AccountsCache:
             return self._locks.attempt(f"{self._person(session.user_id)}:lock:refresh")
         return self._locks.attempt(self._keys(session).failure.replace(":failure:", ":lock:"))
 
+    def _marker(self, user_id: str) -> InvalidationMarker:
+        key = f"{self._person(user_id)}:invalidated"
+        (stored,) = self._store.get_many(key)
+        return self._values.decode(key, stored, InvalidationMarker, self._clock()) or InvalidationMarker(0.0)
+
+    def _mark(self, user_id: str, marker: InvalidationMarker) -> None:
+        person = self._person(user_id)
+        marked = self._store.set_many(self._values.encode({f"{person}:invalidated": marker}), self.lifetimes.longest)
+        self._store.delete_many(f"{person}:accounts")
+        if not marked:
+            raise CacheUnavailable
+
     def _person(self, user_id: str) -> str:
         return f"{PREFIX}{{{self._person_id(user_id)}}}"
 
     def _keys(self, session: Session) -> Keys:
-        person = self._person(session.user_id)
-        token = self._codec.opaque_id("token", session.digest)
-        return Keys(
-            accounts=f"{person}:accounts",
-            token=f"{person}:token:{token}",
-            recent=f"{person}:recent:{token}",
-            refused=f"{person}:refused:{token}",
-            invalidated=f"{person}:invalidated",
-            failure=f"{person}:failure:{token}",
-        )
+        return Keys.of(self._person(session.user_id), self._codec.opaque_id("token", session.digest))
 
     def _lookup(self, keys: Keys) -> Lookup:
         """What Redis holds, and what it could not store a moment ago. One round trip; raises `CacheUnavailable`."""
-        known, _ = self._find(keys)
+        known, marker = self._find(keys)
         # A refusal that is repeated is newer than what could not be stored there.
         if not known.refused and (copy := self._copies.unstored(keys.token)):
-            return _newer(known, self._aged(copy.value, copy.seen_at, keys))
+            return known.newer(self._aged(copy.value, copy.seen_at, keys, marker))
         if known.entry and known.accepted_at is not None:
             self._put_copy(keys, Lookup(known.entry, known.status), stored=True)
         else:
@@ -207,13 +247,13 @@ class AccountsCache:
         copy = self._copies.get(keys.token)
         return self._aged(copy.value, copy.seen_at, keys) if copy else Lookup()
 
-    def _aged(self, known: Lookup, seen_at: float, keys: Keys) -> Lookup:
+    def _aged(self, known: Lookup, seen_at: float, keys: Keys, marker: InvalidationMarker | None = None) -> Lookup:
         """A copy, fresh for a few seconds and good for nothing once the acceptance of its token is too old.
 
         What is served as stale later than that could be somebody's whom another process saw refused.
         """
         accepted_at = known.accepted_at
-        entry = self._valid(keys, known.entry, None)
+        entry = self._valid(keys, known.entry, marker)
         if entry is None or accepted_at is None or accepted_at <= self._clock() - self.lifetimes.accepted:
             return Lookup()
         fresh_until = min(entry.fresh_until, seen_at + FRESH_SECONDS)
@@ -226,11 +266,8 @@ class AccountsCache:
     def _valid(self, keys: Keys, entry: Entry | None, marker: InvalidationMarker | None) -> Entry | None:
         """The entry, unless the person's accounts changed since GenAuth was asked."""
         changed_at = self._invalidations.get(keys.invalidated)
-        if entry is None or (marker and marker.voids(entry)) or (changed_at is not None and entry.at <= changed_at):
+        if entry is None or (changed_at is not None and entry.at <= changed_at):
             return None
-        return entry
-
-
-def _newer(one: Lookup, other: Lookup) -> Lookup:
-    entry = max((each.entry for each in (one, other) if each.entry), key=lambda entry: entry.at, default=None)
-    return Lookup(entry, latest(one.status, other.status), one.failure)
+        if marker is None:
+            return entry if entry.at > (self._holds.get(keys.invalidated) or 0.0) else None
+        return None if marker.voids(entry) else entry

@@ -4,6 +4,7 @@ import math
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from bff.errors import (
     TokenRefused,
@@ -43,7 +44,7 @@ class Entry:
     def reported(cls, accounts: RenderedAccounts, asked_at: float, fresh_for: float) -> "Entry":
         """What GenAuth reported when it was asked at ``asked_at``, in epoch seconds; ``fresh_for`` in seconds."""
         at = _milliseconds(asked_at)
-        return cls(at, _milliseconds(at + fresh_for), accounts)
+        return cls(at, at, accounts).fresh(fresh_for)
 
     @property
     def size(self) -> int:
@@ -53,6 +54,14 @@ class Entry:
     def age(self, now: float) -> float:
         """Seconds since GenAuth was asked, never negative."""
         return max(0.0, now - self.at)
+
+    def void(self) -> "Entry":
+        """The same for this one answer, as it is not to be served again."""
+        return Entry(self.at, self.at, self.accounts)
+
+    def fresh(self, fresh_for: float) -> "Entry":
+        """The same, fresh for so many seconds since GenAuth was asked."""
+        return Entry(self.at, _milliseconds(self.at + fresh_for), self.accounts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +92,40 @@ def latest(*statuses: TokenStatus | None) -> TokenStatus | None:
 
 @dataclass(frozen=True, slots=True)
 class InvalidationMarker:
-    """A person's accounts changed at ``at``, in epoch seconds: entries asked for before it are void."""
+    """A person's accounts changed at ``at``, in epoch seconds: entries asked for before it are void.
+
+    ``unconfirmed``: ids of the sources whose removal is being asked for; until it is confirmed, ``at`` is ahead.
+    ``confirmed``: what was asked for at this very moment is what confirmed the change, and holds.
+    """
 
     at: float
+    unconfirmed: tuple[str, ...] = ()
+    confirmed: bool = False
 
     def voids(self, entry: Entry) -> bool:
         """Whether the entry may be from before the change: another replica's clock may have dated it."""
-        return entry.at <= self.at + SKEW_SECONDS
+        return entry.at <= self.at + SKEW_SECONDS and not (self.confirmed and entry.at == self.at)
+
+    def pending(self, now: float) -> tuple[str, ...]:
+        """The ids of the sources whose removal may still come about."""
+        return self.unconfirmed if self.at > now else ()
+
+    def changed(self, now: float) -> "InvalidationMarker":
+        """Something else changed just now; a removal that is asked for is not over by that."""
+        return InvalidationMarker(max(now, self.at), self.pending(now))
+
+    def holding(self, source_id: str, now: float, seconds: float) -> "InvalidationMarker":
+        """The removal of a source is about to be asked for, and may come about within ``seconds``."""
+        others = tuple([each for each in self.pending(now) if each != source_id])
+        until = now + seconds
+        return InvalidationMarker(max(until, self.at) if others else until, (*others, source_id))
+
+    def settled(self, source_id: str, now: float, entry: Entry | None) -> "InvalidationMarker":
+        """The removal of a source is confirmed by the ``entry``, or was not made (None). Others may still be unconfirmed."""
+        shown = entry.accounts.sources if entry else self.unconfirmed
+        if others := tuple([each for each in self.pending(now) if each != source_id and each in shown]):
+            return InvalidationMarker(self.at, others)
+        return InvalidationMarker(entry.at if entry else now, confirmed=entry is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +168,11 @@ class Lookup:
         """When GenAuth last accepted the token, if it has not refused it since."""
         return self.status.at if self.status and self.status.accepted else None
 
+    def newer(self, other: "Lookup") -> "Lookup":
+        """The newer entry and status of the two."""
+        entry = max((each.entry for each in (self, other) if each.entry), key=lambda entry: entry.at, default=None)
+        return Lookup(entry, latest(self.status, other.status), self.failure)
+
     def raise_if_refused(self) -> None:
         """Raise the refusal, while it is to be repeated."""
         if self.status and self.refused:
@@ -141,6 +182,29 @@ class Lookup:
         """Raise the failure, if GenAuth failed to answer for the token a moment ago."""
         if self.failure:
             raise self.failure.error()
+
+
+class Keys(NamedTuple):
+    """Where everything about a session's user and token is in Redis."""
+
+    accounts: str
+    token: str
+    recent: str
+    refused: str
+    invalidated: str
+    failure: str
+
+    @classmethod
+    def of(cls, person: str, token: str) -> "Keys":
+        """By what the person's keys begin with, and the token's opaque id."""
+        return cls(
+            accounts=f"{person}:accounts",
+            token=f"{person}:token:{token}",
+            recent=f"{person}:recent:{token}",
+            refused=f"{person}:refused:{token}",
+            invalidated=f"{person}:invalidated",
+            failure=f"{person}:failure:{token}",
+        )
 
 
 @dataclass(frozen=True, slots=True)

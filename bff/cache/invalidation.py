@@ -5,6 +5,7 @@ and it is true only while an echo of our own comes back: a frozen server is sile
 and a server that others no longer publish to, as after a failover behind one address.
 """
 
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -29,9 +30,13 @@ class InvalidationBus:
         channel: str,
         on_invalidate: Callable[[str], None],
         on_gap: Callable[[], None],
+        *,
+        on_hold: Callable[[str, float], None] = lambda _person, _seconds: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """``on_invalidate(person)`` is called for each invalidation, ``on_gap()`` when some may have been missed.
+
+        ``on_hold(person, seconds)`` is called as well where the person's accounts change, which may take so long.
 
         ``channel`` is Redis's, the same in all workers and replicas of one application.
         """
@@ -40,6 +45,7 @@ class InvalidationBus:
         self._echo = f"{channel}:{token_hex(8)}"
         self._on_invalidate = on_invalidate
         self._on_gap = on_gap
+        self._on_hold = on_hold
         self._clock = clock
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -53,17 +59,19 @@ class InvalidationBus:
             self._start()
         return self._clock() - self._last_message < _CONNECTED_SECONDS
 
-    def publish(self, person: str) -> None:
-        """Invalidate the person here at once, and everywhere else.
+    def publish(self, person: str, seconds: float | None = None) -> bool:
+        """Invalidate the person here at once, and everywhere else. Whether that could be sent.
 
         With Redis away nobody is connected, so nobody caches. If it is away from this process alone, the others learn nothing:
         what they keep holds until its own end, at most ``LOCAL_CACHE_SECONDS``.
         """
-        self._on_invalidate(person)
+        message = person if seconds is None else f"{person} {seconds:.3f}"
+        self._receive(message)
         try:
-            self._store.publish(self._channel, person)
+            self._store.publish(self._channel, message)
         except CacheUnavailable:
-            return
+            return False
+        return True
 
     def stop(self, *, wait_seconds: float = 0.0) -> None:
         """End the subscription, and wait for its end up to ``wait_seconds``."""
@@ -74,12 +82,18 @@ class InvalidationBus:
     def _start(self) -> None:
         with self._starting:
             if self._thread is None:
-                thread = threading.Thread(target=self._receive, name="invalidations", daemon=True)
+                thread = threading.Thread(target=self._listen, name="invalidations", daemon=True)
                 with suppress(RuntimeError):  # no thread is to be had: the next call tries again
                     thread.start()
                     self._thread = thread
 
-    def _receive(self) -> None:
+    def _receive(self, message: str) -> None:
+        person, _, seconds = message.partition(" ")
+        self._on_invalidate(person)
+        if re.fullmatch(r"\d{1,3}\.\d{3}", seconds):  # anybody who can write to Redis can send anything
+            self._on_hold(person, float(seconds))
+
+    def _listen(self) -> None:
         while not self._stopped.is_set():
             try:
                 with self._store.subscribed(self._channel, self._echo) as subscription:
@@ -93,7 +107,7 @@ class InvalidationBus:
                             continue
                         self._last_message = last_message = self._clock()
                         if message["type"] == "message" and message["data"]:
-                            self._on_invalidate(message["data"].decode("ascii", "replace"))
+                            self._receive(message["data"].decode("ascii", "replace"))
             except CacheUnavailable:
                 pass
             self._last_message = float("-inf")

@@ -32,6 +32,7 @@ from bff.resilience import CircuitBreaker, CircuitOpen, Permit, in_background
 log = structlog.get_logger()
 
 T = TypeVar("T")
+_Do = Callable[[str, Callable[[RedisBackend], bool]], bool]
 
 PREFIX = "la:5:"  # of every key and channel; with another shape of what is stored comes another number
 _PROBE_KEY = f"{PREFIX}probe"  # nothing reads what it holds; a PING asks every node of a cluster, and one of them may be gone
@@ -70,10 +71,11 @@ class CacheUnavailable(Exception):
 class StoreLock:
     """redis-py's lock, failing as the store does. Only the one who acquired it knows the owner token."""
 
-    def __init__(self, do: Callable[[str, Callable[[RedisBackend], bool]], bool], name: str, seconds: float) -> None:
+    def __init__(self, do: _Do, name: str, seconds: float, at_most: float) -> None:
         self._do = do
         self._name = name
         self._seconds = seconds
+        self._at_most = at_most
         self._lock: Lock | None = None
 
     def acquire(self) -> bool:
@@ -95,7 +97,7 @@ class StoreLock:
         if not acquired:
             left = redis.client.pttl(self._name)
             # One that never ends, or later than any of ours could, was written by somebody else: nobody waits for it.
-            if left == _NO_END or left > self._seconds * 1000:
+            if left == _NO_END or left > self._at_most * 1000:
                 redis.client.delete(self._name)
                 acquired = lock.acquire(token=token)
         if acquired:
@@ -168,9 +170,9 @@ class RedisStore:
             return None
         return int(count), int(left) / 1000
 
-    def lock(self, name: str, seconds: float) -> StoreLock:
-        """A lock that ends by itself after ``seconds``, not yet acquired."""
-        return StoreLock(self._do, name, seconds)
+    def lock(self, name: str, seconds: float, *, at_most: float | None = None) -> StoreLock:
+        """A lock that ends by itself after ``seconds``, not yet acquired. ``at_most``: how long any of that name could last."""
+        return StoreLock(self._do, name, seconds, at_most or seconds)
 
     def ping(self) -> bool:
         """Whether Redis answers right now."""

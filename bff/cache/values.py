@@ -79,6 +79,8 @@ def _written(value: Entry | TokenStatus | InvalidationMarker | Failure) -> bytes
             return orjson.dumps((value.at, value.verdict))
         case Failure():
             return orjson.dumps((value.at, value.code, value.retry_after))
+        case InvalidationMarker():
+            return orjson.dumps((value.at, value.confirmed, *value.unconfirmed))
         case _:
             return orjson.dumps((value.at,))
 
@@ -114,8 +116,10 @@ def _token_status(text: bytes) -> TokenStatus:
 
 
 def _invalidation_marker(text: bytes) -> InvalidationMarker:
-    (at,) = orjson.loads(text)
-    return InvalidationMarker(_time(at))
+    at, confirmed, *unconfirmed = orjson.loads(text)
+    if type(confirmed) is not bool or not {str}.issuperset(map(type, unconfirmed)):
+        raise TypeError
+    return InvalidationMarker(_time(at), tuple(unconfirmed), confirmed)
 
 
 def _failure(text: bytes) -> Failure:

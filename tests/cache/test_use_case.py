@@ -61,10 +61,14 @@ class Process:
             self.refusals,
             witness,
             waiting_room=WaitingRoom(5),
-            changed=self.changed.append,
+            changed=self.change,
             clock=clock,
         )
         self.forget = self._use_case.forget
+
+    def change(self, user, _seconds):
+        self.changed.append(user)
+        return True
 
     def ask(self, who=MEI, *, refresh=False, seconds=5.0):
         return self._use_case.of(who, Deadline.after(seconds), refresh=refresh)
