@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 
 from bff.errors import BffError, TokenInvalid
 from bff.genauth import oidc
+from bff.genauth.changes import link_url_request, read_link_url, read_security_info, read_unlinked, unlink_request
 from bff.genauth.envelope import UnreadableData
 from bff.genauth.messages import Request, Response
 from bff.genauth.protocol import Identities, identities_request, read_ext_idps, read_identities
 from bff.models import Identity
-from schemas.genauth import ExtIdpSchema, IdentitySchema, ProfileSchema, clean, parsed
+from schemas.genauth import ExtIdpSchema, IdentitySchema, ProfileSchema, SecurityInfoSchema, clean, parsed
 from schemas.oidc import DiscoverySchema, IntrospectionSchema, UnexpectedShape
 
 KEYS = st.sampled_from(
@@ -98,7 +99,7 @@ def test_a_number_is_text_of_25_digits_at_most(digits, sign):
     assert clean(parsed(text)) == (text if digits <= 25 else None)
 
 
-LOADING = [IdentitySchema(), ExtIdpSchema(), ProfileSchema()]
+LOADING = [IdentitySchema(), ExtIdpSchema(), ProfileSchema(), SecurityInfoSchema()]
 LOADED = st.sampled_from(sorted({field.data_key or name for schema in LOADING for name, field in schema.fields.items()}))
 
 
@@ -153,6 +154,31 @@ def test_any_json_at_the_oauth_endpoints_is_an_answer_or_one_of_our_errors(value
     for read in (oidc.read_discovery, oidc.read_introspection, oidc.read_key_set, read_ext_idps):
         with contextlib.suppress(BffError):
             read(back)
+
+
+@given(
+    JSON | st.fixed_dictionaries({"statusCode": st.sampled_from([200, 403, "401"]), "data": JSON}), st.sampled_from([200, 403])
+)
+def test_any_json_about_a_change_is_an_answer_or_one_of_our_errors(value, status):
+    back = Response(status, {}, json.dumps(value).encode())
+    for read in (read_unlinked, read_security_info):
+        with contextlib.suppress(BffError):
+            read(back)
+    with contextlib.suppress(BffError):
+        assert read_link_url(back, "https://shop.genauth.ai").startswith("https://")
+
+
+@given(st.text(), st.text(), st.text())
+def test_any_id_can_be_asked_for_and_shows_nowhere(id_, id_token, return_to):
+    unlink = unlink_request("app", "token", id_)
+    link = link_url_request("app", "token", id_, id_token, return_to=return_to)
+
+    assert json.loads(unlink.body) == {"extIdpId": id_}
+    assert re.fullmatch(r"/api/v3/generate-link-extidp-url\?[!-~]+", link.path)
+    assert [repr(unlink), repr(link)] == [
+        "Request(POST /api/v3/unlink-extidp)",
+        "Request(GET /api/v3/generate-link-extidp-url)",
+    ]
 
 
 @given(st.text())

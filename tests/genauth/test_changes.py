@@ -6,6 +6,7 @@ import socket
 import struct
 import threading
 import time
+from unittest.mock import Mock
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -59,18 +60,20 @@ def _as_new(genauth, monkeypatch):
     monkeypatch.setattr(calls, "log", structlog.get_logger())
 
 
+@pytest.fixture(scope="module")
+def shared():
+    """One transport for all, since it takes long to make."""
+    transport = Transport(connect_seconds=0.3)
+    yield transport
+    transport.close()
+
+
 @pytest.fixture
-def client_of():
-    made = []
+def client_of(shared):
+    def make(host, app_id="app", transport=shared, **options):
+        return GenAuthClient(host.rstrip("/"), app_id, None, transport, recorder=Recorder(), **options)
 
-    def make(host, app_id="app", **options):
-        transport = Transport(connect_seconds=options.pop("connect_seconds", 0.5))
-        made.append(GenAuthClient(host.rstrip("/"), app_id, None, transport, recorder=Recorder(), **options))
-        return made[-1]
-
-    yield make
-    for client in made:
-        client.close()
+    return make
 
 
 @pytest.fixture
@@ -183,8 +186,7 @@ class TestUnlink:
     def test_what_is_not_clear_is_unconfirmed_and_was_sent_once(self, serve, client_of, fault):
         server = serve(fault)
 
-        error = unlink_fails(client_of(server.url))
-        time.sleep(0.06)  # longer than a retry's pause
+        error = unlink_fails(client_of(server.url), 0.4)
 
         assert type(error) is ChangeUnconfirmed
         assert error.reason.startswith("unlink_")
@@ -212,25 +214,32 @@ class TestUnlink:
 
         assert len(server.requests) == 2
 
-    def test_without_a_connection_it_was_not_sent_and_is_not_tried_again(self, client_of, dead):
+    def test_without_a_connection_it_was_not_sent_and_is_not_tried_again(self, client_of, shared, dead):
         with socket.create_server(("127.0.0.1", 0)) as listener:
             port = listener.getsockname()[1]
-        refusing = unlink_fails(client_of(f"http://127.0.0.1:{port}"))
-        silent = unlink_fails(client_of(f"http://127.0.0.1:{dead[1]}", connect_seconds=0.2))
-        too_slow = unlink_fails(client_of(f"http://127.0.0.1:{dead[1]}", connect_seconds=5), seconds=0.2)
+        retried = Mock()
+        refusing = unlink_fails(GenAuthClient(f"http://127.0.0.1:{port}", "app", None, shared, recorder=retried))
+        silent = unlink_fails(client_of(f"http://127.0.0.1:{dead[1]}"))
+        too_slow = unlink_fails(client_of(f"http://127.0.0.1:{dead[1]}"), seconds=0.2)
 
         assert [type(error) for error in (refusing, silent, too_slow)] == [ChangeNotSent] * 3
         assert isinstance(refusing, UpstreamUnavailable)
         assert (refusing.status, refusing.reason) == (503, "unlink_unavailable")
+        assert retried.upstream_retried.call_count == 0
 
-    def test_a_server_that_is_not_who_it_should_be_gets_nothing(self, serve, certificates):
+    def test_a_server_that_is_not_who_it_should_be_gets_nothing(self, serve, client_of, certificates):
         server = serve(served({"statusCode": 200}), context=certificates["ours"][0])
-        transport = Transport()
-        client = GenAuthClient(server.url.rstrip("/"), "app", None, transport, recorder=Recorder())
 
-        assert type(unlink_fails(client)) is ChangeNotSent
+        assert type(unlink_fails(client_of(server.url))) is ChangeNotSent
         assert server.requests == []
-        client.close()
+
+    def test_over_tls_it_is_sent_once_too(self, serve, client_of, certificates):
+        context, bundle = certificates["ours"]
+        server, transport = serve(resets, context=context), Transport(ca_bundle=bundle)
+
+        assert type(unlink_fails(client_of(server.url, transport=transport))) is ChangeUnconfirmed
+        assert len(server.requests) == server.connections == 1
+        transport.close()
 
     def test_no_time_left_is_not_sent(self, serve, client_of):
         server = serve(served({"statusCode": 200}))
@@ -252,7 +261,7 @@ class TestUnlink:
 
         hanging = serve(times_out)
         client = client_of(hanging.url, at_once=1)
-        first = threading.Thread(target=unlink_fails, args=(client, 1.0))
+        first = threading.Thread(target=unlink_fails, args=(client, 0.8))
         first.start()
         while not hanging.requests:
             time.sleep(0.001)
