@@ -13,13 +13,16 @@ class Session:
     """A verified session.
 
     ``expires_at`` is in epoch seconds; ``digest`` (SHA-256, hex) stands for the token wherever the token may not be kept. Texts
-    that differ only in the spelling of a signature are one token, and have one digest.
+    that differ only in the spelling of a signature are one token, and have one digest. ``issued_at`` is when the token was made
+    and ``signed_in_at`` when the person signed in, in epoch seconds, None where the token says nothing of it.
     """
 
     user_id: str
     expires_at: float
     token: str = field(repr=False)
     digest: str
+    issued_at: float | None = None
+    signed_in_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,11 @@ def is_numeric_date(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _END_OF_TIME
 
 
+def numeric_date(value: object) -> float | None:
+    """The time, if this can be one."""
+    return float(value) if is_numeric_date(value) else None
+
+
 def strict_json(text: str) -> object:
     """The value that a JSON text stands for. RecursionError when it is nested too deeply, ValueError when it stands for none.
 
@@ -75,6 +80,13 @@ class NumericDate(fields.Field[float]):
         return value
 
 
+class MentionedDate(fields.Field[float | None]):
+    """A time that decides nothing of whose a token is and whether it counts: None where it is no time."""
+
+    def _deserialize(self, value: object, attr: str | None, data: Mapping[str, Any] | None, **_: object) -> float | None:  # noqa: ARG002
+        return numeric_date(value)
+
+
 class Audience(fields.Field[tuple[str, ...]]):
     """One audience or a list of them (RFC 7519 4.1.3), as a tuple."""
 
@@ -105,6 +117,8 @@ class IntrospectionSchema(ToTheLetter):
     audience = Audience(load_default=None, allow_none=False, data_key="aud")
     not_before = NumericDate(load_default=None, allow_none=False, data_key="nbf")
     token_type = Identifier(load_default=None, allow_none=False)
+    issued_at = MentionedDate(load_default=None, allow_none=True, data_key="iat")
+    signed_in_at = MentionedDate(load_default=None, allow_none=True, data_key="auth_time")
 
 
 class DiscoverySchema(ToTheLetter, AllowList):

@@ -1,6 +1,6 @@
 """Whose token is this? Signed access tokens, introspection, and GenAuth's signing keys."""
 
-from bff.auth.access_tokens import AccessTokens
+from bff.auth.access_tokens import LEEWAY_SECONDS, AccessTokens
 from bff.auth.genauth_check import GenAuthCheck
 from bff.auth.id_tokens import LONGEST_ID_TOKEN, IdToken, IdTokens
 from bff.auth.introspection import Introspector
@@ -14,6 +14,7 @@ from bff.auth.token_kinds import B64TOKEN, HOW_TO_SEND
 __all__ = [
     "B64TOKEN",
     "HOW_TO_SEND",
+    "LEEWAY_SECONDS",
     "LONGEST_ID_TOKEN",
     "AccessTokens",
     "GenAuthCheck",

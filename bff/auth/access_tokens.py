@@ -24,7 +24,7 @@ from bff.auth.token_kinds import ID_TOKEN_CLAIMS
 from bff.errors import TokenInvalid
 from bff.observability import Reason
 from bff.resilience import Deadline
-from schemas.oidc import is_identifier, is_numeric_date, strict_json
+from schemas.oidc import is_identifier, is_numeric_date, numeric_date, strict_json
 
 # How far GenAuth's clock may be ahead of ours, as servers' clocks are. The end of a token gets no leeway.
 LEEWAY_SECONDS = 60
@@ -115,6 +115,8 @@ class AccessTokens:
             reverify_at=self._monotonic() + VERIFIED_SECONDS,
             version=key_set.version,
             digest=_digest(token),
+            issued_at=float(claims["iat"]),
+            signed_in_at=numeric_date(claims.get("auth_time")),  # RFC 9068 2.2.1
         )
 
     def key_for(self, kid: str | None, issued_at: float, deadline: Deadline) -> tuple[Key, tuple[str, ...]]:

@@ -17,7 +17,7 @@ from bff.auth.jwk import ALGORITHMS, acceptable_kid
 from bff.errors import InvalidRequest, TokenInvalid
 from bff.models import Session
 from bff.resilience import Deadline
-from schemas.oidc import is_numeric_date
+from schemas.oidc import is_numeric_date, numeric_date
 
 LONGEST_ID_TOKEN = 4096  # characters; GenAuth takes it in the query of an address
 _HMAC, _DIGEST_BYTES = "HS256", 32
@@ -89,8 +89,7 @@ class IdTokens:
             _refuse("form", "is no signed token (JWT)")
         self._check(header, claims, session)
         verified = self._verify(token, header, claims, deadline)
-        auth_time = claims.get("auth_time")
-        return IdToken(token, auth_time if is_numeric_date(auth_time) else None, verified)
+        return IdToken(token, numeric_date(claims.get("auth_time")), verified)
 
     def _check(self, header: Claims, claims: Claims, session: Session) -> None:
         now, audience = self._clock(), claims.get("aud")

@@ -115,7 +115,14 @@ class Introspector:
             raise UpstreamMalformed(note="introspection names no user")
         self._watch.accepted()
         # From the request on, not the response: the token may have been revoked while the response was on its way.
-        return Acceptance(response.sub, response.exp, asked_at + self._accepted_seconds, self.version)
+        return Acceptance(
+            response.sub,
+            response.exp,
+            asked_at + self._accepted_seconds,
+            self.version,
+            issued_at=response.issued_at,
+            signed_in_at=response.signed_in_at,
+        )
 
 
 def _require(condition: object, note: str) -> None:

@@ -37,7 +37,7 @@ class Acceptance:
 
     ``expires_at``: the token's own end in epoch seconds, None when it is not known; it may have passed. ``reverify_at``: the
     monotonic second from which the token has to be verified again. ``version``: the verifier's at that time. ``digest`` names
-    the token if other texts are the same one, None if this text alone is it.
+    the token if other texts are the same one, None if this text alone is it. ``issued_at``, ``signed_in_at``: as in `Session`.
     """
 
     user_id: str
@@ -45,6 +45,8 @@ class Acceptance:
     reverify_at: float
     version: int
     digest: str | None = None
+    issued_at: float | None = None
+    signed_in_at: float | None = None
 
 
 class Verifier(Protocol):
@@ -138,7 +140,14 @@ class Sessions:
             expires_at = self._clock() + acceptance.reverify_at - self._monotonic()
         elif expires_at <= self._clock():
             raise SessionExpired(note="expired")
-        return Session(acceptance.user_id, expires_at, token, acceptance.digest or hashed.hexdigest())
+        return Session(
+            acceptance.user_id,
+            expires_at,
+            token,
+            acceptance.digest or hashed.hexdigest(),
+            issued_at=acceptance.issued_at,
+            signed_in_at=acceptance.signed_in_at,
+        )
 
     @property
     def version(self) -> int:

@@ -37,9 +37,9 @@ class Discovery:
 
 @dataclass(frozen=True, slots=True)
 class Introspection:
-    """Whether GenAuth accepts a token, whose it is and for whom (RFC 7662). ``exp`` and ``not_before`` in seconds since 1970.
+    """Whether GenAuth accepts a token, whose it is and for whom (RFC 7662). All times in seconds since 1970.
 
-    None is what was not sent; of a token that is not active nothing is read.
+    None is what was not sent; of a token that is not active nothing is read. ``signed_in_at`` is ``auth_time`` (RFC 9470 6.2).
     """
 
     active: bool
@@ -49,6 +49,8 @@ class Introspection:
     audience: tuple[str, ...] | None = None
     not_before: float | None = None
     token_type: str | None = None
+    issued_at: float | None = None
+    signed_in_at: float | None = None
 
 
 def issuer_of(host: str) -> str:

@@ -55,7 +55,7 @@ def introspection(application: Application, request: Request) -> Answer:
     person = application.people.by_id(claims["sub"]) if claims else None
     if claims is None or person is None or (form.get("strict") == "true" and application.people.blocked(person)):
         return as_json({"active": False})
-    shown = ("sub", "exp", "iat", "iss", "jti", "scope")
+    shown = ("sub", "exp", "iat", "auth_time", "iss", "jti", "scope")
     state = {name: claims[name] for name in shown if name in claims}
     return as_json({"active": True, "client_id": application.app_id, "token_type": "Bearer"} | state)
 

@@ -6,19 +6,21 @@ that page is.
 """
 
 import re
+import time
 from collections.abc import Collection, Iterator
 from ipaddress import IPv6Address, ip_address, ip_network
 
 from flask import g, request
 from werkzeug.sansio.http import parse_cookie
 
-from bff.auth import B64TOKEN, HOW_TO_SEND
+from bff.auth import B64TOKEN, HOW_TO_SEND, LEEWAY_SECONDS, IdToken
 from bff.errors import (
     BffError,
     CsrfHeaderMissing,
     InvalidRequest,
     InvalidTokenRequest,
     OriginNotAllowed,
+    ReauthenticationRequired,
     TokenInvalid,
     TokenMissing,
     Unauthenticated,
@@ -27,7 +29,7 @@ from bff.models import Session
 from bff.resilience import Deadline, RateLimit, memoised
 from bff.services import Services
 from bff.settings import Settings
-from bff.web.context import Environ, is_change, record, services
+from bff.web.context import Environ, is_change, record, services, session
 
 _UNKNOWN_ADDRESS = "unknown"
 # In characters. Longer cookies take time to read, whatever is in them.
@@ -62,6 +64,34 @@ def requires_session() -> None:
         shown = limit.hit(g.session.user_id)
         before = request_record.rate_limit or {}
         request_record.rate_limit = {name: ", ".join(filter(None, (before.get(name), shown[name]))) for name in shown}
+
+
+def require_recent_sign_in(id_token: IdToken | None = None) -> None:
+    """Let pass whose person signed in no longer than STEP_UP_SECONDS ago, where that is set: for changes (RFC 9470).
+
+    The access token's ``auth_time`` says when, else that of the ``id_token`` if its signature was checked here, else when the
+    access token was made, which a refreshed one was just now. Without ``id_token`` the one of the header or the cookie is read.
+    Raises ReauthenticationRequired, and what `IdTokens.of` raises.
+    """
+    bff = services()
+    longest = bff.settings.step_up_seconds
+    if longest is None:
+        return
+    moment = session().signed_in_at
+    if moment is None:
+        id_token = id_token or _id_token(bff)
+        moment = id_token.auth_time if id_token and id_token.verified else None
+    if moment is None:
+        moment = session().issued_at
+    if moment is None:
+        raise ReauthenticationRequired(longest, note="nothing says when")
+    if not -LEEWAY_SECONDS <= time.time() - moment <= longest:
+        raise ReauthenticationRequired(longest, note="too long ago")
+
+
+def _id_token(bff: Services) -> IdToken | None:
+    sent = request.headers.get("X-Id-Token") or one_cookie(bff.settings.id_token_cookie_name)
+    return bff.id_tokens.of(sent, session(), record().deadline) if sent else None
 
 
 def is_one_of(host: str, allowed: Collection[str]) -> bool:
@@ -99,9 +129,11 @@ def one_cookie(name: str | None) -> str | None:
 
 
 def presented_credentials(environ: Environ, cookie_name: str | None) -> list[str]:
-    """The words of the Authorization header, and the session cookie in cookie mode, good or not."""
-    cookies = _session_cookies(environ, cookie_name) if cookie_name else []
-    return [*re.split(r"[\s,]+", environ.get("HTTP_AUTHORIZATION", ""), maxsplit=_MOST_WORDS), *cookies]
+    """The words of the Authorization header, the session cookie in cookie mode, and the id_token's header, good or not."""
+    others = [*_session_cookies(environ, cookie_name)] if cookie_name else []
+    if id_token := environ.get("HTTP_X_ID_TOKEN"):
+        others.append(id_token)
+    return [*re.split(r"[\s,]+", environ.get("HTTP_AUTHORIZATION", ""), maxsplit=_MOST_WORDS), *others]
 
 
 @memoised("addresses")

@@ -16,7 +16,7 @@ from bff.accounts import LINK_SECONDS
 from bff.errors import BffError, InvalidRequest
 from bff.models import Language
 from bff.resilience import released
-from bff.web.authentication import one_cookie
+from bff.web.authentication import one_cookie, require_recent_sign_in
 from bff.web.context import record, services, session
 from bff.web.openapi import problem_responses
 from bff.web.problems import CONTENT_TYPE, problem
@@ -82,6 +82,7 @@ def begin() -> Response:
     if not sent:
         raise InvalidRequest("Send the person's id_token as idToken.", note="id_token: missing")
     id_token = bff.id_tokens.of(sent, session(), deadline)
+    require_recent_sign_in(id_token)
     begun = bff.links.begin(
         session(), deadline, connection=asked["provider"], id_token=id_token.token, return_to=asked["return_to"]
     )

@@ -33,6 +33,8 @@ class Answer:
     audience: tuple[str, ...] | None = None
     not_before: float | None = None
     token_type: str | None = "Bearer"
+    issued_at: float | None = None
+    signed_in_at: float | None = None
 
 
 class GenAuth:

@@ -70,8 +70,16 @@ def test_no_key_set(sent):
 
 def test_an_active_token():
     assert oidc.read_introspection(answer(ACTIVE)) == oidc.Introspection(
-        True, "5f623f30d85f84c58f141777", 1600634105, "5d01e389985f81c6c1dd31de"
+        True, "5f623f30d85f84c58f141777", 1600634105, "5d01e389985f81c6c1dd31de", issued_at=1600274405
     )
+
+
+@pytest.mark.parametrize("odd", [None, "1600274405", True, -1, 1e300, [], {}])
+def test_a_time_that_decides_nothing_of_the_token_is_read_or_left_out(odd):
+    read = oidc.read_introspection(answer(ACTIVE | {"iat": odd, "auth_time": odd}))
+    assert (read.active, read.issued_at, read.signed_in_at) == (True, None, None)
+
+    assert oidc.read_introspection(answer(ACTIVE | {"auth_time": 1600274000.5})).signed_in_at == 1600274000.5
 
 
 def test_an_inactive_token():
