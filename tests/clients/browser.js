@@ -1,5 +1,7 @@
 // A real browser that does what stdin says, a JSON object a line, and prints what came of it, a line each.
 // {"page": "http://…"} opens a page; {"fetch": [address, options]} asks from it; {"cookies": ["a=b; Path=/"]} sets them from it.
+// {"click": "Continue"} clicks that button and waits for an address with {"until": "…"} in it; {"popup": "http://…", "click": "…"}
+// opens a popup from the page, clicks there and waits for its end.
 // Arguments: the browser's program, an empty folder for its profile.
 const { chromium } = require("playwright-core");
 const readline = require("readline");
@@ -19,9 +21,21 @@ async function main() {
     if (step.page) await page.goto(step.page);
     if (step.cookies) await page.evaluate((cookies) => cookies.forEach((cookie) => (document.cookie = cookie)), step.cookies);
     if (step.fetch) result = await page.evaluate(ask, step.fetch);
+    if (step.popup) result = await throughPopup(page, step);
+    else if (step.click) {
+      await page.getByRole("button", { name: step.click }).click();
+      await page.waitForURL((url) => url.href.includes(step.until));
+      result = { text: page.url() };
+    }
     console.log(JSON.stringify(result));
   }
   await context.close();
+}
+
+async function throughPopup(page, { popup, click }) {
+  const [opened] = await Promise.all([page.waitForEvent("popup"), page.evaluate((url) => void window.open(url, "", "popup"), popup)]);
+  await Promise.all([opened.waitForEvent("close"), opened.getByRole("button", { name: click }).click()]);
+  return { text: "closed" };
 }
 
 // Runs in the page.

@@ -16,6 +16,7 @@ import pytest
 
 from tests.clients.conftest import HERE
 from tests.server.service import Service, eventually
+from tests.valkey import free_port
 
 IDENTITIES = "/api/v3/get-identities"
 CHROMIUM = shutil.which("chromium")
@@ -107,7 +108,11 @@ def of_the_browser(folder):
 
 @pytest.fixture
 def service(environ, pages, tmp_path):
+    port = free_port()
     settings = {
+        "PORT": str(port),
+        "PUBLIC_URL": f"http://127.0.0.1:{port}",
+        "RETURN_TO_ORIGINS": f"http://127.0.0.1:{pages}",
         "CORS_ORIGINS": f"http://127.0.0.1:{pages}",
         "SESSION_COOKIE_NAME": "sid",
         "WEB_CONCURRENCY": "1",
@@ -182,3 +187,36 @@ def test_a_page_that_is_not_listed_can_read_the_contract_and_nothing_else(browse
     for options in ({"headers": headers}, {"headers": ASKED, "credentials": "include"}, {}):
         assert browser(fetch=[f"{service.url}/me/linked-accounts", options]).error.startswith("TypeError")
     assert genauth.calls(IDENTITIES) == 0
+
+
+def test_a_page_links_accounts_in_a_popup_and_by_going_there(browser, service, pages, genauth):
+    page = f"http://127.0.0.1:{pages}/settings"
+    headers = {"Authorization": f"Bearer {genauth.token('mei')}", "Content-Type": "application/json"}
+
+    def ask(path, **options):
+        answer = browser(fetch=[f"{service.url}/me/linked-accounts{path}", {"headers": headers} | options])
+        return SimpleNamespace(status=answer.status, error=answer.error, json=json.loads(answer.text or "null"))
+
+    def begin(provider, **more):
+        body = {"provider": provider, "idToken": genauth.token("mei", kind="id"), **more}
+        begun = ask("/links", method="POST", body=json.dumps(body))
+        assert begun.status == 201, (begun.error, begun.json, service.printed())
+        return begun.json
+
+    browser(page=page)
+    link = begin("my-github")
+    assert browser(popup=link["url"], click="Continue").text == "closed"
+    assert ask(f"/links/{link['state']}").json["status"] == "linked"
+
+    link = begin("my-google", returnTo=page)
+    browser(page=link["url"])
+    back = browser(click="Continue", until=page)
+    assert back.text == f"{page}?link=returned&state={link['state']}"
+    assert ask(f"/links/{link['state']}").json["status"] == "linked"
+
+    link = begin("my-qq", returnTo=page)
+    browser(page=link["url"])
+    assert "link=failed" in browser(click="Cancel", until=page).text
+    outcome = ask(f"/links/{link['state']}").json
+    assert outcome["status"] == "failed"
+    assert [each["provider"]["type"] for each in outcome["linkedAccounts"]] == ["github", "google", "lark", "wechat"]
