@@ -33,7 +33,7 @@ Where do I change …
     … the name of a provider?                      accounts/provider_names.py
     … what `include` adds?                         accounts/inclusions.py
     … how an account is linked?                    accounts/link_flow.py, web/links.py, auth/id_tokens.py
-    … who may unlink what?                         accounts/unlink_rule.py
+    … who may unlink what?                         accounts/unlink_rule.py, accounts/security_facts.py
     … what counts as a token, and where it is looked for?    genauth/credentials.py, accounts/leak_guard.py
     … when GenAuth is asked, and what may stand in?    accounts/service.py
     … how long something is stored?                settings.py; in Redis: cache/entries.py; in memory: resilience/caches.py

@@ -82,6 +82,15 @@ class LinkedAccount:
 
 
 @dataclass(frozen=True, slots=True)
+class SecurityInfo:
+    """How somebody can sign in but by linked accounts. None is what GenAuth did not say."""
+
+    password_set: bool | None
+    email_bound: bool | None
+    phone_bound: bool | None
+
+
+@dataclass(frozen=True, slots=True)
 class RenderedAccounts:
     """A person's linked accounts as they are sent: a JSON array for each language, without the identities and with them.
 

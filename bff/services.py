@@ -7,7 +7,7 @@ from functools import partial
 
 from flask import Flask
 
-from bff.accounts import LINK_SECONDS, Inclusions, LinkedAccounts, LinkFlow, Providers, Refusals
+from bff.accounts import LINK_SECONDS, Inclusions, LinkedAccounts, LinkFlow, Providers, Refusals, SecurityFacts
 from bff.auth import (
     AccessTokens,
     GenAuthCheck,
@@ -135,6 +135,7 @@ def make_services(
         changed=lambda user_id, seconds: invalidations.publish(person(user_id), seconds),
         clock=clock,
     )
+    security_facts = SecurityFacts(genauth, cache, linked_accounts, clock=clock)
     verifier = _verifier(settings, genauth, _jwks_snapshot(settings, store, codec, metrics))
     discovery = settings.genauth_issuer is None or settings.genauth_jwks_url is None
     audit = Audit(metrics, _named(settings.log_user_ids, person))
@@ -154,7 +155,13 @@ def make_services(
             secret=settings.genauth_app_secret,
         ),
         linked_accounts=linked_accounts,
-        inclusions=Inclusions(providers, clock=clock),
+        inclusions=Inclusions(
+            providers,
+            security_facts,
+            denied=settings.unlink_denied_sources,
+            methods=settings.sign_in_methods,
+            clock=clock,
+        ),
         links=LinkFlow(
             genauth,
             linked_accounts,

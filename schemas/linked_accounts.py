@@ -7,7 +7,7 @@ from marshmallow.validate import OneOf
 
 from schemas.camel_case import CamelCaseSchema
 
-INCLUDABLE = ("identities", "providers")
+INCLUDABLE = ("identities", "providers", "unlink")
 
 _TEXT = {"type": "string"}
 
@@ -17,7 +17,7 @@ PARAMETERS = [
         "name": "include",
         "description": (
             "What else to show, comma separated: `identities`, GenAuth's records behind each account; `providers`, what could be "
-            "linked."
+            "linked; `unlink`, whether each account may be unlinked."
         ),
         "schema": {"type": "array", "items": {"type": "string", "enum": list(INCLUDABLE)}},
         "style": "form",
@@ -110,6 +110,23 @@ class IdentitySchema(CamelCaseSchema):
     connection_ids = fields.List(fields.String(), required=True)
 
 
+class UnlinkSchema(CamelCaseSchema):
+    """Whether an account may be unlinked, before somebody tries."""
+
+    allowed = fields.Boolean(required=True, allow_none=True, metadata={"description": "null where nobody can say."})
+    reason = fields.String(
+        required=True,
+        allow_none=True,
+        validate=OneOf(["last_login_method", "managed_by_organization", "unknown"]),
+        metadata={
+            "description": (
+                "`last_login_method`: nothing else is left to sign in with. `managed_by_organization`: the operator does not let "
+                "it be unlinked. `unknown`: nobody can say."
+            )
+        },
+    )
+
+
 class LinkedAccountSchema(CamelCaseSchema):
     """One outside account. Missing is null, never an empty string."""
 
@@ -128,6 +145,7 @@ class LinkedAccountSchema(CamelCaseSchema):
     avatar_url = fields.String(required=True, allow_none=True, metadata={"description": "Always https."})
     identity_types = fields.List(fields.String(), required=True)
     identities = fields.List(fields.Nested(IdentitySchema), metadata={"description": "Only with include=identities."})
+    unlink = fields.Nested(UnlinkSchema, metadata={"description": "Only with include=unlink."})
 
 
 class LinkableProviderSchema(CamelCaseSchema):

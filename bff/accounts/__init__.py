@@ -6,6 +6,7 @@ from bff.accounts.link_flow import LINK_SECONDS, LinkFlow
 from bff.accounts.providers import Providers
 from bff.accounts.redaction import redact, redact_linkable, report
 from bff.accounts.refusals import Refusals
+from bff.accounts.security_facts import SecurityFacts
 from bff.accounts.service import Answer, LinkedAccounts, Source
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Part",
     "Providers",
     "Refusals",
+    "SecurityFacts",
     "Source",
     "contains",
     "redact",

@@ -7,11 +7,11 @@ import structlog
 
 from bff.accounts.leak_guard import LeakGuard
 from bff.observability import Recorder
-from schemas.linked_accounts import IdentitySchema, LinkableProviderSchema, LinkedAccountSchema, ProviderSchema
+from schemas.linked_accounts import IdentitySchema, LinkableProviderSchema, LinkedAccountSchema, ProviderSchema, UnlinkSchema
 
 log = structlog.get_logger()
 
-_SCHEMAS = (LinkedAccountSchema(), ProviderSchema(), IdentitySchema(), LinkableProviderSchema())
+_SCHEMAS = (LinkedAccountSchema(), ProviderSchema(), IdentitySchema(), LinkableProviderSchema(), UnlinkSchema())
 _KEYS = frozenset(field.data_key or name for schema in _SCHEMAS for name, field in schema.dump_fields.items())
 
 

@@ -11,12 +11,13 @@ import orjson
 from bff.accounts.leak_guard import LeakGuard
 from bff.accounts.providers import Catalogue, LinkableProvider
 from bff.accounts.redaction import redact
+from bff.accounts.unlink_rule import Permission
 from bff.models import LANGUAGES, Language, LinkedAccount, RenderedAccounts
 from schemas.genauth import LONGEST_NAME
-from schemas.linked_accounts import LinkableProviderSchema, LinkedAccountSchema, ProviderSchema
+from schemas.linked_accounts import LinkableProviderSchema, LinkedAccountSchema, ProviderSchema, UnlinkSchema
 
 _ACCOUNTS, _PROVIDER = LinkedAccountSchema(many=True, exclude=("provider",)), ProviderSchema()
-_LINKABLE = LinkableProviderSchema(many=True)
+_LINKABLE, _UNLINK = LinkableProviderSchema(many=True), UnlinkSchema(many=True)
 
 
 def render(
@@ -48,6 +49,12 @@ def render_linkable(providers: Iterable[LinkableProvider] | None) -> bytes:
     if providers is None:
         return b"null"
     return _json([each | {"name": _cut(each["name"])} for each in _LINKABLE.dump(providers)])
+
+
+def render_with_unlink(accounts: bytes, permissions: Iterable[Permission]) -> bytes:
+    """An array of accounts, each with whether it may be unlinked."""
+    unlinks = _UNLINK.dump(permissions)
+    return _json([account | {"unlink": unlink} for account, unlink in zip(orjson.loads(accounts), unlinks, strict=True)])
 
 
 def _shortened(account: dict[str, Any], provider: dict[str, Any]) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from bff.observability import Recorder
 from bff.resilience import BulkheadFull, Deadline, Shares, SingleFlight, WaitingRoom, set_apart
 
 # A fresh answer is asked of GenAuth only if what there is is older than this; younger is fresh by definition.
-_REFRESHABLE_SECONDS = 2.0
+REFRESHABLE_SECONDS = 2.0
 _POLL_SECONDS = 0.025
 # How many sessions of one person may be asked about at a time: a good third of the calls that may be under way.
 _CALLS_EACH = 24
@@ -111,7 +111,7 @@ class LinkedAccounts:
 
         Raises TokenRefused, UserBlocked, or an UpstreamFailure when there is no answer that may be served as stale.
         """
-        younger_than = self._clock() - _REFRESHABLE_SECONDS if refresh else float("-inf")
+        younger_than = self._clock() - REFRESHABLE_SECONDS if refresh else float("-inf")
         seen = self._look_up(session)
         if found := self._fresh(session, seen, younger_than, Source.CACHE):
             return found

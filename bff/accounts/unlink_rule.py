@@ -5,25 +5,10 @@ Pure: who asks has the entries, and the facts where they decide.
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import Protocol
+
+from bff.models import SecurityInfo
 
 ENTERPRISE = "enterprise"
-
-
-class SignInFacts(Protocol):
-    """How else the person can sign in at GenAuth; None for what GenAuth did not say."""
-
-    @property
-    def password_set(self) -> bool | None:
-        """Whether there is a password."""
-
-    @property
-    def email_bound(self) -> bool | None:
-        """Whether there is an e-mail address."""
-
-    @property
-    def phone_bound(self) -> bool | None:
-        """Whether there is a phone number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +37,7 @@ UNKNOWN = Permission(None, "unknown")
 def permission(
     entries: Iterable[LinkedSource],
     chosen: LinkedSource,
-    facts: SignInFacts | None,
+    facts: SecurityInfo | None,
     *,
     denied: Collection[str],
     methods: Collection[str],
@@ -91,7 +76,7 @@ def _without_facts(entries: Iterable[LinkedSource], chosen: LinkedSource, denied
     return ALLOWED if any(entry.source_id not in {None, chosen.source_id} for entry in entries) else None
 
 
-def _found(facts: SignInFacts | None, methods: Collection[str]) -> set[bool | None]:
+def _found(facts: SecurityInfo | None, methods: Collection[str]) -> set[bool | None]:
     """What is known of the methods."""
     if facts is None:
         return {None for _ in methods}

@@ -3,7 +3,7 @@
 from bff.cache.accounts_cache import AccountsCache
 from bff.cache.cached_responses import CachedResponse, CachedResponses, Freshness
 from bff.cache.codec import Codec, EncryptedCodec, PlainCodec
-from bff.cache.entries import Entry, Lifetimes, Lookup
+from bff.cache.entries import Entry, Lifetimes, Lookup, SecurityEntry
 from bff.cache.invalidation import InvalidationBus
 from bff.cache.lock import Locks
 from bff.cache.recognised_tokens import RecognisedTokens
@@ -30,6 +30,7 @@ __all__ = [
     "PlainCodec",
     "RecognisedTokens",
     "RedisStore",
+    "SecurityEntry",
     "Snapshot",
     "redis_backend",
 ]

@@ -1,6 +1,7 @@
 """What is stored of a person: their accounts as finished JSON, and which of their tokens GenAuth accepted or refused.
 
     la:5:{person}:accounts       one for each user
+    la:5:{person}:security       how the user can sign in but by linked accounts
     la:5:{person}:token:<id>     one for each session token: when GenAuth was asked last that accepted it
     la:5:{person}:recent:<id>    for as long as that acceptance saves a question, by Redis's clock as well as by ours
     la:5:{person}:refused:<id>   one for each session token: when GenAuth refused it last; what it was accepted before is void
@@ -10,12 +11,10 @@
     la:5:{person}:lock:refresh   the same, where a fresh answer to any of the person's tokens will do
     la:5:{person}:lock:change    held by the request that changes the person's accounts
 
-``{person}`` is an opaque id in a Redis Cluster hash tag, so that a user's keys share a slot and one round trip. How values are
-written, and what of them is believed, is in `values`.
+``{person}`` is an opaque id in a Redis Cluster hash tag: a user's keys share a slot and one round trip. `values` has the shapes.
 
-A process may be paused between asking GenAuth and storing the answer, and what is stored then is older than what others stored
-meanwhile. So the order of writing decides nothing: every value carries its moment, and a refusal and a change have keys of their
-own, which no answer replaces and which are kept until nothing from before them could be served.
+A process may be paused between asking GenAuth and storing the answer. So the order of writing decides nothing: each value carries
+its moment, and refusals and changes have keys of their own, which are kept until nothing from before them could be served.
 
 A change that GenAuth is asked for is dated ahead before it is sent (`hold`): should Redis go away then, nothing that was asked
 for meanwhile comes back with it. Every process keeps it in mind as well, for while Redis cannot (`on_hold`).
@@ -27,13 +26,25 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 
 from bff.cache.codec import Codec
-from bff.cache.entries import FAILURE_SECONDS, Entry, Failure, InvalidationMarker, Keys, Lifetimes, Lookup, TokenStatus, latest
+from bff.cache.entries import (
+    FAILURE_SECONDS,
+    Dated,
+    Entry,
+    Failure,
+    InvalidationMarker,
+    Keys,
+    Lifetimes,
+    Lookup,
+    SecurityEntry,
+    TokenStatus,
+    latest,
+)
 from bff.cache.fallback import FRESH_SECONDS, FallbackCache
 from bff.cache.lock import Locks
 from bff.cache.redis_store import PREFIX, CacheUnavailable, RedisStore, StoreLock
 from bff.cache.values import Values
 from bff.errors import TokenRefused, UpstreamFailure, UpstreamRejected, UserBlocked
-from bff.models import RenderedAccounts, Session
+from bff.models import RenderedAccounts, SecurityInfo, Session
 from bff.observability import Recorder
 from bff.resilience import Cache, cache
 
@@ -110,6 +121,22 @@ class AccountsCache:
         if len(values) == 2:  # both are the latest
             self._put_copy(keys, Lookup(entry, status), stored=stored)
         return entry if valid else entry.void()
+
+    def security(self, session: Session) -> SecurityEntry | None:
+        """How the session's user can sign in, as GenAuth said since the accounts changed last. One round trip."""
+        keys, key = self._keys(session), f"{self._person(session.user_id)}:security"
+        with suppress(CacheUnavailable):
+            stored, marked = self._store.get_many(key, keys.invalidated)
+            marker = self._values.decode(keys.invalidated, marked, InvalidationMarker, self._clock())
+            return self._valid(keys, self._values.decode(key, stored, SecurityEntry, self._clock()), marker)
+        return None
+
+    def put_security(self, session: Session, info: SecurityInfo, asked_at: float) -> SecurityEntry:
+        """Store what GenAuth said when it was asked at ``asked_at``. One round trip."""
+        entry = SecurityEntry.reported(info, asked_at, self.lifetimes.fresh_for())
+        key = f"{self._person(session.user_id)}:security"
+        self._store.set_many(self._values.encode({key: entry}), self.lifetimes.fresh_at_most)
+        return entry
 
     def put_refusal(self, session: Session, error: TokenRefused | UserBlocked) -> None:
         """Void the token's acceptance by its refusal; a blocked user's accounts go too, whichever token asks for them.
@@ -204,7 +231,7 @@ class AccountsCache:
     def _mark(self, user_id: str, marker: InvalidationMarker) -> None:
         person = self._person(user_id)
         marked = self._store.set_many(self._values.encode({f"{person}:invalidated": marker}), self.lifetimes.longest)
-        self._store.delete_many(f"{person}:accounts")
+        self._store.delete_many(f"{person}:accounts", f"{person}:security")
         if not marked:
             raise CacheUnavailable
 
@@ -263,7 +290,7 @@ class AccountsCache:
         if known.entry:
             self._copies.put(keys.token, known, stored=stored)
 
-    def _valid(self, keys: Keys, entry: Entry | None, marker: InvalidationMarker | None) -> Entry | None:
+    def _valid(self, keys: Keys, entry: Dated | None, marker: InvalidationMarker | None) -> Dated | None:
         """The entry, unless the person's accounts changed since GenAuth was asked."""
         changed_at = self._invalidations.get(keys.invalidated)
         if entry is None or (changed_at is not None and entry.at <= changed_at):

@@ -4,7 +4,7 @@ import math
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from bff.errors import (
     TokenRefused,
@@ -17,7 +17,7 @@ from bff.errors import (
     UpstreamUnavailable,
     UserBlocked,
 )
-from bff.models import RenderedAccounts
+from bff.models import RenderedAccounts, SecurityInfo
 from bff.resilience import size_of
 
 _JITTER = 0.1  # so that entries of one moment do not expire at one moment
@@ -65,6 +65,24 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class SecurityEntry:
+    """How a user can sign in, as GenAuth said at ``at``, fresh until ``fresh_until``; both in epoch seconds."""
+
+    at: float
+    fresh_until: float
+    info: SecurityInfo
+
+    @classmethod
+    def reported(cls, info: SecurityInfo, asked_at: float, fresh_for: float) -> "SecurityEntry":
+        """What GenAuth said when it was asked at ``asked_at``, in epoch seconds; ``fresh_for`` in seconds."""
+        at = _milliseconds(asked_at)
+        return cls(at, _milliseconds(at + fresh_for), info)
+
+
+Dated = TypeVar("Dated", Entry, SecurityEntry)
+
+
+@dataclass(frozen=True, slots=True)
 class TokenStatus:
     """When GenAuth was last asked with a token, in epoch seconds, and whether it was accepted; else the refusal's code."""
 
@@ -102,7 +120,7 @@ class InvalidationMarker:
     unconfirmed: tuple[str, ...] = ()
     confirmed: bool = False
 
-    def voids(self, entry: Entry) -> bool:
+    def voids(self, entry: Entry | SecurityEntry) -> bool:
         """Whether the entry may be from before the change: another replica's clock may have dated it."""
         return entry.at <= self.at + SKEW_SECONDS and not (self.confirmed and entry.at == self.at)
 

@@ -9,6 +9,7 @@ accepted or fit to be served as stale for no longer than it would have been.
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import astuple
 from typing import Any, TypeVar
 
 import orjson
@@ -23,16 +24,18 @@ from bff.cache.entries import (
     Failure,
     InvalidationMarker,
     Lifetimes,
+    SecurityEntry,
     TokenStatus,
 )
-from bff.models import LANGUAGES, RenderedAccounts
+from bff.models import LANGUAGES, RenderedAccounts, SecurityInfo
 from bff.observability import Recorder
 
 # A refusal or a change takes something away: it is believed from a replica whose clock is further ahead, too.
 _AHEAD_SECONDS = 60.0
 _RETRY_AFTER_AT_MOST = 3600.0  # GenAuth is not believed to ask for more either
 
-Value = TypeVar("Value", Entry, TokenStatus, InvalidationMarker, Failure)
+Stored = Entry | SecurityEntry | TokenStatus | InvalidationMarker | Failure
+Value = TypeVar("Value", Entry, SecurityEntry, TokenStatus, InvalidationMarker, Failure)
 
 
 class Values:
@@ -43,7 +46,7 @@ class Values:
         self._recorder = recorder
         self._lifetimes = lifetimes
 
-    def encode(self, values: Mapping[str, Entry | TokenStatus | InvalidationMarker | Failure]) -> dict[str, bytes]:
+    def encode(self, values: Mapping[str, Stored]) -> dict[str, bytes]:
         """Values by their keys, as they are stored."""
         return {key: self._codec.encode(key, _written(value)) for key, value in values.items()}
 
@@ -62,19 +65,21 @@ class Values:
             return None
         return value
 
-    def _plausible(self, value: Entry | TokenStatus | InvalidationMarker | Failure, now: float) -> bool:
+    def _plausible(self, value: Stored, now: float) -> bool:
         """Whether its times are such as we would have written: not of the future, nor fresh for longer than the setting says."""
-        gives = isinstance(value, Entry) or (isinstance(value, TokenStatus) and value.accepted)
+        gives = isinstance(value, (Entry, SecurityEntry)) or (isinstance(value, TokenStatus) and value.accepted)
         if value.at > now + (SKEW_SECONDS if gives else _AHEAD_SECONDS):
             return False
-        return not isinstance(value, Entry) or value.fresh_until <= value.at + self._lifetimes.fresh_at_most
+        return not isinstance(value, (Entry, SecurityEntry)) or value.fresh_until <= value.at + self._lifetimes.fresh_at_most
 
 
-def _written(value: Entry | TokenStatus | InvalidationMarker | Failure) -> bytes:
+def _written(value: Stored) -> bytes:
     match value:
         case Entry():
             # A line for each array: JSON as orjson writes it has no line breaks.
             return b"\n".join((orjson.dumps((value.at, value.fresh_until, value.accounts.sources)), *value.accounts.arrays))
+        case SecurityEntry():
+            return orjson.dumps((value.at, value.fresh_until, *astuple(value.info)))
         case TokenStatus() if not value.accepted:
             return orjson.dumps((value.at, value.verdict))
         case Failure():
@@ -107,6 +112,13 @@ def _entry(text: bytes) -> Entry:
     return Entry(_time(at), _time(fresh_until), accounts)
 
 
+def _security_entry(text: bytes) -> SecurityEntry:
+    at, fresh_until, *facts = orjson.loads(text)
+    if not all(fact is None or type(fact) is bool for fact in facts):
+        raise TypeError
+    return SecurityEntry(_time(at), _time(fresh_until), SecurityInfo(*facts))
+
+
 def _token_status(text: bytes) -> TokenStatus:
     at, *verdicts = orjson.loads(text)
     (verdict,) = verdicts or (ACCEPTED,)
@@ -132,6 +144,7 @@ def _failure(text: bytes) -> Failure:
 
 _READERS: Mapping[type, Callable[[bytes], Any]] = {
     Entry: _entry,
+    SecurityEntry: _security_entry,
     TokenStatus: _token_status,
     InvalidationMarker: _invalidation_marker,
     Failure: _failure,

@@ -1,7 +1,7 @@
 """HTTP out: GenAuth's API. The only requests, and the only place that speaks of identities instead of linked accounts."""
 
 from bff.genauth.call_policy import CallCircuitOpen, CallNotMade
-from bff.genauth.changes import ChangeNotSent, SecurityInfo
+from bff.genauth.changes import ChangeNotSent
 from bff.genauth.client import NOBODYS_TOKEN, GenAuthClient
 from bff.genauth.credentials import SHORTEST_SECRET, credential_parameters, echoes_credential, telling_part
 from bff.genauth.oidc import Discovery, Introspection, issuer_of, permitted_url
@@ -19,7 +19,6 @@ __all__ = [
     "GenAuthClient",
     "Identities",
     "Introspection",
-    "SecurityInfo",
     "credential_parameters",
     "echoes_credential",
     "issuer_of",

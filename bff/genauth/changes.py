@@ -4,7 +4,6 @@ A change is never like a read: whoever asked for one has to know whether it was 
 """
 
 import json
-from dataclasses import dataclass
 from types import MappingProxyType
 from urllib.parse import urlencode
 
@@ -26,6 +25,7 @@ from bff.errors import (
 from bff.genauth.envelope import UnreadableData, note, opened
 from bff.genauth.messages import Request, Response
 from bff.genauth.protocol import personal_headers
+from bff.models import SecurityInfo
 from bff.setting_addresses import is_permitted_url
 from schemas.genauth import SecurityInfoSchema
 
@@ -44,15 +44,6 @@ _SECURITY_INFO = SecurityInfoSchema()
 
 class ChangeNotSent(UpstreamUnavailable):
     """The change never left us: the circuit is open, too many calls are waiting, or no connection came about in time."""
-
-
-@dataclass(frozen=True, slots=True)
-class SecurityInfo:
-    """How somebody can sign in but by linked accounts. None is what GenAuth did not say."""
-
-    password_set: bool | None
-    email_bound: bool | None
-    phone_bound: bool | None
 
 
 def security_info_request(app_id: str, token: str) -> Request:

@@ -11,10 +11,10 @@ from bff.errors import BffError, TokenInvalid, UpstreamRejected, UserBlocked
 from bff.genauth import changes, oidc, protocol
 from bff.genauth.call_policy import CallPolicy
 from bff.genauth.calls import Call, Caller
-from bff.genauth.changes import SecurityInfo
 from bff.genauth.oidc import Discovery, Introspection, permitted_url
 from bff.genauth.protocol import ExtIdps, Identities
 from bff.genauth.transport import Transport
+from bff.models import SecurityInfo
 from bff.observability import Recorder
 from bff.resilience import Deadline
 from bff.setting_addresses import is_same_host
@@ -62,6 +62,8 @@ class GenAuthClient:
         self.identities_policy = CallPolicy("identities", at_once, recorder)
         self.sources_policy = CallPolicy("ext-idps", 2, recorder)
         self.security_info_policy = CallPolicy("security-info", at_once, recorder)
+        # An answer to a question that waits for no more than a moment: its timeouts must not keep anybody from a change.
+        self.security_hint_policy = CallPolicy("security-hint", 16, recorder)
         self.changes_policy = CallPolicy("changes", at_once, recorder)
         self.link_url_policy = CallPolicy("link-url", at_once, recorder)
         # Of its own, so that tokens can be verified while get-identities hangs. No two people can take all of its places.
@@ -117,10 +119,10 @@ class GenAuthClient:
         self._report_left_out("ext_idps", found.left_out)
         return found
 
-    def security_info(self, token: str, deadline: Deadline, *, whose: str | None = None) -> SecurityInfo:
-        """How else the person can sign in; ``whose`` and the errors as of `identities`."""
+    def security_info(self, token: str, deadline: Deadline, *, whose: str | None = None, is_hint: bool = False) -> SecurityInfo:
+        """How else the person can sign in; ``whose`` and the errors as of `identities`. ``is_hint``: no change depends on it."""
         call = Call("security_info", changes.security_info_request(self._app_id, token), changes.read_security_info, whose)
-        return self._caller.make(call, self.security_info_policy, deadline)
+        return self._caller.make(call, self.security_hint_policy if is_hint else self.security_info_policy, deadline)
 
     def unlink(self, token: str, source_id: str, deadline: Deadline, *, whose: str | None = None) -> None:
         """Ask GenAuth once to unlink what the person has of that identity source. It says yes to what is not linked, too.

@@ -42,7 +42,7 @@ CACHE_REASON = _one_of(*CACHE_REASONS)
 REJECTION = _words("foreign unreadable forged oversized")
 BREAKER = _words(
     "redis genauth genauth-identities genauth-ext-idps genauth-oidc genauth-introspection genauth-health "
-    "genauth-security-info genauth-changes genauth-link-url"
+    "genauth-security-info genauth-security-hint genauth-changes genauth-link-url"
 )
 SCOPE = _words("user change address network")
 # Why a token was refused; of other errors the code says it.

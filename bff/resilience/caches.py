@@ -56,6 +56,7 @@ DECLARED = {
     "failures": Declaration("tokens for which GenAuth failed to answer, by opaque id", 2 * _MIB, "2 seconds"),
     "invalidations": Declaration("when this process invalidated a person's accounts", 2 * _MIB, "as long as an entry"),
     "holds": Declaration("until when a change of a person's accounts may be under way", 2 * _MIB, "as long as an entry"),
+    "security_failures": Declaration("people of whom GenAuth failed to say how they sign in", _MIB // 4, "2 seconds"),
     "fallback_entries": Declaration("accounts to serve while Redis is away", 16 * _MIB, "TOKEN_ACCEPTED_SECONDS"),
     "responses": Declaration("finished responses", 16 * _MIB, "LOCAL_CACHE_SECONDS, while invalidations arrive"),
     # Requests

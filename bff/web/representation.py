@@ -47,7 +47,7 @@ def represent(
 ) -> Representation:
     """The person's linked accounts as the contract has them. Raises what `LinkedAccounts.of` raises."""
     answer = services.linked_accounts.of(session, deadline, refresh=refresh)
-    return representation_of(services, session, deadline, answer, language=language, include=include)
+    return representation_of(services, session, deadline, answer, language=language, include=include, refresh=refresh)
 
 
 def representation_of(
@@ -58,9 +58,12 @@ def representation_of(
     *,
     language: Language,
     include: Collection[str] = (),
+    refresh: bool = False,
 ) -> Representation:
     """An answer that there is already, as the contract has it."""
     accounts = Part(answer.entry.accounts.json(language, identities="identities" in include), answer.good_until)
+    if "unlink" in include:
+        accounts = services.inclusions.with_unlink(session, answer, accounts.json, deadline, refresh=refresh)
     parts = {"linkedAccounts": accounts}
     if "providers" in include:
         parts["linkableProviders"] = services.inclusions.linkable(session, answer.entry.accounts, language, deadline)

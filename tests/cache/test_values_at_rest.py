@@ -7,6 +7,7 @@ import random
 import time
 import tracemalloc
 import zlib
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from bff.cache.codec import EncryptedCodec, PlainCodec
 from bff.cache.entries import Entry, Lookup
 from bff.errors import UpstreamUnavailable
+from bff.models import SecurityInfo
 from tests.cache.conftest import accounts, ids, session
 from tests.valkey import legible
 
@@ -191,6 +193,74 @@ def test_times_that_we_would_not_have_written_are_a_miss(cache, codec, clock, st
 
     assert (seen.entry if what == ":accounts" else seen.status) is None
     assert witness.rejected == ["forged"]
+
+
+SECURE = SecurityInfo(password_set=True, email_bound=False, phone_bound=None)
+
+
+def test_how_somebody_signs_in_is_read_as_it_was_stored(cache, clock):
+    put = cache.put_security(MEI, SECURE, clock())
+
+    assert cache.security(MEI) == put
+    assert put.info == SECURE
+    assert put.at == clock() < put.fresh_until <= clock() + 66
+    assert cache.security(OMAR) is None
+
+
+def test_how_somebody_signs_in_is_bound_to_the_person(cache, clock, stored, witness):
+    cache.put_security(MEI, SECURE, clock())
+    meis = key_of(stored, ":security")
+    cache.put_security(OMAR, replace(SECURE, password_set=False), clock())
+    stored.set(key_of(stored, ":security", but=[meis]), stored.get(meis))
+
+    assert cache.security(OMAR) is None
+    assert witness.rejected == ["foreign"]
+
+
+def test_a_change_voids_how_somebody_signs_in_even_what_was_asked_before_it_and_stored_later(cache, clock, stored):
+    cache.put_security(MEI, SECURE, clock())
+    asked_at = clock()
+    clock.advance(2)
+    cache.invalidate(MEI.user_id)
+    assert not [key for key in stored.keys("*") if b":security" in key]
+
+    cache.put_security(MEI, SECURE, asked_at)
+    assert cache.security(MEI) is None
+
+    clock.advance(2)
+    assert cache.put_security(MEI, SECURE, clock()) == cache.security(MEI)
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (b"[1800000000.0,1800000060.0,true,null,false]", None),
+        (b"[1800000000.0,1800000060.0,1,null,false]", "unreadable"),
+        (b'[1800000000.0,1800000060.0,"true",null,false]', "unreadable"),
+        (b"[1800000000.0,1800000060.0,true,null]", "unreadable"),
+        (b"[1800000000.0,1800000060.0,true,null,false,true]", "unreadable"),
+        (b"[1800000000.0,null,true,null,false]", "unreadable"),
+        (b'{"at":1800000000.0}', "unreadable"),
+        (b"[1800000002.0,1800000060.0,true,null,false]", "forged"),
+        (b"[1800000000.0,1900000000.0,true,null,false]", "forged"),
+    ],
+)
+def test_of_how_somebody_signs_in_only_what_we_would_have_written_is_believed(
+    cache, codec, clock, stored, witness, value, reason
+):
+    cache.put_security(MEI, SECURE, clock())
+    key = key_of(stored, ":security")
+    stored.set(key, codec.encode(key.decode(), value))
+
+    assert (cache.security(MEI) is None) == (reason is not None)
+    assert witness.rejected == ([reason] if reason else [])
+
+
+def test_with_redis_away_nobody_knows_how_somebody_signs_in(cache_on, store_at, clock, codec, tmp_path):
+    cache = cache_on(store_at(f"unix://{tmp_path}/nothing.sock"), codec)
+
+    assert cache.put_security(MEI, SECURE, clock()).info == SECURE
+    assert cache.security(MEI) is None
 
 
 def test_a_verdict_in_a_word_that_we_do_not_speak_is_a_miss(cache, codec, clock, stored):

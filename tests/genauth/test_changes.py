@@ -30,11 +30,12 @@ from bff.errors import (
     UpstreamUnavailable,
     UserBlocked,
 )
-from bff.genauth import ChangeNotSent, GenAuthClient, SecurityInfo, calls
+from bff.genauth import ChangeNotSent, GenAuthClient, calls
 from bff.genauth.changes import link_url_request, read_link_url, read_security_info, read_unlinked, unlink_request
 from bff.genauth.messages import Request
 from bff.genauth.protocol import read_ext_idps, read_identities
 from bff.genauth.transport import ConnectionClosed, Transport
+from bff.models import SecurityInfo
 from bff.observability import Recorder
 from bff.resilience import Deadline, FairSemaphore, admitted
 from bff.resilience.caches import MEMOISED

@@ -16,7 +16,7 @@ with atheris.instrument_imports(include=["bff", "schemas"]):
     from bff.auth.access_tokens import unverified_claims
     from bff.auth.jwk import usable_keys
     from bff.cache.codec import EncryptedCodec, PlainCodec
-    from bff.cache.entries import Entry, Failure, InvalidationMarker, Lifetimes, TokenStatus
+    from bff.cache.entries import Entry, Failure, InvalidationMarker, Lifetimes, SecurityEntry, TokenStatus
     from bff.cache.values import Values
     from bff.errors import BffError
     from bff.genauth.messages import Response
@@ -56,7 +56,7 @@ def stored(data):
         values = Values(codec, Recorder(), Lifetimes(60, 3600, 60, 8))
         for value in (data, KEY.encode() + b" " + data, KEY.encode() + b"~" + data, b"k1 " + data):
             assert codec.decode(KEY, value) is None or codec is not SEALED
-            for kind in (Entry, TokenStatus, InvalidationMarker, Failure):
+            for kind in (Entry, SecurityEntry, TokenStatus, InvalidationMarker, Failure):
                 values.decode(KEY, value, kind, 1_800_000_000.0)
 
 

@@ -121,7 +121,8 @@ def test_any_account_in_an_entry_of_the_right_shape(warm, stored, log, fields, a
             bent.append(json.dumps([dict(zip(first, replaced, strict=False)), *others]))
         stored.set(key, b"%b %b" % (key, "\n".join(bent).encode()))
 
-    assert service.ask(headers=headers, query="include=identities").status == 200
+    for query in ("include=identities", "include=unlink,providers"):
+        assert service.ask(headers=headers, query=query).status == 200
 
     tried("values in Redis: entries with any field")
     assert '"event":"defect"' not in log.read()

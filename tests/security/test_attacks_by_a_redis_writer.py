@@ -109,7 +109,7 @@ def test_an_entry_from_the_future_is_not_fresh_for_ever(service_with, stored, ge
     right = service.accounts_of(token).accounts
     for key in ours(stored):
         for at in (4e9, 1e15, 1e300):
-            stored.set(key, key + b" " + json.dumps([at, at + 60, 0]).encode() + b"\n[]" * 4)
+            stored.set(key, key + b" " + json.dumps([at, at + 60, []]).encode() + b"\n[]" * 4)
             assert service.accounts_of(token).accounts == right
 
 

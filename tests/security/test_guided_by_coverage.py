@@ -14,7 +14,7 @@ RUNS = 60_000
 SECONDS = 60
 SEEDS = {
     "wire": [b"\0" + sample.read_bytes() for sample in sorted(ROOT.glob("tests/samples/*/200.json"))],
-    "stored": [b'[1700000000.0,1700000060.0,[["e1","github","Nia","n","https://a/b",["primary"],[["i","t","s",[]]]]]]', b"[1.0]"],
+    "stored": [b'[1700000000.0,1700000060.0,["e1"]]' + b'\n[{"id":"e1"}]' * 4, b"[1.0]"],
     "token": [b"eyJzdWIiOiJ1IiwiYXVkIjoiYXBwIiwiZXhwIjoxOTAwMDAwMDAwLCJpYXQiOjE3MDAwMDAwMDAsImlzcyI6ImkiLCJzY29wZSI6InMifQ"],
     "keys": [json.dumps({"keys": [{"kty": "RSA", "n": "AQAB", "e": "AQAB", "kid": "k"}]}).encode()],
 }

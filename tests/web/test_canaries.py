@@ -10,7 +10,7 @@ from tests.valkey import legible
 
 PATH = "/me/linked-accounts"
 PEOPLE = ("mei", "omar", "nia", "max", "rui", "lin", "ada", "bo", "ivy", "yan")
-QUERIES = ("", "?include=identities", "?include=identities,identities", "?include=providers")
+QUERIES = ("", "?include=identities", "?include=identities,identities", "?include=providers,unlink")
 CANARY = "provider-token-planted-0123456789abcdef"
 
 

@@ -95,7 +95,7 @@ def test_there_is_advice_for_every_error_and_for_nothing_else():
 def test_the_document_names_what_a_request_may_carry(client):
     parameters = {each["name"]: each for each in client.get("/openapi.json").json["paths"][PATH]["get"]["parameters"]}
 
-    assert parameters["include"]["schema"]["items"]["enum"] == ["identities", "providers"]
+    assert parameters["include"]["schema"]["items"]["enum"] == ["identities", "providers", "unlink"]
     assert parameters["refresh"]["schema"] == {"type": "boolean", "default": False}
     headers = {"Accept-Language", "If-None-Match", "X-Requested-With", "X-Request-Id"}
     assert {name for name, each in parameters.items() if each["in"] == "header"} == headers

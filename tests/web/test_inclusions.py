@@ -1,11 +1,17 @@
-"""``?include=``: what could be linked, beside what is."""
+"""``?include=``: what could be linked, and what may be unlinked, beside what is linked."""
 
+import threading
 import time
 
 import pytest
 
+from bff.web import services_of
+
 PATH = "/me/linked-accounts"
 SOURCES = "/api/v3/get-application-enabled-extidps"
+SECURITY = "/api/v3/get-security-info"
+ALLOWED, UNKNOWN = (True, None), (None, "unknown")
+LAST, MANAGED = (False, "last_login_method"), (False, "managed_by_organization")
 
 
 @pytest.fixture
@@ -95,3 +101,181 @@ def test_a_name_that_is_none_is_refused_by_name(client, sign_in, name):
 
     assert (response.status_code, response.json["code"]) == (400, "invalid_request")
     assert repr(name) in response.json["detail"]
+
+
+# What may be unlinked --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def unlink(sign_in, client):
+    """``unlink("mei")``: what is said of each of somebody's accounts."""
+
+    def ask(person, client=client, query="", headers=None):
+        response = client.get(f"{PATH}?include=unlink{query}", headers=headers or sign_in(person))
+        assert response.status_code == 200
+        said = [account["unlink"] for account in response.json["linkedAccounts"]]
+        return [(each["allowed"], each["reason"]) for each in said]
+
+    return ask
+
+
+@pytest.mark.parametrize(
+    ("person", "said"),
+    [
+        ("omar", [ALLOWED, ALLOWED]),
+        ("nia", []),
+        ("sol", [LAST]),
+        ("kim", [ALLOWED]),
+        ("zoe", [ALLOWED]),
+        ("eli", [ALLOWED]),
+    ],
+)
+def test_whether_an_account_may_be_unlinked_is_said_before_the_click(unlink, person, said):
+    assert unlink(person) == said
+
+
+def test_an_account_without_a_source_is_nothing_that_anybody_could_unlink(client, unlink, sign_in):
+    accounts = client.get(f"{PATH}?include=unlink,identities", headers=sign_in("ada")).json["linkedAccounts"]
+
+    assert [account["provider"]["type"] for account in accounts] == ["github", "google", "hexagon-id"]
+    assert unlink("ada") == [ALLOWED, UNKNOWN, ALLOWED]
+    assert {tuple(account)[-2:] for account in accounts} == {("identities", "unlink")}
+
+
+def test_genauth_is_asked_how_somebody_signs_in_only_where_that_decides_and_only_once(app, genauth, unlink):
+    for person in ("omar", "mei", "lin", "nia", "ada"):
+        unlink(person)
+    assert genauth.calls(SECURITY) == 0
+
+    for _ in range(3):
+        assert unlink("kim") == [ALLOWED]
+    assert genauth.calls(SECURITY) == 1
+
+    app.extensions["clock"].by = 90
+    assert unlink("kim") == [ALLOWED]
+    assert genauth.calls(SECURITY) == 2
+
+
+def test_what_a_person_changed_shows_with_a_fresh_answer(app, genauth, unlink):
+    assert unlink("sol") == [LAST]
+    genauth.sign_in("sol", password=True)
+    assert unlink("sol") == [LAST]
+    app.extensions["clock"].by = 5
+
+    assert unlink("sol", query="&refresh=true") == [ALLOWED]
+    assert genauth.calls(SECURITY) == 2
+
+
+def test_another_session_of_the_person_is_told_the_same_and_another_person_is_not(genauth, unlink):
+    assert (unlink("kim"), unlink("kim"), unlink("sol")) == ([ALLOWED], [ALLOWED], [LAST])
+    assert genauth.calls(SECURITY) == 2
+
+
+@pytest.mark.parametrize(
+    ("methods", "person", "said"),
+    [("password", "zoe", LAST), ("email", "zoe", ALLOWED), ("email,phone", "kim", LAST), ("none", "kim", LAST)],
+)
+def test_the_operator_says_what_a_person_can_sign_in_with(client_with, genauth, unlink, methods, person, said):
+    assert unlink(person, client_with(SIGN_IN_METHODS=methods)) == [said]
+    assert genauth.calls(SECURITY) == (0 if methods == "none" else 1)
+
+
+@pytest.mark.parametrize(
+    ("denied", "person", "said"),
+    [
+        ("enterprise", "mei", [MANAGED, ALLOWED]),
+        ("enterprise", "lin", [ALLOWED, MANAGED]),
+        ("google", "omar", [ALLOWED, MANAGED]),
+        ("62f209327ab3cc10d9036ee5", "omar", [ALLOWED, MANAGED]),
+        ("wechat,GitHub", "omar", [MANAGED, ALLOWED]),
+        ("lark", "eli", [MANAGED]),
+    ],
+)
+def test_what_the_operator_denies_is_managed_by_the_organization(client_with, genauth, unlink, shown, denied, person, said):
+    client = client_with(UNLINK_DENIED_SOURCES=denied)
+    ends = time.monotonic() + 5
+    while unlink(person, client) != said and time.monotonic() < ends:
+        pass  # the list of sources is on its way
+
+    assert unlink(person, client) == said
+    assert genauth.calls(SECURITY) == 0
+
+
+def test_while_nobody_can_say_what_is_an_enterprises_such_a_source_is_not_given_away(client_with, genauth, unlink):
+    genauth.trouble(path=SOURCES, status=503)
+    client = client_with(UNLINK_DENIED_SOURCES="enterprise")
+
+    # By its name Lark is one in any case; Gitee may be.
+    assert (unlink("mei", client), unlink("lin", client)) == ([MANAGED, UNKNOWN], [UNKNOWN, UNKNOWN])
+
+
+@pytest.mark.parametrize("trouble", [{"status": 503}, {"body": b"<html>"}, {"delay": 2.0}, {"body": b'{"statusCode":200}'}])
+def test_what_genauth_does_not_say_is_unknown_and_not_asked_for_again_at_once(genauth, unlink, trouble):
+    genauth.trouble(path=SECURITY, **trouble)
+
+    assert unlink("kim") == [UNKNOWN]
+    asked = genauth.calls(SECURITY)
+    assert unlink("kim") == [UNKNOWN]
+    assert genauth.calls(SECURITY) == asked
+
+
+def test_a_fact_that_genauth_leaves_out_is_not_taken_for_a_no(genauth, unlink):
+    genauth.answers_raw(SECURITY, body=b'{"statusCode":200,"data":{"emailBinded":false,"phoneBinded":false}}')
+
+    assert unlink("sol") == [UNKNOWN]
+
+
+def test_beside_a_stale_list_nothing_is_asked(app, genauth, unlink, sign_in):
+    headers = sign_in("kim")
+    assert unlink("kim", headers=headers) == [ALLOWED]
+    app.extensions["clock"].by = 90
+    genauth.trouble(path="/api/v3/get-identities", status=503)
+
+    assert unlink("kim", headers=headers) == [UNKNOWN]
+    assert genauth.calls(SECURITY) == 1
+
+
+@pytest.mark.parametrize(
+    ("envelope", "code"),
+    [(b'{"statusCode":401,"apiCode":2020}', "token_invalid"), (b'{"statusCode":403,"apiCode":2005}', "user_blocked")],
+)
+def test_whoever_genauth_refuses_there_is_refused_as_elsewhere(client, genauth, sign_in, envelope, code):
+    headers = sign_in("kim")
+    assert client.get(PATH, headers=headers).status_code == 200
+    genauth.answers_raw(SECURITY, body=envelope)
+
+    assert client.get(f"{PATH}?include=unlink", headers=headers).json["code"] == code
+    asked = genauth.calls()
+    assert client.get(PATH, headers=headers).json["code"] == code
+    assert genauth.calls() == asked
+
+
+def test_the_plain_answer_stays_as_it_was(client, unlink, sign_in):
+    before = client.get(PATH, headers=sign_in("kim"))
+    unlink("kim", query=",providers")
+    after = client.get(PATH, headers=sign_in("kim"))
+
+    assert (before.data, before.headers["ETag"]) == (after.data, after.headers["ETag"])
+
+
+def test_a_crowd_asks_how_somebody_signs_in_once(app, genauth, sign_in):
+    headers, client = sign_in("kim"), app.test_client(use_cookies=False)
+    client.get(PATH, headers=headers)
+    genauth.trouble(path=SECURITY, delay=0.2)
+    ask = lambda: app.test_client(use_cookies=False).get(f"{PATH}?include=unlink", headers=headers)  # noqa: E731
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert genauth.calls(SECURITY) == 1
+
+
+def test_after_a_change_how_somebody_signs_in_is_asked_anew(app, genauth, unlink):
+    unlink("kim")
+    genauth.sign_in("kim", password=False)
+    services_of(app).linked_accounts.forget(genauth.id_of("kim"))
+    app.extensions["clock"].by = 3
+
+    assert unlink("kim") == [LAST]

@@ -85,6 +85,16 @@ def test_what_is_included_comes_from_memory_too_but_for_what_could_not_be_had(ca
     response, remembered = from_memory(app, query, **headers, If_None_Match=again.headers["ETag"])
     assert (remembered, response.status_code) == (True, 304)
 
+    ask(app, "?include=unlink", **sign_in("kim"))
+    kims = sign_in("kim")
+    ask(app, "?include=unlink", **kims)
+    assert from_memory(app, "?include=unlink", **kims)[1]
+
+    genauth.trouble(path="/api/v3/get-security-info", status=503)
+    kims = sign_in("sol")
+    ask(app, "?include=unlink", **kims)
+    assert not from_memory(app, "?include=unlink", **kims)[1]
+
     genauth.trouble(path="/api/v3/get-application-enabled-extidps", status=503)
     stored.delete(*stored.keys("*:providers:*"))
     other = cached_app()
