@@ -20,7 +20,7 @@ from urllib.parse import unquote_plus, urlencode
 import orjson
 
 from bff.accounts.providers import Providers
-from bff.accounts.service import Answer, LinkedAccounts
+from bff.accounts.service import Answer, LinkedAccounts, Source
 from bff.cache import BriefValues, CacheUnavailable
 from bff.errors import (
     AlreadyLinked,
@@ -200,11 +200,14 @@ class LinkFlow:
                 "link_outcome", "another_person", session.user_id, source_id=link.source_id, provider=link.provider
             )
             raise LinkOfAnotherPerson
-        # Whoever polls does not ask GenAuth more often than it is asked for anybody; what came back is void since.
         answer = self._accounts.of(session, deadline, refresh=True)
         if answer.stale:
             raise UpstreamUnavailable(note="no more than a stale list")
         status = link.status(_source_ids(answer))
+        if status != "linked" and answer.source is Source.CACHE:
+            # What is fresh for others may be a second older than the account.
+            answer = self._accounts.now(session, deadline)
+            status = link.status(_source_ids(answer))
         with _redis():
             if status != "pending" and self._notes.is_first(state, status):
                 self._audit.record("link_outcome", status, link.user_id, source_id=link.source_id, provider=link.provider)
