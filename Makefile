@@ -64,11 +64,12 @@ test: $(DEV) $(CLIENTS)  ## The whole test suite, what is quick first, in about 
 # What an edit is most likely to break. Tests that are marked as `server` or `slow` take seconds each.
 QUICK := tests/house tests/unit tests/web
 PYTEST := $(BIN)/python -m pytest
+BESIDE := --no-print-directory $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
 .PHONY: test-quick
 test-quick: $(DEV)  ## The tests of structure, units and web, in less than a minute
 	@echo "The tests of structure, units and web, in less than a minute: three runs beside each other, told one after the other."
-	@$(MAKE) --no-print-directory --jobs=3 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) quick-units quick-web-a quick-web-m
+	@$(MAKE) $(BESIDE) --jobs=3 quick-units quick-web-a quick-web-m
 
 .PHONY: quick-units quick-web-a quick-web-m
 quick-units:
@@ -78,10 +79,22 @@ quick-web-a:
 quick-web-m:
 	@$(PYTEST) tests/web/test_[m-z]*.py -m "not server and not slow" -p no:cacheprovider $(ARGS)
 
+# What waits more than it computes: two runs of it take about as long. What is about time and load runs alone, afterwards.
+REST_SECURITY := tests/security
+REST_PARTS := $(addprefix tests/,auth bench cache genauth observability resilience sandbox)
+
 .PHONY: test-rest
 test-rest: $(DEV) $(CLIENTS)  ## What test-quick leaves out
-	$(PYTEST) $(QUICK:%=--ignore=%) $(ARGS)
+	@echo "The other tests: two runs beside each other, told one after the other, and then what is about time and load."
+	@$(MAKE) $(BESIDE) --jobs=2 rest-security rest-parts
+	$(PYTEST) $(patsubst %,--ignore=%,$(QUICK) $(REST_SECURITY) $(REST_PARTS)) $(ARGS)
 	$(PYTEST) $(QUICK) -m "server or slow" $(ARGS)
+
+.PHONY: rest-security rest-parts
+rest-security:
+	@$(PYTEST) $(REST_SECURITY) -p no:cacheprovider $(ARGS)
+rest-parts:
+	@$(PYTEST) $(REST_PARTS) -p no:cacheprovider $(ARGS)
 
 .PHONY: test-pythons
 test-pythons: $(DEV)  ## test-quick with each other Python from 3.11 on that this machine has

@@ -15,6 +15,8 @@ from bff.server import embedded_valkey as embedded
 from bff.settings import Settings
 from tests.clock import Clock
 
+pytest_plugins = ["tests.timing"]
+
 
 class LogLines:
     """What the application logged, kept here instead of being written into the report of the tests."""

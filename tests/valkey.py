@@ -1,9 +1,11 @@
 """The Valkey that the service embeds, with what a test does to one: freeze it, kill it, start it again."""
 
 import os
+import secrets
 import signal
 import socket
 import time
+from contextlib import suppress
 
 from bff.cache.codec import PlainCodec
 from bff.server import embedded_valkey as embedded
@@ -15,10 +17,12 @@ def legible(key, value):
 
 
 def free_port():
-    """A loopback port that nobody listens on right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port that nobody has right now. Below those that the system gives to connections, which would take it meanwhile."""
+    while True:
+        port = 15_000 + secrets.randbelow(15_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class ValkeyServer:

@@ -10,6 +10,7 @@ from bff.observability import Reason
 from bff.resilience import Deadline
 from bff.resilience.caches import DECLARED
 from tests.auth.world import ISSUER, JWKS_URL, NOW, House, Signer, fresh, refusal
+from tests.timing import in_time
 
 
 def in_place(work):
@@ -124,7 +125,7 @@ def test_who_waits_for_the_first_keys_waits_no_longer_than_its_deadline(genauth,
 
     refusal(threaded, signer.token(), UpstreamTimeout, seconds=0.05)
 
-    assert time.monotonic() - began < 2
+    in_time(time.monotonic() - began, 2)
     genauth.hangs.set()
 
 
@@ -373,7 +374,7 @@ def test_old_keys_are_refreshed_behind_everybodys_back(genauth, threaded, signer
     began = time.monotonic()
     for number in range(20):
         threaded.of(signer.token(jti=number))
-    assert time.monotonic() - began < 2
+    in_time(time.monotonic() - began, 2)
 
     assert genauth.arrived.wait(5)
     assert genauth.fetches == 2
@@ -392,7 +393,7 @@ def test_a_good_token_does_not_wait_while_a_refresh_hangs(genauth, threaded, sig
     began = time.monotonic()
     for number in range(20):
         threaded.of(signer.token(jti=number), seconds=0)
-    assert time.monotonic() - began < 2
+    in_time(time.monotonic() - began, 2)
     assert waiter.is_alive()
 
     genauth.hangs.set()

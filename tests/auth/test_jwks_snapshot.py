@@ -18,6 +18,7 @@ from bff.auth.jwks_snapshot import JwksSnapshot, StoredJwks
 from bff.errors import TokenInvalid, UpstreamTimeout, UpstreamUnavailable
 from bff.resilience.deadline import Deadline
 from tests.auth.world import ISSUER, NOW, House, Signer, b64, fresh, refusal
+from tests.timing import in_time
 
 WEEK = 7 * 86_400
 
@@ -105,7 +106,7 @@ def test_nobody_with_such_a_key_waits_for_a_genauth_that_hangs(genauth, process,
     began = time.monotonic()
     for number in range(20):
         assert house.of(signer.token(jti=number), seconds=2).user_id
-    assert time.monotonic() - began < 1
+    in_time(time.monotonic() - began, 1)
     genauth.hangs.set()
 
 
@@ -309,7 +310,7 @@ def test_whoever_waits_for_keys_does_not_wait_for_the_store(process, signer, box
 
     began = time.monotonic()
     assert house.of(signer.token()).user_id
-    assert time.monotonic() - began < 1
+    in_time(time.monotonic() - began, 1)
     go.set()
     fetching[0].join(5)
 

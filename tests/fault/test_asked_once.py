@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.fault.conftest import ASKED, services, timed, together, travel
+from tests.timing import in_time
 
 ROOT = Path(__file__).parents[2]
 
@@ -38,7 +39,7 @@ def test_two_processes_cost_one_question(app_with, genauth, sign_in):
 
     assert {answer.status for answer in answers} == {200}
     assert genauth.calls(ASKED) == 1
-    assert max(answer.seconds for answer in answers) < 0.5 + 0.5
+    in_time(max(answer.seconds for answer in answers), 0.5 + 0.5)
 
 
 def test_a_question_that_takes_longer_than_a_lock_is_still_asked_once(app_with, genauth, sign_in):
@@ -120,7 +121,7 @@ def test_waiting_ends_at_the_callers_own_deadline(app_with, genauth, sign_in):
     first, second = together(2, ask)
 
     assert (first.status, second.status) == (200, 504)
-    assert 0.5 < second.seconds < 0.9
+    assert in_time(second.seconds, 0.9) > 0.5
     assert genauth.calls(ASKED) == 1
 
 
@@ -167,9 +168,9 @@ def test_waiting_callers_are_bounded_and_the_rest_are_told_soon(app_with, genaut
     told = [answer for answer in answers if answer.status == 503]
     assert len(served) == 1 + 16
     assert len(told) == 60 - 17
-    assert max(answer.seconds for answer in told) < 1
     assert all(answer.response.headers["Retry-After"] == "1" for answer in told)
     assert genauth.calls(ASKED) == 1
+    in_time(max(answer.seconds for answer in told), 1)
 
 
 def test_the_sessions_of_one_person_leave_waiting_places_to_others(app_with, genauth, sign_in):
@@ -260,5 +261,6 @@ def test_a_process_that_is_killed_while_asking_delays_the_others_by_a_locks_life
     killed_at = time.monotonic()
 
     assert second.statuses() == [200] * 5
-    assert time.monotonic() - killed_at < 1.5 + 0.5
+    took = time.monotonic() - killed_at
     assert genauth.calls(ASKED) == 2
+    in_time(took, 1.5 + 0.5)

@@ -10,6 +10,7 @@ import redis
 
 from tests.cache.proxy import Proxy
 from tests.fault.conftest import ASKED, eventually, timed, together, travel
+from tests.timing import in_time
 from tests.valkey import ValkeyServer, free_port
 
 ONE_TIMEOUT = 0.6  # 0.25 s, measured on a machine that has other things to do
@@ -77,19 +78,19 @@ def test_answers_stay_right_and_quick_and_genauth_is_spared(app_on, redis_server
 
     FAULTS[fault](redis_server)
 
-    slow = []
+    seconds = []
     for _ in range(10):
         for person, headers in people.items():
             answer = timed(client, headers)
             assert answer.status == 200
             assert answer.response.json["linkedAccounts"] == right[person]
             assert answer.response.json["meta"]["stale"] is False
-            if answer.seconds > 0.2:
-                slow.append(answer.seconds)
+            seconds.append(answer.seconds)
     redis_server.thaw()
-    assert len(slow) <= 1
-    assert all(seconds < ONE_TIMEOUT for seconds in slow)
     assert genauth.calls(ASKED) <= asked + len(people)
+    *others, slowest = sorted(seconds)
+    in_time(slowest, ONE_TIMEOUT)
+    in_time(others[-1], 0.2)
 
 
 @pytest.mark.parametrize("fault", ["kill", "freeze"])
@@ -123,10 +124,10 @@ def test_a_start_with_redis_down_works(app_on, genauth, sign_in, url):
     answers = [timed(client, headers) for _ in range(10)]
 
     assert {answer.status for answer in answers} == {200}
-    assert sum(answer.seconds for answer in answers) < 1.5
     assert genauth.calls(ASKED) == 1
     ready = client.get("/readyz")
     assert (ready.status_code, ready.json["status"]) == (200, "degraded")
+    in_time(sum(answer.seconds for answer in answers), 1.5)
 
 
 def test_a_start_with_a_frozen_redis_works_and_it_is_used_when_it_thaws(app_on, redis_server, genauth, sign_in):
@@ -137,7 +138,7 @@ def test_a_start_with_a_frozen_redis_works_and_it_is_used_when_it_thaws(app_on, 
     redis_server.thaw()
 
     assert first.status == 200
-    assert first.seconds < ONE_TIMEOUT + 0.2
+    in_time(first.seconds, ONE_TIMEOUT + 0.2)
     people = map("user-{}".format, itertools.count())
     with redis.Redis.from_url(redis_server.url) as connection:
         assert eventually(lambda: timed(client, sign_in(next(people))).status == 200 and connection.keys("*:accounts"))
@@ -169,7 +170,7 @@ def test_redis_and_genauth_both_away_is_the_last_answer_of_a_moment_ago(app_on, 
     redis_server.thaw()
     assert answer.status == 200
     assert answer.response.json["meta"]["stale"] is True
-    assert answer.seconds < ONE_TIMEOUT + 0.2
+    in_time(answer.seconds, ONE_TIMEOUT + 0.2)
 
 
 def test_a_redis_frozen_during_a_question_costs_one_timeout(app_on, redis_server, genauth, sign_in):
@@ -183,7 +184,7 @@ def test_a_redis_frozen_during_a_question_costs_one_timeout(app_on, redis_server
     cut.join()
     redis_server.thaw()
     assert answer.status == 200
-    assert answer.seconds < 1.6 + ONE_TIMEOUT
+    in_time(answer.seconds, 1.6 + ONE_TIMEOUT)
 
 
 def test_a_redis_killed_in_the_middle_of_requests_breaks_none(app_on, redis_server, genauth, sign_in):
@@ -214,9 +215,9 @@ def test_a_slow_redis_slows_nobody_for_long(app_on, proxy, genauth, sign_in, nam
     answers = [timed(client, headers) for _ in range(10)]
 
     assert {answer.status for answer in answers} == {200}
-    assert max(answer.seconds for answer in answers) < ONE_TIMEOUT
+    in_time(max(answer.seconds for answer in answers), ONE_TIMEOUT)
     if value != 0.05:
-        assert sorted(answer.seconds for answer in answers)[-2] < 0.2
+        in_time(sorted(answer.seconds for answer in answers)[-2], 0.2)
 
 
 def test_two_people_never_get_each_others_accounts_whatever_redis_does(app_on, genauth, sign_in):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from bff.server.dev import web_command
 from tests.security.effort import ROOT
+from tests.valkey import free_port
 
 
 class Served:
@@ -43,9 +44,7 @@ class Served:
 @contextmanager
 def serving(environ, folder, limit=""):
     """Start the Procfile's ``web:`` line, after the shell's command ``limit``; it ends with the block."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     output = folder / "output"
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("GENAUTH_")}
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"

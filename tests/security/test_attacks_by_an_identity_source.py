@@ -7,6 +7,7 @@ import unicodedata
 import pytest
 
 from tests.security.service import PATH, Service
+from tests.timing import in_time
 
 ROW = {"identityId": "i1", "extIdpId": "e1", "provider": "github", "type": "primary", "userIdInIdp": "1", "originConnIds": []}
 BIDI = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
@@ -130,7 +131,7 @@ def test_a_thousand_records_are_read_in_time_and_more_are_refused_in_time(servic
     started = time.monotonic()
     answer = service.accounts_of(genauth.token("nia"))
 
-    assert time.monotonic() - started < 3.5
+    in_time(time.monotonic() - started, 3.5)
     assert (answer.status, len(answer.json.get("linkedAccounts", []))) == (status, total)
 
 
@@ -180,7 +181,7 @@ def test_text_that_is_slow_to_read_is_read_in_time(shown, text):
         nickname=text,
     )
 
-    assert time.monotonic() - started < 2.0
+    in_time(time.monotonic() - started, 2.0)
     assert answer.status == 200
 
 

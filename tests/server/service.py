@@ -150,7 +150,7 @@ class Service(Program):
     def readiness(self):
         """The status of /readyz on a new connection, None when there is none to be had."""
         try:
-            return self.get("/readyz", timeout=2).status_code
+            return self.get("/readyz").status_code
         except requests.ConnectionError:
             return None
 

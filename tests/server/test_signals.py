@@ -15,6 +15,7 @@ import pytest
 
 from tests.server.service import ROOT, Program, Service, children, eventually, named
 from tests.server.test_stopping import WITHIN
+from tests.timing import in_time
 from tests.valkey import free_port
 
 pytestmark = pytest.mark.server
@@ -110,9 +111,10 @@ def test_a_shell_that_runs_the_procfiles_line_passes_sigterm_on(by_shell, in_fli
 
     code, took = service.end()
 
-    assert (code, took < WITHIN, answer.result().status_code) == (0, True, 200)
+    assert (code, answer.result().status_code) == (0, 200)
     assert readiness() == [200, 503, None]
     assert service.left_behind() == ([], [])
+    in_time(took, WITHIN)
 
 
 @first_process
@@ -124,9 +126,10 @@ def test_the_first_process_ends_also_when_it_is_asked_while_it_starts(by_shell, 
 
     code, took = service.end()
 
-    assert (code, took < WITHIN) == (0, True)
+    assert code == 0
     assert "Traceback" not in service.printed()
     assert service.left_behind() == ([], [])
+    in_time(took, WITHIN)
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP])
@@ -143,12 +146,13 @@ def test_a_signal_to_every_process_at_once_is_one_to_the_service(start, in_fligh
 
     assert sorted([service.pid, *service.family()]) == sorted(everybody)  # Valkey, too
     assert service.process.wait(10) == 0
-    assert time.monotonic() - asked < WITHIN
+    took = time.monotonic() - asked
     assert answer.result().status_code == 200
     assert readiness() == [200, 503, None]
     assert service.printed().count('"event":"draining"') == 1
     assert "Traceback" not in service.printed()
     assert service.left_behind() == ([], [])
+    in_time(took, WITHIN)
 
 
 @pytest.mark.parametrize("whom", ["granian", "a worker"])
@@ -196,7 +200,8 @@ def test_what_was_started_to_outlive_its_terminal_does(by_shell):
 def test_the_lead_is_as_long_as_the_operator_says(start):
     code, took = start(DRAIN_LEAD_SECONDS="0").end()
 
-    assert (code, took < 0.9) == (0, True)
+    assert code == 0
+    in_time(took, 0.9)
 
 
 def test_ctrl_c_twice_does_not_wait(start, in_flight):
@@ -207,9 +212,10 @@ def test_ctrl_c_twice_does_not_wait(start, in_flight):
 
     code, took = service.end(signal.SIGINT)
 
-    assert (code, took < 0.9) == (0, True)
+    assert code == 0
     assert answer.exception() is not None
     assert service.left_behind() == ([], [])
+    in_time(took, 0.9)
 
 
 def test_workers_that_end_again_and_again_end_the_service_at_once_and_not_well(start):

@@ -7,6 +7,7 @@ import pytest
 
 from bff.factory import PERMITS
 from bff.web import services_of
+from tests.timing import in_time
 
 PATH = "/me/linked-accounts"
 HASTY = {"UPSTREAM_CONNECT_SECONDS": "0.2", "UPSTREAM_DEADLINE_SECONDS": "0.5", "REQUEST_DEADLINE_SECONDS": "0.6"}
@@ -48,7 +49,7 @@ def test_a_request_that_finds_no_permit_is_told_so_in_time(app_with, sign_in, bu
 
     assert (response.status_code, response.json["code"]) == (503, "upstream_unavailable")
     assert response.headers["Retry-After"] == "1"
-    assert 0.5 < time.monotonic() - started < 1.5
+    assert in_time(time.monotonic() - started, 1.5) > 0.5
 
 
 def test_a_request_that_waited_for_genauth_and_finds_no_permit_again_is_told_so_in_time(app_with, genauth, sign_in, busy):
@@ -66,7 +67,7 @@ def test_a_request_that_waited_for_genauth_and_finds_no_permit_again_is_told_so_
 
     (response,) = answers
     assert (response.status_code, response.json["code"]) == (504, "upstream_timeout")
-    assert 0.5 < time.monotonic() - started < 1.5
+    assert in_time(time.monotonic() - started, 1.5) > 0.5
 
 
 @pytest.mark.parametrize(
@@ -80,7 +81,7 @@ def test_whatever_is_not_about_a_person_waits_for_nobody(app_with, sign_in, busy
     response = app.test_client().get(path, headers={"Authorization": "Bearer watching"})
 
     assert response.status_code == (404 if path == "/nothing" else 200)
-    assert time.monotonic() - started < 0.4
+    in_time(time.monotonic() - started, 0.4)
 
 
 def test_a_response_from_memory_waits_for_nobody(app_with, sign_in, busy):
@@ -114,6 +115,6 @@ def test_those_who_wait_for_genauth_hold_no_permit(app, genauth, sign_in):
 
     assert app.test_client().get(PATH, headers=known).status_code == 200
 
-    assert time.monotonic() - started < 0.4
+    in_time(time.monotonic() - started, 0.4)
     for thread in threads:
         thread.join(10)
