@@ -9,6 +9,7 @@ import structlog
 from flask import Blueprint, Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
+from bff.accounts import HINT_SECONDS
 from bff.observability import logging as logs
 from bff.resilience import SteadyClock
 from bff.services import REDIS_TIMEOUT_SECONDS, Services, make_services
@@ -54,13 +55,14 @@ def create_app(
     clock: Callable[[], float] = time.time,
     threads: int = sys.maxsize,
     redis_seconds: float = REDIS_TIMEOUT_SECONDS,
+    hint_seconds: float = HINT_SECONDS,
     warn: bool = True,
 ) -> Flask:
     """The WSGI application. Connects to nothing.
 
     Without ``settings`` it reads the environment, and raises `ConfigurationError` if that cannot be used.
     ``clock`` is what linked accounts age by, in epoch seconds. ``threads`` is how many call the application at once.
-    ``redis_seconds`` is how long Redis may take for an answer.
+    ``redis_seconds`` is how long Redis may take for an answer, ``hint_seconds`` how long GenAuth may for one beside the accounts.
     ``warn``: `warn_about` the settings.
     """
     settings = settings or Settings.from_env()
@@ -73,7 +75,7 @@ def create_app(
     if warn:
         warn_about(settings)
     clock = SteadyClock(clock, on_set_back=_clock_set_back)
-    services = make_services(app, settings, clock=clock, redis_seconds=redis_seconds)
+    services = make_services(app, settings, clock=clock, redis_seconds=redis_seconds, hint_seconds=hint_seconds)
     logs.WRITER.recorder = services.metrics
     provide(app, services)
     allow_origins(app, settings)

@@ -7,7 +7,7 @@ from functools import partial
 
 from flask import Flask
 
-from bff.accounts import LINK_SECONDS, Inclusions, LinkedAccounts, LinkFlow, Providers, Refusals, SecurityFacts
+from bff.accounts import HINT_SECONDS, LINK_SECONDS, Inclusions, LinkedAccounts, LinkFlow, Providers, Refusals, SecurityFacts
 from bff.auth import (
     AccessTokens,
     GenAuthCheck,
@@ -83,11 +83,13 @@ def make_services(
     *,
     clock: Callable[[], float] = time.time,
     redis_seconds: float = REDIS_TIMEOUT_SECONDS,
+    hint_seconds: float = HINT_SECONDS,
 ) -> Services:
     """Everything the service needs, from its settings alone.
 
     ``app`` is what flask-caching registers its backend with; ``clock`` is what linked accounts age by, in epoch seconds.
-    ``redis_seconds`` is how long Redis may take to be connected to, and for each answer.
+    ``redis_seconds`` is how long Redis may take to be connected to, and for each answer; ``hint_seconds`` how long GenAuth may
+    take for what is a hint beside the accounts.
     """
     metrics = Metrics()
     codec: Codec = EncryptedCodec(settings.cache_secret) if settings.cache_secret else PlainCodec()
@@ -135,7 +137,7 @@ def make_services(
         changed=lambda user_id, seconds: invalidations.publish(person(user_id), seconds),
         clock=clock,
     )
-    security_facts = SecurityFacts(genauth, cache, linked_accounts, clock=clock)
+    security_facts = SecurityFacts(genauth, cache, linked_accounts, hint_seconds=hint_seconds, clock=clock)
     verifier = _verifier(settings, genauth, _jwks_snapshot(settings, store, codec, metrics))
     discovery = settings.genauth_issuer is None or settings.genauth_jwks_url is None
     audit = Audit(metrics, _named(settings.log_user_ids, person))

@@ -60,8 +60,8 @@ def pytest_runtest_makereport(item, call):
     return report
 
 
-# For applications of tests that are not about Redis being away: on a machine with much to do it is only slow.
-PATIENT = {"redis_seconds": 10.0}
+# For applications of tests that are not about Redis or GenAuth being away: on a machine with much to do they are only slow.
+PATIENT = {"redis_seconds": 10.0, "hint_seconds": 10.0}
 
 
 def clocked(settings, **how):

@@ -6,10 +6,11 @@ from bff.accounts.link_flow import LINK_SECONDS, LinkFlow
 from bff.accounts.providers import Providers
 from bff.accounts.redaction import redact, redact_linkable, report
 from bff.accounts.refusals import Refusals
-from bff.accounts.security_facts import SecurityFacts
+from bff.accounts.security_facts import HINT_SECONDS, SecurityFacts
 from bff.accounts.service import Answer, LinkedAccounts, Source
 
 __all__ = [
+    "HINT_SECONDS",
     "LINK_SECONDS",
     "Answer",
     "Inclusions",

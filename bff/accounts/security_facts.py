@@ -14,7 +14,7 @@ from bff.genauth import GenAuthClient
 from bff.models import Session
 from bff.resilience import BulkheadFull, Cache, Deadline, SingleFlight, cache
 
-_HINT_SECONDS = 0.5
+HINT_SECONDS = 0.5
 _NOT_AGAIN_SECONDS = 2.0
 
 
@@ -27,11 +27,14 @@ class SecurityFacts:
         cache_: AccountsCache,
         accounts: LinkedAccounts,
         *,
+        hint_seconds: float = HINT_SECONDS,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        """``hint_seconds`` is how long a list waits for what GenAuth says."""
         self._genauth = genauth
         self._cache = cache_
         self._accounts = accounts
+        self._hint_seconds = hint_seconds
         self._clock = clock
         self._flights: SingleFlight[SecurityEntry] = SingleFlight(accounts.waiting_room)
         self._failures: Cache[str, bool] = cache("security_failures", seconds=_NOT_AGAIN_SECONDS)
@@ -39,7 +42,7 @@ class SecurityFacts:
     def of(
         self, session: Session, deadline: Deadline, *, younger_than: float = float("-inf"), may_ask: bool = True
     ) -> SecurityEntry | None:
-        """What is known, else what GenAuth says within half a second; None if it does not. Raises TokenRefused, UserBlocked.
+        """What is known, else what GenAuth says within a moment; None if it does not. Raises TokenRefused, UserBlocked.
 
         What was known at ``younger_than``, in epoch seconds, or before is asked anew. Without ``may_ask`` nothing is asked.
         """
@@ -48,7 +51,7 @@ class SecurityFacts:
             known = None
         if (known and known.at > younger_than) or not may_ask or self._failures.get(session.user_id):
             return known
-        deadline = deadline.within(_HINT_SECONDS)
+        deadline = deadline.within(self._hint_seconds)
         try:
             # By token, as for the accounts: a refusal is one token's.
             found, _ = self._flights.do(
