@@ -79,22 +79,22 @@ quick-web-a:
 quick-web-m:
 	@$(PYTEST) tests/web/test_[m-z]*.py -m "not server and not slow" -p no:cacheprovider $(ARGS)
 
-# What waits more than it computes: two runs of it take about as long. What is about time and load runs alone, afterwards.
-REST_SECURITY := tests/security
-REST_PARTS := $(addprefix tests/,auth bench cache genauth observability resilience sandbox)
+# Runs that are beside each other wait more than they compute. What puts a load on the machine runs alone, last.
+PARTS := $(addprefix tests/,auth bench cache genauth observability resilience sandbox)
 
 .PHONY: test-rest
 test-rest: $(DEV) $(CLIENTS)  ## What test-quick leaves out
-	@echo "The other tests: two runs beside each other, told one after the other, and then what is about time and load."
-	@$(MAKE) $(BESIDE) --jobs=2 rest-security rest-parts
-	$(PYTEST) $(patsubst %,--ignore=%,$(QUICK) $(REST_SECURITY) $(REST_PARTS)) $(ARGS)
+	@echo "The other tests: twice two runs beside each other, told one after the other, and then what needs all of the machine."
+	@$(MAKE) $(BESIDE) --jobs=2 rest-parts rest-security
+	@$(MAKE) $(BESIDE) --jobs=2 rest-server rest-fault
+	$(PYTEST) $(patsubst %,--ignore=%,$(QUICK) $(PARTS) tests/security tests/server tests/fault) $(ARGS)
 	$(PYTEST) $(QUICK) -m "server or slow" $(ARGS)
 
-.PHONY: rest-security rest-parts
-rest-security:
-	@$(PYTEST) $(REST_SECURITY) -p no:cacheprovider $(ARGS)
+.PHONY: rest-parts rest-security rest-server rest-fault
 rest-parts:
-	@$(PYTEST) $(REST_PARTS) -p no:cacheprovider $(ARGS)
+	@$(PYTEST) $(PARTS) -p no:cacheprovider $(ARGS)
+rest-security rest-server rest-fault: rest-%:
+	@$(PYTEST) tests/$* -p no:cacheprovider $(ARGS)
 
 .PHONY: test-pythons
 test-pythons: $(DEV)  ## test-quick with each other Python from 3.11 on that this machine has

@@ -1,5 +1,6 @@
 """The parts that most tests need, all real: a GenAuth on a port, a Valkey on a socket, the application between them."""
 
+import signal
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -42,6 +43,7 @@ LOG_LINES = LogLines()
 
 def pytest_configure():
     logs.WRITER.output = LOG_LINES.write
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup, what tests start would ignore it as well
 
 
 @pytest.fixture(autouse=True)

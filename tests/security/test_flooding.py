@@ -13,6 +13,7 @@ from bff.settings import Settings
 from bff.web import services_of
 from tests.conftest import PATIENT
 from tests.security.service import Service
+from tests.timing import in_time
 from tests.valkey import legible
 
 SETTINGS = Settings(genauth_host="http://127.0.0.1:1", genauth_app_id="an-app", redis_url="embedded")
@@ -143,20 +144,22 @@ def test_made_up_tokens_take_no_place_of_those_who_were_here_before(service_with
     known = [genauth.token(who, kind="opaque") for who in ("mei", "omar", "nia")]
     assert [service.accounts_of(token).status for token in known] == [200] * 3
     time.sleep(1.05)
-    genauth.trouble(path=INTROSPECTION, latency=1.0)
+    genauth.trouble(path=INTROSPECTION, latency=2.0)
     flood = [threading.Thread(target=made_up, args=(service, number)) for number in range(24)]
+    begun = time.monotonic()
     for thread in flood:
         thread.start()
-    patience = time.monotonic() + 5
-    while genauth.calls(INTROSPECTION) < 3 + 8 and time.monotonic() < patience:
+    while genauth.calls(INTROSPECTION) < 3 + 8 and time.monotonic() < begun + 5:
         time.sleep(0.01)
     genauth.healthy()
 
-    assert [service.accounts_of(token).status for token in known] == [200] * 3
-    assert genauth.calls(INTROSPECTION) == 3 + 8 + 3, "the made-up ones still hold all of their places"
-
+    statuses, calls = [service.accounts_of(token).status for token in known], genauth.calls(INTROSPECTION)
+    took = time.monotonic() - begun
     for thread in flood:
         thread.join()
+    in_time(took, 2.0)
+    assert statuses == [200] * 3
+    assert calls == 3 + 8 + 3, "the made-up ones still hold all of their places"
 
 
 def test_what_took_a_call_and_failed_counts_against_whoever_caused_it(service_with, genauth):
@@ -188,16 +191,28 @@ def test_whoever_comes_from_one_ipv6_network_after_the_other_is_sent_away(servic
 
 def crowd(service, tokens):
     """The statuses that come for these tokens, asked with all at once, and what waits until all have come."""
-    statuses = []
-    threads = [threading.Thread(target=lambda t=t: statuses.append(service.accounts_of(t).status)) for t in tokens]
+    statuses, begun = [], []
+
+    def ask(token):
+        begun.append(time.monotonic())
+        statuses.append(service.accounts_of(token).status)
+
+    threads = [threading.Thread(target=ask, args=(token,)) for token in tokens]
     for thread in threads:
         thread.start()
-    return statuses, lambda: [thread.join() for thread in threads]
+
+    def end():
+        for thread in threads:
+            thread.join()
+        in_time(max(begun) - min(begun), 0.5)  # who comes one after the other is no crowd
+
+    return statuses, end
 
 
 def some_come(statuses, how_many):
-    patience = time.monotonic() + 1.5
-    while len(statuses) < how_many and time.monotonic() < patience:
+    begun = time.monotonic()
+    while len(statuses) < how_many:
+        in_time(time.monotonic() - begun, 1.5)
         time.sleep(0.01)
     return statuses[:]
 
@@ -228,7 +243,7 @@ def test_what_another_worker_accepted_is_forgotten_by_all_when_it_is_refused(ser
 def test_made_up_tokens_wait_together_in_as_many_places_as_one_person(service_with, genauth):
     service = service_with(TOKEN_VERIFICATION="introspection")
     services_of(service.app).linked_accounts.waiting_room.free_seconds = 0
-    genauth.trouble(path=INTROSPECTION, latency=1.0)
+    genauth.trouble(path=INTROSPECTION, latency=2.0)
 
     statuses, end = crowd(service, [f"made-up-{number % 5}" for number in range(5 + 16 + 6)])
 
@@ -240,12 +255,11 @@ def test_made_up_tokens_leave_half_of_the_threads_that_may_wait(environ, genauth
     settings = Settings.from_env({**environ, "TOKEN_VERIFICATION": "introspection"})
     service = Service(create_app(settings, threads=THREADS, **PATIENT))
     services_of(service.app).linked_accounts.waiting_room.free_seconds = 10
-    genauth.trouble(path=INTROSPECTION, latency=1.0)
+    genauth.trouble(path=INTROSPECTION, latency=2.0)
 
     statuses, end = crowd(service, ["made-up"] * 110)
 
     assert set(some_come(statuses, 110 - 88 - 4)) == {503}  # four may look at the same moment
-    assert len(statuses) >= 110 - 88 - 4
     end()
 
 
@@ -277,10 +291,9 @@ def test_a_crowd_of_one_persons_requests_leaves_threads_to_everybody_else(small_
     assert small_service.accounts_of(omar).status == 200
     genauth.trouble(path=ASKED, person="mei", latency=2.0)
     statuses, end = crowd(small_service, [mei] * 60)
-    refused = some_come(statuses, 60 - 1 - 16 - 4)
+    refused = some_come(statuses, 60 - 1 - 16 - 4)  # four may look at the same moment
 
     assert set(refused) == {503}, "who finds no room is told so, long before the call is over"
-    assert len(refused) >= 60 - 1 - 16 - 4  # four may look at the same moment
     assert small_service.accounts_of(omar).status == 200
     assert small_service.accounts_of(genauth.token("nia")).status == 200, "a call is still made for others"
     end()
@@ -300,7 +313,7 @@ def test_a_crowd_that_wants_what_comes_in_a_moment_is_served(small_service, gena
 def test_all_sessions_of_one_person_together_leave_calls_to_others(service, genauth):
     tokens = [genauth.token("mei") for _ in range(40)]
     assert service.accounts_of(genauth.token("omar")).status == 200
-    genauth.trouble(path=ASKED, person="mei", latency=0.8)
+    genauth.trouble(path=ASKED, person="mei", latency=1.5)
     statuses, end = crowd(service, tokens)
     end()
 
@@ -313,7 +326,7 @@ def test_all_opaque_tokens_of_one_person_together_get_a_few_calls(service_with, 
     tokens = [genauth.token("mei", kind="opaque") for _ in range(10)]
     assert {service.accounts_of(token).status for token in tokens} == {200}
     time.sleep(1.05)
-    genauth.trouble(path=INTROSPECTION, latency=0.8)
+    genauth.trouble(path=INTROSPECTION, latency=1.5)
     statuses, end = crowd(service, tokens)
     end()
 
@@ -327,7 +340,7 @@ def test_opaque_tokens_of_two_people_leave_calls_to_others(service_with, genauth
     nia = genauth.token("nia", kind="opaque")
     assert {service.accounts_of(token).status for token in [*tokens, nia]} == {200}
     time.sleep(1.05)
-    genauth.trouble(path=INTROSPECTION, latency=0.8)
+    genauth.trouble(path=INTROSPECTION, latency=1.5)
     statuses, end = crowd(service, tokens)
     patience = time.monotonic() + 5
     while genauth.calls(INTROSPECTION) < 9 + 8 and time.monotonic() < patience:

@@ -45,11 +45,13 @@ def test_what_is_in_flight_is_finished_and_readiness_goes_first(service, slowly,
 
     watching = threading.Thread(target=watch)
     watching.start()
-    eventually(lambda: watched, within=10)
-    asked = time.monotonic()
-    code, took = service.end(signum)
-    ended.set()
-    watching.join()
+    try:
+        eventually(lambda: watched, within=10)
+        asked = time.monotonic()
+        code, took = service.end(signum)
+    finally:
+        ended.set()
+        watching.join()
 
     assert (code, in_flight.result().status_code) == (0, 200)
     # Not ready while it still answers, in each worker, then no longer there; and never back.
