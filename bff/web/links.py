@@ -1,7 +1,6 @@
 """Linking another account: begin, come back, ask what came of it."""
 
 from base64 import b64encode
-from collections.abc import Callable, Mapping
 from hashlib import sha256
 from typing import Any, cast
 
@@ -124,7 +123,7 @@ def return_by_address(state: str) -> Response:
     """
     if request.method == "HEAD":
         raise MethodNotAllowed(["GET", "POST", "OPTIONS"])  # who looks where an address leads is not the browser that comes back
-    return _returned(state, lambda: request.args)
+    return _returned(state)
 
 
 @link_returns.post("/me/linked-accounts/links/<state>/return")
@@ -134,13 +133,13 @@ def return_by_form(state: str) -> Response:
 
     The same.
     """
-    return _returned(state, _form)
+    return _returned(state)
 
 
-def _returned(state: str, sent: Callable[[], Mapping[str, str]]) -> Response:
+def _returned(state: str) -> Response:
     headers = {"Referrer-Policy": "no-referrer"}
     try:
-        address = services().links.returned(state, lambda: sent().get("success", "").strip().lower() not in _NO)
+        address = services().links.returned(state, _success)
     except BffError as error:
         response = problem(error, request.environ, services().settings.session_cookie_name)
         if request.accept_mimetypes.best_match([CONTENT_TYPE, "text/html"]) == "text/html":
@@ -161,10 +160,11 @@ def _page(title: str, script: Markup | None = None) -> Response:
     return page
 
 
-def _form() -> Mapping[str, str]:
+def _success() -> bool:
+    """GenAuth's yes or no, from the query or the form; yes where it says neither, as its list decides anyway."""
     with released():  # a client may take its time to send it
         request.get_data()
-    return request.form
+    return request.values.get("success", "").strip().lower() not in _NO
 
 
 def _asked() -> Any:  # noqa: ANN401 - what the schema loads
@@ -181,7 +181,9 @@ def _asked() -> Any:  # noqa: ANN401 - what the schema loads
     except ValidationError as error:
         wrong = error.messages_dict
     names = [name for name in _MEMBERS if name in wrong]
-    detail = f"{' and '.join(names)}: expected text." if names else f"The body is no object of {', '.join(_MEMBERS)} alone."
+    detail = f"{' and '.join(names)}: expected text, neither empty nor overlong."
+    if not names:
+        detail = f"The body is no object of {', '.join(_MEMBERS)} alone."
     raise InvalidRequest(detail, note="body")
 
 

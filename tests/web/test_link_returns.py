@@ -59,6 +59,38 @@ def test_from_the_click_to_the_new_account(person, client):
     assert [account["provider"]["type"] for account in mei.accounts()] == ["github", "lark", "wechat"]
 
 
+def test_coming_back_voids_what_was_stored_of_the_person(person, client, app_with, genauth):
+    mei = person("mei")
+    replica = Person(client_of(app_with(**SETTINGS)), genauth, "mei")
+    link = mei.begin().json
+    assert [len(each.accounts()) for each in (mei, replica)] == [2, 2]
+
+    come_back(client, *decide(link["url"]))
+
+    assert [len(each.accounts()) for each in (mei, replica)] == [3, 3]
+
+
+def test_another_account_is_not_the_one_that_was_asked_for(person, client):
+    mei = person("mei")
+    github, google = mei.begin("my-github").json, mei.begin("my-google").json
+
+    come_back(client, *decide(google["url"]))
+
+    assert mei.outcome(google["state"]).json["status"] == "linked"
+    assert mei.outcome(github["state"]).json["status"] == "pending"
+
+
+def test_where_the_connections_are_not_known_any_new_account_is_the_one(person, client, genauth):
+    genauth.trouble(path="/api/v3/get-application-enabled-extidps", status=503)
+    mei = person("mei")
+    link = mei.begin().json
+    assert mei.outcome(link["state"]).json["status"] == "pending"
+
+    come_back(client, *decide(link["url"]))
+
+    assert mei.outcome(link["state"]).json["status"] == "linked"
+
+
 @pytest.mark.parametrize("decision", ["cancel", "somebody-else"])
 def test_a_no_is_a_failure_and_changes_nothing(person, client, decision):
     mei = person("mei")
@@ -71,14 +103,14 @@ def test_a_no_is_a_failure_and_changes_nothing(person, client, decision):
     assert types(mei.outcome(link["state"])) == ["lark", "wechat"]
 
 
+@pytest.mark.parametrize("method", ["GET", "POST"])
 @pytest.mark.parametrize(
-    ("success", "link"), [("true", "returned"), ("false", "failed"), ("FALSE", "failed"), (None, "returned")]
+    ("query", "link"), [("?success=true&access_token=x", "returned"), ("?success=FALSE", "failed"), ("", "returned")]
 )
-def test_the_yes_or_no_may_come_in_the_query_too(person, client, success, link):
+def test_the_yes_or_no_may_come_in_the_query_too(person, client, method, query, link):
     state = person("mei").begin().json["state"]
-    query = "" if success is None else f"?success={success}&access_token=x"
 
-    back = client.get(f"{LINKS}/{state}/return{query}")
+    back = client.open(f"{LINKS}/{state}/return{query}", method=method)
 
     assert back.headers["Location"] == f"{BACK}&link={link}&state={state}"
 
@@ -176,6 +208,17 @@ def test_people_are_shown_a_page_that_says_so(client):
     assert not re.search(r"<a |<script|href|http", page.text)
     for accept in ("application/json", "*/*", "application/problem+json", "text/html;q=0.1,application/problem+json"):
         assert told(client.get(f"{LINKS}/{NOWHERE}/return", headers={"Accept": accept})) == (410, "link_expired")
+
+
+def test_coming_back_prolongs_nothing(person, client, app, stored):
+    mei = person("mei")
+    link = mei.begin().json
+    app.extensions["clock"].by = 500
+
+    come_back(client, *decide(link["url"]))
+
+    lifetimes = [stored.ttl(key) for key in stored.keys("la:5:link:*") if not key.endswith(b":returned")]
+    assert [0 < seconds <= 100 for seconds in lifetimes] == [True]
 
 
 def test_after_ten_minutes_a_link_is_over(person, client, app):
