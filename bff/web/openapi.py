@@ -70,7 +70,10 @@ def document(api: Api, settings: Settings) -> Document:
 def _security_schemes(settings: Settings) -> Iterator[tuple[str, Document]]:
     yield "bearer", {"type": "http", "scheme": "bearer", "description": "The person's GenAuth access token."}
     if settings.session_cookie_name:
-        cookie = "The same token in a cookie; `X-Requested-With` has to come along. An Authorization header goes before it."
+        cookie = (
+            "The same token in a cookie; `X-Requested-With` has to come along, and with what changes something an `Origin` that "
+            "is listed or our own. An Authorization header goes before it."
+        )
         yield "cookie", {"type": "apiKey", "in": "cookie", "name": settings.session_cookie_name, "description": cookie}
     if settings.metrics_token:
         yield "metrics", {"type": "http", "scheme": "bearer", "description": "METRICS_TOKEN."}

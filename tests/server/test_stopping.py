@@ -89,6 +89,23 @@ def test_a_client_that_never_finishes_its_request_holds_nothing_up(service):
     in_time(took, WITHIN)
 
 
+def test_a_change_under_way_is_finished(start, genauth):
+    """It is two calls to GenAuth after each other, which take longer together than any other request may."""
+    deadlines = {"UPSTREAM_DEADLINE_SECONDS": "1.5", "REQUEST_DEADLINE_SECONDS": "1.5", "CHANGE_DEADLINE_SECONDS": "3.5"}
+    service = start(**deadlines, DRAIN_LEAD_SECONDS="0")
+    for path in ("/api/v3/get-identities", "/api/v3/generate-link-extidp-url"):
+        genauth.trouble(path=path, latency=1.1)
+    wanted = {"provider": "my-github", "idToken": genauth.token("mei", kind="id")}
+    with session() as http, ThreadPoolExecutor(1) as pool:
+        http.headers["Authorization"] = f"Bearer {genauth.token('mei')}"
+        begun = pool.submit(http.post, f"{service.url}/me/linked-accounts/links", json=wanted, timeout=10)
+        eventually(lambda: genauth.calls("/api/v3/get-identities"), within=5)
+
+        code, _ = service.end()
+
+        assert (begun.result().status_code, code) == (201, 0)
+
+
 def test_the_cache_outlives_the_service(start, genauth, mei):
     first = start()
     assert "miss" in first.get(token=mei).headers["Cache-Status"]

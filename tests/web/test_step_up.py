@@ -175,6 +175,22 @@ def test_linking_needs_a_recent_sign_in(client, headers, genauth):
     assert begin(NOW) == (201, None)
 
 
+def test_no_id_token_is_in_the_log_or_in_an_answer(client_with, headers, written, genauth):
+    client = client_with(STEP_UP_SECONDS="300", ID_TOKEN_COOKIE_NAME="idt", LOG_LEVEL="debug", METRICS_TOKEN="watching")
+    canary = genauth.token("mei", kind="id", claims={"name": "canary"})
+    others = genauth.token("omar", kind="id", claims={"name": "canary"})
+    answers = [
+        client.delete(PATH, headers=headers() | sent)
+        for token in (canary, others, f"{canary}x", canary.rpartition(".")[2])
+        for sent in ({"X-Id-Token": token}, {"Cookie": f"idt={token}"}, {"X-Id-Token": f"{token}, {token}"})
+    ]
+    answers.append(client.get("/metrics", headers={"Authorization": "Bearer watching"}))
+
+    seen = written().out.decode() + "".join(f"{each.headers}{each.text}" for each in answers)
+    assert {200, 400} <= {each.status_code for each in answers}
+    assert not [part for token in (canary, others) for part in token.split(".")[1:] if part in seen]
+
+
 def test_a_piece_of_the_id_token_is_no_requests_id(client, headers):
     sent = headers(id_token=NOW)
     piece = sent["X-Id-Token"].split(".")[1][:40]
