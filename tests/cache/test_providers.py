@@ -30,6 +30,8 @@ class GenAuth:
     def __init__(self):
         self.calls = 0
         self.error = None
+        self.found = LIST
+        self.secrets = ()
         self.go = threading.Event()
         self.go.set()
 
@@ -38,7 +40,7 @@ class GenAuth:
         self.go.wait(deadline.remaining())
         if self.error:
             raise self.error
-        return ExtIdps(tuple(LIST), frozenset())
+        return ExtIdps(tuple(self.found), frozenset(self.secrets))
 
 
 class Clock:
@@ -262,6 +264,28 @@ def test_a_directory_has_no_page_to_sign_in_at_and_is_not_offered(type_):
 def test_what_could_not_be_linked_is_not_offered():
     assert linkable(connection(None, "no-source"), connection("a", None)) == []
     assert [each.identifiers for each in linkable(connection("a", None), connection("a", "second"))] == [("second",)]
+
+
+@pytest.mark.parametrize("told", ["a-provider-token-0123456789", "the-token-that-asks"])
+def test_no_secret_of_the_list_and_no_token_is_offered(providers, genauth, told):
+    genauth.found = [
+        connection("a", told, name=f"by {told}", logo_url=f"https://logo.example/?k={told}"),
+        connection("a", "second"),
+        connection("b", told),
+        connection(told, "third"),
+        connection("c", "fourth", told),
+    ]
+    genauth.secrets = {"a-provider-token-0123456789"}
+
+    providers.freshen("the-token-that-asks")
+    settled()
+
+    offered = providers.catalogue(Deadline.after(1)).linkable((), "en")
+    assert [(each.id, each.identifiers, each.type, each.name) for each in offered] == [
+        ("a", ("second",), "wechat", "WeChat"),
+        ("c", ("fourth",), "unknown", "unknown"),
+    ]
+    assert told not in repr(offered)
 
 
 def test_a_list_that_is_not_to_be_had_is_none_and_not_empty(providers, genauth):

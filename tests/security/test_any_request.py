@@ -82,6 +82,7 @@ queries = st.sampled_from(
         "refresh=true",
         "refresh=1",
         "include=identities",
+        "include=unlink,providers",
         "include=",
         "include=,,",
         "include=friends",
@@ -201,7 +202,7 @@ def made_up(chance, tokens):
     request = {
         "method": chance.choice(["GET", "GET", "GET", "HEAD", "OPTIONS", "POST", "DELETE"]),
         "path": chance.choice([PATH, PATH, *PATHS]),
-        "query": chance.choice(["", "", "refresh=true", "include=identities", "include=identities%2Cidentities&x=1"]),
+        "query": chance.choice(["", "", "refresh=true", "include=identities,unlink", "include=providers%2Cidentities&x=1"]),
     }
     sent = {
         "Authorization": f"Bearer {token}",
