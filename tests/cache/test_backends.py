@@ -33,7 +33,7 @@ def test_a_password_with_every_awkward_character(store_at, guarded):
     address = guarded.url.removeprefix("redis://")
     quoted = "p%40ss%2Fw%C3%B6rd%231"
 
-    assert store_at(f"redis://:{quoted}@{address}").ping()
+    assert store_at(f"redis://:{quoted}@{address}", timeout=10).ping()
     assert store_at(f"redis://{address}?password={quoted}").ping()
     assert not store_at(f"redis://:wrong@{address}").ping()
     assert not store_at(f"redis://{address}").ping()
@@ -41,12 +41,12 @@ def test_a_password_with_every_awkward_character(store_at, guarded):
 
 def test_a_user_of_our_own_and_a_database(store_at, guarded):
     address = guarded.url.removeprefix("redis://").partition("/")[0]
-    store = store_at(f"redis://bff:%2Bs3%3Acret@{address}/3")
+    store = store_at(f"redis://bff:%2Bs3%3Acret@{address}/3", timeout=10)
     store.set_many({"a": b"one"}, 60)
 
     assert store.get_many("a") == [b"one"]
-    assert store_at(f"redis://bff:%2Bs3%3Acret@{address}/4").get_many("a") == [None]
-    assert store_at(f"redis://bff:%2Bs3%3Acret@{address}?db=3").get_many("a") == [b"one"]
+    assert store_at(f"redis://bff:%2Bs3%3Acret@{address}/4", timeout=10).get_many("a") == [None]
+    assert store_at(f"redis://bff:%2Bs3%3Acret@{address}?db=3", timeout=10).get_many("a") == [b"one"]
 
 
 def test_connections_speak_resp2_and_cost_no_introductions(store_at, valkey, stored):
@@ -141,7 +141,7 @@ def behind_tls(valkey, tmp_path):
 def test_tls_to_a_server_whose_authority_we_know(store_at, behind_tls):
     url, ca = behind_tls
     for _ in range(20):  # for what a server says by itself after the handshake arrives sooner or later
-        store = store_at(f"{url}?ssl_ca_certs={ca}")
+        store = store_at(f"{url}?ssl_ca_certs={ca}", timeout=10)
         assert store.set_many({"a": b"one"}, 60)
         assert store.get_many("a") == [b"one"]
 

@@ -34,7 +34,7 @@ def admin(server):
 
 @pytest.fixture
 def store(store_at, server):
-    return store_at(f"{server.url.replace('//', '//linked-accounts:s3cret@')}?client_name=bff")
+    return store_at(f"{server.url.replace('//', '//linked-accounts:s3cret@')}?client_name=bff", timeout=10)
 
 
 def everything(store):
