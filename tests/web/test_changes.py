@@ -1,5 +1,7 @@
 """What a change needs besides a session: of a cookie a page that may use it, a rate, a sign-in that is recent enough."""
 
+import re
+
 import pytest
 from flask import jsonify
 from flask.testing import FlaskClient
@@ -50,6 +52,21 @@ def code(response):
 )
 def test_a_change_with_a_cookie_comes_from_a_page_that_may(client_with, cookie, method, headers, expected):
     assert code(client_with(**COOKIES).open(PATH, method=method, headers=cookie("mei") | headers)) == expected
+
+
+def test_no_route_changes_anything_for_a_cookie_from_nowhere(client_with, cookie, genauth):
+    """Read from the application itself, so that a route which is added later is held to it."""
+    client = client_with(**COOKIES)
+    rules = [rule for rule in client.application.url_map.iter_rules() if rule.methods & {"POST", "DELETE", "PUT", "PATCH"}]
+    changing = [rule for rule in rules if rule.rule not in {PATH, "/me/linked-accounts/links/<state>/return"}]
+    assert changing
+
+    for rule in changing:
+        (method,) = rule.methods & {"POST", "DELETE", "PUT", "PATCH"}
+        for headers in (ASKED, {"Origin": PAGE}, ASKED | {"Origin": EVIL}, {}):
+            answer = client.open(re.sub("<.*>", "x", rule.rule), method=method, headers=cookie("mei") | headers, json={})
+            assert answer.status_code == 403, rule.rule
+    assert genauth.calls("/api/v3/get-identities") == 0
 
 
 def test_who_reads_needs_no_origin_and_who_sends_a_token_neither(client_with, cookie, sign_in):
