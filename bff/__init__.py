@@ -41,7 +41,7 @@ Where do I change …
     … which tokens are accepted?                   auth/access_tokens.py, auth/introspection.py, schemas/oidc.py
     … where a token may be sent, and CSRF?         web/authentication.py
     … what GenAuth's answers mean?                 genauth/envelope.py, schemas/genauth.py; its facts: docs/genauth.md
-    … what a change that GenAuth did not confirm means?    genauth/changes.py
+    … what a change that GenAuth did not confirm means?    genauth/changes.py, accounts/unlinking.py
     … why Redis counts as away, and what is done?  cache/redis_errors.py, cache/redis_store.py
     … how names are looked up and connections made?    resilience/dns.py
     … timeouts, retries, circuit breakers?         genauth/calls.py, genauth/call_policy.py

@@ -7,7 +7,17 @@ from functools import partial
 
 from flask import Flask
 
-from bff.accounts import HINT_SECONDS, LINK_SECONDS, Inclusions, LinkedAccounts, LinkFlow, Providers, Refusals, SecurityFacts
+from bff.accounts import (
+    HINT_SECONDS,
+    LINK_SECONDS,
+    Inclusions,
+    LinkedAccounts,
+    LinkFlow,
+    Providers,
+    Refusals,
+    SecurityFacts,
+    Unlinking,
+)
 from bff.auth import (
     AccessTokens,
     GenAuthCheck,
@@ -64,6 +74,7 @@ class Services:
     id_tokens: IdTokens
     linked_accounts: LinkedAccounts
     inclusions: Inclusions
+    unlinking: Unlinking
     links: LinkFlow
     accounts_cache: AccountsCache
     user_limit: RateLimit | None
@@ -163,6 +174,16 @@ def make_services(
             denied=settings.unlink_denied_sources,
             methods=settings.sign_in_methods,
             clock=clock,
+        ),
+        unlinking=Unlinking(
+            genauth,
+            linked_accounts,
+            cache,
+            providers,
+            security_facts,
+            audit,
+            denied=settings.unlink_denied_sources,
+            methods=settings.sign_in_methods,
         ),
         links=LinkFlow(
             genauth,

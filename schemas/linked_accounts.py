@@ -1,6 +1,7 @@
 """The contract of ``GET /me/linked-accounts``: what is dumped is what `/openapi.json` documents."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 from marshmallow import ValidationError, fields
 from marshmallow.validate import OneOf
@@ -11,7 +12,7 @@ INCLUDABLE = ("identities", "providers", "unlink")
 
 _TEXT = {"type": "string"}
 
-PARAMETERS = [
+PARAMETERS: list[dict[str, Any]] = [
     {
         "in": "query",
         "name": "include",
@@ -52,6 +53,24 @@ PARAMETERS = [
         "in": "header",
         "name": "X-Request-Id",
         "description": "8 to 128 of `A-Z a-z 0-9 . _ -`; comes back, and is in our log. Anything else is replaced.",
+        "schema": _TEXT,
+    },
+]
+
+UNLINK_PARAMETERS = [
+    {
+        "in": "path",
+        "name": "account_id",
+        "required": True,
+        "description": "The account's `id`, which is its identity source's.",
+        "schema": _TEXT,
+        "example": "62f209327ab3cc10d9016ee5",
+    },
+    *(each for each in PARAMETERS if each["name"] not in {"refresh", "If-None-Match"}),
+    {
+        "in": "header",
+        "name": "X-Id-Token",
+        "description": "The person's id_token, which says when they signed in: where a change needs a recent sign-in.",
         "schema": _TEXT,
     },
 ]
@@ -198,3 +217,25 @@ class LinkedAccountsSchema(CamelCaseSchema):
         },
     )
     meta = fields.Nested(MetaSchema, required=True)
+
+
+class UnlinkedSchema(CamelCaseSchema):
+    """What was taken away."""
+
+    id = fields.String(required=True, allow_none=True)
+    provider = fields.Nested(ProviderSchema, required=True)
+    revoke_url = fields.String(
+        required=True,
+        allow_none=True,
+        metadata={
+            "description": "The provider's own page where a person withdraws what they permitted; null where none is known. "
+            "Unlinking here leaves it in place there.",
+            "example": "https://github.com/settings/applications",
+        },
+    )
+
+
+class AccountUnlinkedSchema(LinkedAccountsSchema):
+    """Everything that is still linked, and what is not any more."""
+
+    unlinked = fields.Nested(UnlinkedSchema, required=True)

@@ -3,6 +3,7 @@
 from marshmallow import fields
 
 from schemas.camel_case import CamelCaseSchema
+from schemas.linked_accounts import LinkedAccountSchema
 
 
 class ProblemSchema(CamelCaseSchema):
@@ -20,3 +21,10 @@ class ProblemSchema(CamelCaseSchema):
     detail = fields.String(metadata={"description": "What to do about it, where there is more to say."})
     instance = fields.String(required=True, metadata={"example": "/me/linked-accounts"})
     request_id = fields.String(required=True)
+    max_age_seconds = fields.Integer(
+        metadata={"description": "How old the sign-in may be that a change needs (`reauthentication_required`).", "example": 300}
+    )
+    linked_accounts = fields.List(
+        fields.Nested(LinkedAccountSchema),
+        metadata={"description": "What is linked, where an account that was to be unlinked is not (404)."},
+    )

@@ -11,8 +11,7 @@ began (cross-user session fixation). So the outcome is for their session alone, 
 
 import re
 import time
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
 from dataclasses import astuple, dataclass, replace
 from secrets import token_urlsafe
 from urllib.parse import unquote_plus, urlencode
@@ -20,8 +19,8 @@ from urllib.parse import unquote_plus, urlencode
 import orjson
 
 from bff.accounts.providers import Providers
-from bff.accounts.service import Answer, LinkedAccounts, Source
-from bff.cache import BriefValues, CacheUnavailable
+from bff.accounts.service import Answer, LinkedAccounts, Source, redis_needed
+from bff.cache import BriefValues
 from bff.errors import (
     AlreadyLinked,
     BffError,
@@ -177,7 +176,7 @@ class LinkFlow:
         """
         link = self._get(state)
         succeeded = success()
-        with _redis():
+        with redis_needed():
             self._accounts.forget(link.user_id)
             if not self._notes.is_first(state, "returned"):
                 raise LinkExpired(note="used link")
@@ -208,31 +207,23 @@ class LinkFlow:
             # What is fresh for others may be a second older than the account.
             answer = self._accounts.now(session, deadline)
             status = link.status(_source_ids(answer))
-        with _redis():
+        with redis_needed():
             if status != "pending" and self._notes.is_first(state, status):
                 self._audit.record("link_outcome", status, link.user_id, source_id=link.source_id, provider=link.provider)
         return Outcome(status, link.connection, answer)
 
     def _put(self, state: str, link: _Link) -> None:
-        with _redis():
+        with redis_needed():
             self._notes.put(state, orjson.dumps(astuple(link)), link.began_at + LINK_SECONDS - self._clock())
 
     def _get(self, state: str) -> _Link:
         if not _STATE.fullmatch(state):
             raise LinkExpired(note="no state")
-        with _redis():
+        with redis_needed():
             link = _read(self._notes.get(state))
         if link is None or self._clock() - link.began_at >= LINK_SECONDS:
             raise LinkExpired(note="unknown or old link")
         return link
-
-
-@contextmanager
-def _redis() -> Iterator[None]:
-    try:
-        yield
-    except CacheUnavailable:
-        raise UpstreamUnavailable(note="Redis is away", retry_after=1) from None
 
 
 def _source_ids(answer: Answer) -> tuple[str, ...]:

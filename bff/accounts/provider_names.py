@@ -14,6 +14,16 @@ class ProviderName(NamedTuple):
     category: str | None
 
 
+# Where a person withdraws, at the provider itself, what they permitted this application; only pages that are the same for all.
+REVOKE_URLS = {
+    "apple": "https://account.apple.com/account/manage",
+    "facebook": "https://www.facebook.com/settings?tab=applications",
+    "github": "https://github.com/settings/applications",
+    "google": "https://myaccount.google.com/connections",
+    "instagram": "https://www.instagram.com/accounts/manage_access/",
+    "linkedin": "https://www.linkedin.com/psettings/permitted-services",
+    "twitter": "https://x.com/settings/connected_apps",
+}
 PROVIDER_NAMES = {
     "wechat": ProviderName("WeChat", "微信", "social"),
     "qq": ProviderName("QQ", "QQ", "social"),

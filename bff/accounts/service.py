@@ -13,8 +13,8 @@ look up ── fresh, and GenAuth accepted this token lately ──▶ hit
 import random
 import threading
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -72,6 +72,15 @@ class Answer:
     def stale(self) -> bool:
         """Whether GenAuth failed to answer and this is its last good answer."""
         return self.source is Source.STALE
+
+
+@contextmanager
+def redis_needed() -> Iterator[None]:
+    """UpstreamUnavailable for what cannot be done while Redis is away."""
+    try:
+        yield
+    except CacheUnavailable:
+        raise UpstreamUnavailable(note="Redis is away", retry_after=1) from None
 
 
 class LinkedAccounts:
@@ -147,6 +156,12 @@ class LinkedAccounts:
         finally:
             sent = self._changed(user_id, 0.0)
         if not sent:
+            raise CacheUnavailable
+
+    def hold(self, user_id: str, source_id: str, seconds: float) -> None:
+        """As `AccountsCache.hold`, and have every process keep it in mind. Raises `CacheUnavailable`."""
+        self._cache.hold(user_id, source_id, seconds)
+        if not self._changed(user_id, seconds):
             raise CacheUnavailable
 
     def refuse(self, session: Session, refusal: TokenRefused | UserBlocked) -> None:

@@ -8,7 +8,7 @@ from bff.cache.invalidation import InvalidationBus
 from bff.cache.lock import Locks
 from bff.cache.recognised_tokens import RecognisedTokens
 from bff.cache.redis_client import redis_backend
-from bff.cache.redis_store import PREFIX, CacheUnavailable, RedisStore
+from bff.cache.redis_store import PREFIX, CacheUnavailable, RedisStore, StoreLock
 from bff.cache.snapshot import SNAPSHOT_SECONDS, BriefValues, Snapshot
 
 __all__ = [
@@ -32,5 +32,6 @@ __all__ = [
     "RedisStore",
     "SecurityEntry",
     "Snapshot",
+    "StoreLock",
     "redis_backend",
 ]

@@ -1,17 +1,27 @@
-"""``GET /me/linked-accounts``, the outside accounts that a person has linked."""
+"""``/me/linked-accounts``, the outside accounts that a person has linked: show them, unlink one."""
 
 from typing import NamedTuple
 
 from flask import Response, request
 from flask_smorest import Blueprint
 from marshmallow import ValidationError
+from orjson import Fragment
 
+from bff.accounts import NotLinkedHere
 from bff.errors import InvalidRequest
 from bff.resilience import memoised
+from bff.web.authentication import require_recent_sign_in
 from bff.web.context import LONGEST_FIELD, record, services, session
 from bff.web.openapi import problem_responses
-from bff.web.representation import language, represent
-from schemas.linked_accounts import HEADERS, PARAMETERS, LinkedAccountsQuerySchema, LinkedAccountsSchema
+from bff.web.representation import language, listed, represent, representation_of, unlinked
+from schemas.linked_accounts import (
+    HEADERS,
+    PARAMETERS,
+    UNLINK_PARAMETERS,
+    AccountUnlinkedSchema,
+    LinkedAccountsQuerySchema,
+    LinkedAccountsSchema,
+)
 
 me = Blueprint("me", __name__, description="What belongs to the person whose session token is sent.")
 
@@ -28,11 +38,7 @@ def linked_accounts() -> Response:
 
     From the cache where it is fresh, else from GenAuth. While GenAuth is away it is the last good answer, with `meta.stale`.
     """
-    if len(request.query_string) > LONGEST_FIELD:
-        raise InvalidRequest(f"The query is longer than {LONGEST_FIELD} characters.", note="query too long")
-    # Values that are repeated count once; of `refresh` two different ones are none.
-    refresh = dict.fromkeys(request.args.getlist("refresh")) or ["false"]
-    query = _query(",".join(request.args.getlist("include")), ",".join(refresh))
+    query = _asked()
     request_record = record()
     representation = represent(
         services(),
@@ -52,9 +58,52 @@ def linked_accounts() -> Response:
     return response
 
 
+@me.delete("/me/linked-accounts/<account_id>")
+@me.doc(
+    operationId="unlinkAccount",
+    parameters=UNLINK_PARAMETERS,
+    security=[{"bearer": []}, {"cookie": []}],
+    responses=problem_responses(400, 401, 403, 404, 409, 429, 500, 502, 503, 504),
+)
+@me.response(200, AccountUnlinkedSchema, headers=HEADERS, description="The account is gone; what GenAuth lists now.")
+def unlink(account_id: str) -> Response:
+    """Unlink an account.
+
+    Answered by the list that GenAuth reports afterwards, not by what it says to the change. What the provider itself permits
+    this application stays as it is: `unlinked.revokeUrl` is where a person withdraws that.
+    """
+    query, bff, spoken = _asked(), services(), language(request.headers.get("Accept-Language", ""))
+    require_recent_sign_in()
+    try:
+        change = bff.unlinking.unlink(session(), account_id, record().deadline)
+    except NotLinkedHere as error:
+        if error.answer:
+            error.members = {"linkedAccounts": Fragment(listed(bff, session(), error.answer, spoken))}
+        raise
+    record().source = change.after.source
+    representation = representation_of(
+        bff,
+        session(),
+        record().deadline,
+        change.after,
+        language=spoken,
+        include=query.include,
+        unlinked=unlinked(bff, session(), change, spoken),
+    )
+    return Response(representation.body, headers=representation.headers)
+
+
 class _Query(NamedTuple):
     include: frozenset[str]
     refresh: bool
+
+
+def _asked() -> _Query:
+    if len(request.query_string) > LONGEST_FIELD:
+        raise InvalidRequest(f"The query is longer than {LONGEST_FIELD} characters.", note="query too long")
+    # Values that are repeated count once; of `refresh` two different ones are none.
+    refresh = dict.fromkeys(request.args.getlist("refresh")) or ["false"]
+    return _query(",".join(request.args.getlist("include")), ",".join(refresh))
 
 
 @memoised("queries")

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 from werkzeug.http import parse_accept_header
 
-from bff.accounts import Answer, LeakGuard, Part, Source, contains, redact, redact_linkable, report
+from bff.accounts import REVOKE_URLS, Answer, LeakGuard, Part, Source, Unlinked, contains, redact, redact_linkable, report
 from bff.cache import Freshness
 from bff.models import LANGUAGES, Language, Session
 from bff.observability import Recorder
@@ -59,8 +59,9 @@ def representation_of(
     language: Language,
     include: Collection[str] = (),
     refresh: bool = False,
+    unlinked: bytes | None = None,
 ) -> Representation:
-    """An answer that there is already, as the contract has it."""
+    """An answer that there is already, as the contract has it. ``unlinked``: what a change took away, as JSON."""
     accounts = Part(answer.entry.accounts.json(language, identities="identities" in include), answer.good_until)
     if "unlink" in include:
         accounts = services.inclusions.with_unlink(session, answer, accounts.json, deadline, refresh=refresh)
@@ -69,6 +70,8 @@ def representation_of(
         parts["linkableProviders"] = services.inclusions.linkable(session, answer.entry.accounts, language, deadline)
     etag = urlsafe_b64encode(blake2b(b",".join([part.json for part in parts.values()]), digest_size=12).digest()).decode()
     shown = {name: _without(session.token, part.json, services.metrics, _REDACT[name]) for name, part in parts.items()}
+    if unlinked is not None:
+        shown["unlinked"] = unlinked
     shown["meta"] = _meta(answer.entry.accounts.total, answer.stale, int(answer.entry.at))
     good_until = min(part.good_until for part in parts.values())
     return Representation(
@@ -83,6 +86,14 @@ def representation_of(
 def listed(services: Services, session: Session, answer: Answer, language: Language) -> bytes:
     """The accounts alone, as a JSON array."""
     return _without(session.token, answer.entry.accounts.json(language, identities=False), services.metrics, redact)
+
+
+def unlinked(services: Services, session: Session, change: Unlinked, language: Language) -> bytes:
+    """What a change took away: the account's id and provider as they were shown before, and the provider's own page."""
+    account = orjson.loads(listed(services, session, change.before, language))[change.index]
+    return orjson.dumps(
+        {"id": account["id"], "provider": account["provider"], "revokeUrl": REVOKE_URLS.get(account["provider"]["type"])}
+    )
 
 
 @memoised("languages")
