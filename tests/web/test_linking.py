@@ -1,7 +1,9 @@
 """``POST /me/linked-accounts/links``: a link begins, or what is wrong with the call."""
 
+import io
 import json
 import re
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -278,6 +280,40 @@ def test_nobody_begins_a_link_without_a_session(client_with):
 
     assert told(client.post(LINKS, json={"provider": "my-github"})) == (401, "token_missing")
     assert told(client.get(f"{LINKS}/{'x' * 43}")) == (401, "token_missing")
+
+
+class SlowBody(io.BytesIO):
+    """A body that comes when it is let."""
+
+    def __init__(self):
+        super().__init__(b"something")
+        self.asked_for, self.comes = threading.Event(), threading.Event()
+
+    def readinto(self, buffer):
+        self.asked_for.set()
+        assert self.comes.wait(20)
+        return super().readinto(buffer)
+
+
+def test_who_sends_a_body_slowly_keeps_nobody_from_an_answer(app_with, genauth):
+    app = app_with(**SETTINGS)
+    mei = Person(client_of(app), genauth, "mei")
+    way_back = f"{LINKS}/{mei.begin().json['state']}/return"
+    bodies = [SlowBody() for _ in range(6)]
+
+    def send(body, path):
+        return client_of(app).post(path, input_stream=body, content_type="application/json", headers=mei.headers).status_code
+
+    with ThreadPoolExecutor(6) as pool:
+        answers = [pool.submit(send, *each) for each in zip(bodies, [LINKS, way_back] * 3, strict=True)]
+        try:
+            assert all(body.asked_for.wait(10) for body in bodies)
+            assert len(mei.accounts()) == 2
+        finally:
+            for body in bodies:
+                body.comes.set()
+
+    assert sorted(answer.result() for answer in answers) == [303, 400, 400, 400, 410, 410]
 
 
 def test_one_person_who_begins_many_links_at_once_gets_an_answer_to_each(app_with, genauth):
