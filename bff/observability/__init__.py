@@ -1,6 +1,6 @@
 """Log, metrics, readiness and the audit."""
 
-from bff.observability.audit import Audit
+from bff.observability.audit import Action, Audit
 from bff.observability.circuits import circuit_log
 from bff.observability.metrics import CONTENT_TYPE, Metrics
 from bff.observability.readiness import Readiness, Reason, Status
@@ -8,6 +8,7 @@ from bff.observability.recorder import Recorder
 
 __all__ = [
     "CONTENT_TYPE",
+    "Action",
     "Audit",
     "Metrics",
     "Readiness",

@@ -26,6 +26,7 @@ from bff.errors import (
     Unauthenticated,
 )
 from bff.models import Session
+from bff.observability import Action
 from bff.resilience import Deadline, RateLimit, memoised
 from bff.services import Services
 from bff.settings import Settings
@@ -66,12 +67,12 @@ def requires_session() -> None:
         request_record.rate_limit = {name: ", ".join(filter(None, (before.get(name), shown[name]))) for name in shown}
 
 
-def require_recent_sign_in(id_token: IdToken | None = None) -> None:
+def require_recent_sign_in(action: Action, id_token: IdToken | None = None) -> None:
     """Let pass whose person signed in no longer than STEP_UP_SECONDS ago, where that is set: for changes (RFC 9470).
 
     The access token's ``auth_time`` says when, else that of the ``id_token`` if its signature was checked here, else when the
     access token was made, which a refreshed one was just now. Without ``id_token`` the one of the header or the cookie is read.
-    Raises ReauthenticationRequired, and what `IdTokens.of` raises.
+    Raises ReauthenticationRequired, which is audited as the end of the ``action``, and what `IdTokens.of` raises.
     """
     bff = services()
     longest = bff.settings.step_up_seconds
@@ -83,10 +84,9 @@ def require_recent_sign_in(id_token: IdToken | None = None) -> None:
         moment = id_token.auth_time if id_token and id_token.verified else None
     if moment is None:
         moment = session().issued_at
-    if moment is None:
-        raise ReauthenticationRequired(longest, note="nothing says when")
-    if not -LEEWAY_SECONDS <= time.time() - moment <= longest:
-        raise ReauthenticationRequired(longest, note="too long ago")
+    if moment is None or not -LEEWAY_SECONDS <= time.time() - moment <= longest:
+        bff.audit.record(action, ReauthenticationRequired.code, session().user_id)
+        raise ReauthenticationRequired(longest, note="no recent sign-in")
 
 
 def _id_token(bff: Services) -> IdToken | None:

@@ -73,7 +73,7 @@ def unlink(account_id: str) -> Response:
     this application stays as it is: `unlinked.revokeUrl` is where a person withdraws that.
     """
     query, bff, spoken = _asked(), services(), language(request.headers.get("Accept-Language", ""))
-    require_recent_sign_in()
+    require_recent_sign_in("unlink")
     try:
         change = bff.unlinking.unlink(session(), account_id, record().deadline)
     except NotLinkedHere as error:

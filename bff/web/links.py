@@ -81,7 +81,7 @@ def begin() -> Response:
     if not sent:
         raise InvalidRequest("Send the person's id_token as idToken.", note="id_token: missing")
     id_token = bff.id_tokens.of(sent, session(), deadline)
-    require_recent_sign_in(id_token)
+    require_recent_sign_in("link_started", id_token)
     begun = bff.links.begin(
         session(), deadline, connection=asked["provider"], id_token=id_token.token, return_to=asked["return_to"]
     )
