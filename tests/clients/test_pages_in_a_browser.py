@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 from contextlib import suppress
@@ -59,12 +60,13 @@ def pages():
 
 
 @pytest.fixture
-def browser(npm_packages, tmp_path):
+def browser(npm_packages):
     """Do a step of `browser.js`."""
-    temporary = {"HOME": str(tmp_path), "TMPDIR": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)}
-    with (tmp_path / "printed").open("w+") as printed:
+    folder = Path(tempfile.mkdtemp(prefix="b"))  # a short path: a unix socket's has 107 characters at most
+    temporary = dict.fromkeys(("HOME", "TMPDIR", "XDG_RUNTIME_DIR"), str(folder))
+    with (folder / "printed").open("w+") as printed:
         process = subprocess.Popen(
-            ["node", "browser.js", CHROMIUM, str(tmp_path / "profile")],
+            ["node", "browser.js", CHROMIUM, str(folder / "profile")],
             cwd=HERE,
             env={**os.environ, **temporary},
             stdin=subprocess.PIPE,
@@ -78,7 +80,7 @@ def browser(npm_packages, tmp_path):
             process.stdin.write(json.dumps(step) + "\n")
             process.stdin.flush()
             line = process.stdout.readline()
-            assert line, (tmp_path / "printed").read_text()
+            assert line, (folder / "printed").read_text()
             result = json.loads(line)
             return SimpleNamespace(**{"status": None, "headers": {}, "text": "", "error": None} | (result or {}))
 
@@ -91,9 +93,10 @@ def browser(npm_packages, tmp_path):
         process.stdout.close()
         # The browser's own processes are in a session of theirs, and the last of them ends a moment after it.
         with suppress(AssertionError):
-            eventually(lambda: not of_the_browser(tmp_path), within=5)
-        for pid in of_the_browser(tmp_path):
+            eventually(lambda: not of_the_browser(folder), within=5)
+        for pid in of_the_browser(folder):
             os.kill(pid, signal.SIGKILL)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def of_the_browser(folder):
