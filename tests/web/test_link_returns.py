@@ -368,18 +368,30 @@ def test_nothing_that_genauth_appends_is_kept_or_told(app_with, genauth, stored,
     assert link["state"].encode() not in written().out
 
 
-def test_fifty_people_link_at_once_and_none_gets_anothers(app, genauth):
-    def link(number):
+def test_fifty_people_link_and_unlink_at_once_and_none_gets_anothers(app, genauth):
+    states = []
+
+    def link_and_unlink(number):
         somebody = Person(client_of(app), genauth, f"user-{number}")
         connection = ("my-google", "my-qq", "my-lark")[number % 3]
         begun = somebody.begin(connection).json
         come_back(somebody.client, *decide(begun["url"]))
         outcome = somebody.outcome(begun["state"]).json
-        others = somebody.outcome(states[-1]).json["code"] if states else "link_of_another_person"
+        another = somebody.outcome(states[-1]).json["code"] if states else "link_of_another_person"
         states.append(begun["state"])
-        ids = [account["provider"]["type"] for account in outcome["linkedAccounts"]]
-        return outcome["status"], others, sorted(ids) == sorted(["github", "wechat", connection.removeprefix("my-")])
+        ids = {account["provider"]["type"]: account["id"] for account in outcome["linkedAccounts"]}
+        left = somebody.client.delete(f"/me/linked-accounts/{ids.pop('github')}", headers=somebody.headers)
+        seen = [
+            sorted(account["provider"]["type"] for account in each) for each in (left.json["linkedAccounts"], somebody.accounts())
+        ]
+        names = {account["displayName"] for account in left.json["linkedAccounts"]}
+        return (
+            outcome["status"],
+            another,
+            seen == [sorted(["wechat", connection.removeprefix("my-")])] * 2,
+            all(str(number) in name for name in names),
+        )
 
-    states = []
     with ThreadPoolExecutor(16) as pool:
-        assert set(pool.map(link, range(1000, 1050))) == {("linked", "link_of_another_person", True)}
+        results = set(pool.map(link_and_unlink, range(1000, 1050)))
+    assert results == {("linked", "link_of_another_person", True, True)}
