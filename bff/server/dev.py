@@ -65,9 +65,7 @@ def _run(port: int, sandbox_port: int, keys: str | None) -> NoReturn:
         service = _start(running, ["/bin/sh", "-c", f"exec {web_command()}"], env=_environment(genauth_url, port))
         url = f"http://127.0.0.1:{port}"
         _wait_until_ready(service, f"{url}/readyz")
-        wanted = {"person": "mei", "lifetime": _TOKEN_LASTS_SECONDS}
-        token = json.loads(_ask(f"{genauth_url}/sandbox/token", wanted))["token"]
-        print(_welcome(url, genauth_url, token), flush=True)
+        print(_welcome(url, genauth_url, _token(genauth_url), _token(genauth_url, kind="id")), flush=True)
         code = service.wait()
     raise SystemExit(f"The service ended by itself with exit code {code}; its last lines are above.")
 
@@ -110,8 +108,13 @@ def _environment(genauth_url: str, port: int) -> dict[str, str]:
     """What an operator would set. A GENAUTH_* variable of the shell is for another GenAuth and left out."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("GENAUTH_")}
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-    server = {"HOST": _HOST, "PORT": str(port), "PATH": path}
+    server = {"HOST": _HOST, "PORT": str(port), "PATH": path, "PUBLIC_URL": f"http://127.0.0.1:{port}"}
     return inherited | server | {"GENAUTH_HOST": genauth_url, "GENAUTH_APP_ID": _APP_ID, "REDIS_URL": "embedded"}
+
+
+def _token(genauth_url: str, **which: str) -> str:
+    wanted = {"person": "mei", "lifetime": _TOKEN_LASTS_SECONDS, **which}
+    return str(json.loads(_ask(f"{genauth_url}/sandbox/token", wanted))["token"])
 
 
 def _wait_until_ready(service: Program, url: str) -> None:
@@ -136,7 +139,9 @@ def _ask(url: str, body: Mapping[str, object] | None = None) -> bytes:
     return content
 
 
-def _welcome(url: str, genauth_url: str, token: str) -> str:
+def _welcome(url: str, genauth_url: str, token: str, id_token: str) -> str:
+    bearer = f"-H 'Authorization: Bearer {token}'"
+    link = f"""'{{"provider": "my-github", "idToken": "{id_token}"}}'"""
     return f"""
 The service answers on {url}, against the sandbox as GenAuth on {genauth_url}.
 
@@ -146,7 +151,19 @@ Mei's token, valid for a week:
 
 What has Mei linked?
 
-curl -s {url}/me/linked-accounts -H 'Authorization: Bearer {token}'
+curl -s {url}/me/linked-accounts {bearer}
+
+What could Mei link, and what may be unlinked?
+
+curl -s '{url}/me/linked-accounts?include=providers,unlink' {bearer}
+
+Link GitHub: open the `url` that comes back in a browser, and ask for {url}/me/linked-accounts/links/<state>.
+
+curl -s {url}/me/linked-accounts/links {bearer} -H 'Content-Type: application/json' -d {link}
+
+Unlink WeChat:
+
+curl -s -X DELETE {url}/me/linked-accounts/62f209327ab3cc10d9016ee5 {bearer}
 
 Somebody else's token (the people: curl -s {genauth_url}/sandbox/people):
 

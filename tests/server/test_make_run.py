@@ -35,6 +35,17 @@ def test_the_printed_line_returns_what_mei_has_linked(running):
     assert '"type":"wechat"' in answer.replace(" ", "")
 
 
+def test_the_other_printed_lines_show_the_whole_screen(running):
+    include, link, unlink = re.findall(r"^curl .*/me/linked-accounts[/?'].*$", running.printed(), re.MULTILINE)
+
+    def run(line):
+        return json.loads(subprocess.run(["/bin/sh", "-c", line], capture_output=True, timeout=10, check=True).stdout)
+
+    assert all(account["unlink"]["allowed"] for account in run(include)["linkedAccounts"])
+    assert run(link)["url"].startswith("http://127.0.0.1:")
+    assert run(unlink)["unlinked"]["provider"]["type"] == "wechat"
+
+
 def test_it_warns_of_nothing_but_a_cache_that_everybody_can_read_and_metrics_that_nobody_can(running):
     lines = [json.loads(line) for line in running.printed().splitlines() if line.startswith('{"timestamp"')]
     warnings = [(line["event"], line["setting"]) for line in lines if line["level"] != "info"]
