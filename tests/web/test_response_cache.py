@@ -43,6 +43,12 @@ def eventually(truth, seconds=5.0):
         time.sleep(0.01)
 
 
+def later(seconds, *apps):
+    """For these applications so much time has passed."""
+    for app in apps:
+        app.extensions["clock"].by += seconds
+
+
 def ask(app, query="", **headers):
     headers = {name.replace("_", "-"): value for name, value in headers.items()}
     return app.test_client(use_cookies=False).get(PATH + query, headers=headers)
@@ -129,7 +135,7 @@ def test_age_and_lifetime_are_those_of_the_moment(cached_app, sign_in):
         return int(response.headers["Age"]), int(response.headers["Cache-Status"].rpartition("ttl=")[2])
 
     age, ttl = moments()
-    time.sleep(1.1)
+    later(1.1, app)
     later_age, later_ttl = moments()
 
     assert 1 <= later_age - age <= 2
@@ -165,7 +171,7 @@ def test_nothing_is_served_beyond_genauths_acceptance(cached_app, genauth):
     ask(app, Authorization=f"Bearer {token}")
     genauth.revoke(token)
 
-    time.sleep(1.1)
+    later(1.1, app)
 
     assert ask(app, Authorization=f"Bearer {token}").json["code"] == "token_invalid"
 
@@ -177,7 +183,7 @@ def test_nothing_is_served_beyond_the_entrys_freshness(cached_app, genauth, sign
     ask(app, **headers)
     genauth.answers("omar", identities=[])
 
-    time.sleep(1.3)
+    later(1.3, app)
 
     assert ask(app, **headers).json["meta"]["total"] == 0
 
@@ -188,7 +194,7 @@ def test_nothing_is_served_beyond_the_setting(cached_app, sign_in):
     ask(app, **headers)
     assert from_memory(app, **headers)[1]
 
-    time.sleep(1.1)
+    later(1.1, app)
 
     assert not from_memory(app, **headers)[1]
 
@@ -197,10 +203,11 @@ def test_a_stale_answer_is_not_kept(cached_app, genauth, sign_in):
     app = cached_app(CACHE_TTL_SECONDS="1")
     headers = sign_in("mei")
     ask(app, **headers)
-    time.sleep(1.3)
+    later(1.3, app)
     genauth.trouble(path=IDENTITIES, status=500)
     assert [ask(app, **headers).json["meta"]["stale"] for _ in range(2)] == [True, True]
     genauth.healthy()
+    later(2, app)  # a failure is repeated that long
 
     eventually(lambda: not ask(app, **headers).json["meta"]["stale"], seconds=8.0)
 
@@ -236,7 +243,7 @@ def test_a_forced_refresh_is_seen_by_every_worker(cached_app, genauth, sign_in):
     ask(elsewhere, **headers)
     ask(elsewhere, **headers)
     genauth.answers("omar", identities=[])
-    time.sleep(2.1)  # younger is fresh by definition
+    later(2.1, here, elsewhere)  # younger is fresh by definition
     ask(elsewhere, **headers)
 
     assert ask(here, "?refresh=true", **headers).json["meta"]["total"] == 0
