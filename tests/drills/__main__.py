@@ -5,7 +5,7 @@ import asyncio
 import sys
 import time
 
-from tests.drills import connection_drills, deploy_drills, genauth_drills, redis_drills, scaled_drills  # noqa: F401 - they register themselves
+from tests.drills import change_drills, connection_drills, deploy_drills, genauth_drills, redis_drills, scaled_drills  # noqa: F401 - they register themselves
 from tests.drills.drill import DRILLS, FULL, QUICK
 from tests.drills.report import told, write
 

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from tests.drills import connection_drills, deploy_drills, genauth_drills, redis_drills, scaled_drills  # noqa: F401 - they register themselves
+from tests.drills import change_drills, connection_drills, deploy_drills, genauth_drills, redis_drills, scaled_drills  # noqa: F401 - they register themselves
 from tests.drills.__main__ import run
 from tests.drills.drill import QUICK
 from tests.drills.report import told
