@@ -138,6 +138,17 @@ def test_the_id_token_may_come_in_its_cookie(person):
     assert told(person("mei").begin(idToken=None, headers=cookie)) == (400, "invalid_request"), "the setting is off"
 
 
+def test_a_page_links_with_its_cookies_alone(client_with, genauth):
+    client = client_with(**SETTINGS, SESSION_COOKIE_NAME="sid", ID_TOKEN_COOKIE_NAME="idt", CORS_ORIGINS=APP)
+    cookies = {"Cookie": f"sid={genauth.token('mei')}; idt={genauth.token('mei', kind='id')}", "X-Requested-With": "fetch"}
+
+    begun = client.post(LINKS, json={"provider": "my-github"}, headers=cookies | {"Origin": APP})
+
+    assert begun.status_code == 201
+    assert client.get(f"{LINKS}/{begun.json['state']}", headers=cookies).json["status"] == "pending"
+    assert told(client.post(LINKS, json={"provider": "my-github"}, headers=cookies)) == (403, "origin_not_allowed")
+
+
 def test_without_the_secret_genauths_own_check_decides_and_signs_nobody_out(person, genauth):
     mei = person("mei", GENAUTH_APP_SECRET="")
 
