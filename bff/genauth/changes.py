@@ -36,7 +36,9 @@ LINK_URL_PATH = "/api/v3/generate-link-extidp-url"
 _LONGEST_LINK = 32 * 1024  # an id_token and a return address are in it, perhaps encoded twice
 # What GenAuth's numbers mean to a call, by apiCode or else by statusCode (docs/genauth.md 1.7).
 _UNLINK_REFUSALS = MappingProxyType({2216: NotLinked, 2217: LastLoginMethod})
-_LINK_REFUSALS = MappingProxyType({2213: AlreadyLinked, 2215: LinkedToAnotherPerson, 2216: NotLinked, 404: NotFound})
+_LINK_REFUSALS = MappingProxyType(
+    {2213: AlreadyLinked, 2215: LinkedToAnotherPerson, 2216: NotLinked, 2011: NotFound, 404: NotFound}
+)
 # GenAuth's own word that it changed nothing.
 _NOTHING_CHANGED = (LastLoginMethod, NotLinked, TokenRefused, UserBlocked, UpstreamForbidden, UpstreamThrottled)
 _SECURITY_INFO = SecurityInfoSchema()

@@ -42,7 +42,7 @@ class UnreadableData(UpstreamMalformed):
 def opened(response: Response, refusals: Mapping[int, type[BffError]] = MappingProxyType({})) -> object:
     """The data of a success; everything else raises the error that it is.
 
-    ``refusals`` has the errors of this call alone, by apiCode (of those about links) and by statusCode.
+    ``refusals`` has the errors of this call alone, by apiCode, whatever the statusCode beside it is, and by statusCode.
     """
     raise_for_http_status(response)
     body = json_object(response)
@@ -52,7 +52,7 @@ def opened(response: Response, refusals: Mapping[int, type[BffError]] = MappingP
         # 401 or 403 must not sign everybody out.
         raise UpstreamMalformed(note=note(response, "no envelope"))
     code = number(body.get("apiCode"))
-    if status != 200 or code in _BLOCKED:
+    if status != 200 or code in _BLOCKED or code in refusals:
         raise _error(response, status, code, refusals)
     if not 200 <= response.status < 300:
         raise UpstreamMalformed(note=note(response, "statusCode 200"))  # they disagree: no success, and nobody's word
@@ -101,7 +101,7 @@ def _error(response: Response, status: int, code: int | None, refusals: Mapping[
     text = note(response, *words)
     if code in _BLOCKED:
         return UserBlocked(note=text)
-    if code in _ABOUT_LINKS:
+    if code is not None and (code in refusals or code in _ABOUT_LINKS):
         return refusals.get(code, UpstreamRejected)(note=text)  # whatever the status: none of them is about the session
     if status == 401 or code in _REFUSED:
         return TokenRefused(note=text)

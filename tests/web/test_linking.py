@@ -245,6 +245,8 @@ def test_what_is_linked_by_any_of_its_connections_is_not_linked_again(person, ge
         ({"statusCode": 403, "apiCode": "2215"}, (409, "linked_to_another_person")),
         ({"statusCode": 403, "apiCode": 2216}, (404, "not_found")),
         ({"statusCode": 404}, (404, "not_found")),
+        ({"statusCode": 499, "apiCode": 2011}, (404, "not_found")),
+        ({"statusCode": 401, "apiCode": "2011"}, (404, "not_found")),
         ({"statusCode": 401, "apiCode": 2020}, (400, "invalid_request")),
         ({"statusCode": 500}, (503, "upstream_unavailable")),
         ({"statusCode": 429}, (429, "rate_limited")),
