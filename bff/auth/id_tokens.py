@@ -136,4 +136,4 @@ class IdTokens:
 
 
 def _refuse(note: str, what: str) -> NoReturn:
-    raise InvalidRequest(f"The id_token {what}.", note=f"id_token: {note}") from None
+    raise InvalidRequest(f"The id_token {what}.", note=f"id_token, {note}") from None

@@ -90,8 +90,14 @@ def require_recent_sign_in(action: Action, id_token: IdToken | None = None) -> N
 
 
 def _id_token(bff: Services) -> IdToken | None:
-    sent = request.headers.get("X-Id-Token") or one_cookie(bff.settings.id_token_cookie_name)
-    return bff.id_tokens.of(sent, session(), record().deadline) if sent else None
+    if sent := request.headers.get("X-Id-Token"):
+        return bff.id_tokens.of(sent, session(), record().deadline)
+    sent = one_cookie(bff.settings.id_token_cookie_name)
+    try:
+        return bff.id_tokens.of(sent, session(), record().deadline) if sent else None
+    except InvalidRequest:
+        # Browsers go on sending it, expired or a former person's: no page's mistake, and a sign-in makes another one.
+        return IdToken(sent or "", auth_time=float("-inf"), verified=True)
 
 
 def is_one_of(host: str, allowed: Collection[str]) -> bool:

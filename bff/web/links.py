@@ -79,7 +79,7 @@ def begin() -> Response:
     bff.links.check_return(asked["return_to"])
     sent = asked["id_token"] or one_cookie(bff.settings.id_token_cookie_name) or ""
     if not sent:
-        raise InvalidRequest("Send the person's id_token as idToken.", note="id_token: missing")
+        raise InvalidRequest("Send the person's id_token as idToken.", note="id_token, missing")
     id_token = bff.id_tokens.of(sent, session(), deadline)
     require_recent_sign_in("link_started", id_token)
     begun = bff.links.begin(

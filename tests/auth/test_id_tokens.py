@@ -44,7 +44,7 @@ def refuses(read):
     def ask(token, note, **how):
         with pytest.raises(InvalidRequest) as refusal:
             read(token, **how)
-        assert refusal.value.note == f"id_token: {note}"
+        assert refusal.value.note == f"id_token, {note}"
         assert refusal.value.detail.startswith("The id_token ")
         for part in token.split("."):
             assert len(part) < 4 or part not in repr(vars(refusal.value))

@@ -115,6 +115,18 @@ def test_an_id_token_that_is_not_this_persons_is_refused(client, headers, genaut
     assert id_token not in response.text
 
 
+@pytest.mark.parametrize("claims", [{"exp": LONG_AGO}, {"sub": "omar"}], ids=str)
+def test_a_browser_that_keeps_sending_an_old_id_token_is_asked_to_sign_in_again(client, headers, genauth, written, claims):
+    """No page chose to send it: to be told of a mistake in the call would help nobody."""
+    claims = {name: ago(value) if isinstance(value, int) else value for name, value in claims.items()}
+    cookie = {"Cookie": f"idt={genauth.token('mei', kind='id', claims=claims)}"}
+
+    response = client.delete(PATH, headers=headers() | cookie)
+
+    assert (response.status_code, response.json["code"]) == (401, "reauthentication_required")
+    assert '"action":"unlink","result":"reauthentication_required"' in written().out.decode()
+
+
 def test_opaque_tokens_are_judged_by_what_introspection_says(client_with, headers):
     client = client_with(CHANGE_RATE_LIMIT="off", STEP_UP_SECONDS="300", TOKEN_VERIFICATION="introspection")
 
