@@ -126,13 +126,6 @@ def make_services(
         refused=REFUSAL_SECONDS,
     )
     cache = AccountsCache(store, codec, Locks(store, LOCK_SECONDS), metrics, lifetimes, person=person, clock=clock)
-    invalidations = InvalidationBus(
-        store,
-        f"{PREFIX}changed:{application}",
-        on_invalidate=responses.invalidate,
-        on_gap=responses.clear,
-        on_hold=cache.on_hold,
-    )
     providers = Providers(
         genauth,
         settings.upstream_deadline_seconds,
@@ -147,6 +140,13 @@ def make_services(
         waiting_room=waiting_room,
         changed=lambda user_id, seconds: invalidations.publish(person(user_id), seconds),
         clock=clock,
+    )
+    invalidations = InvalidationBus(
+        store,
+        f"{PREFIX}changed:{application}",
+        on_invalidate=responses.invalidate,
+        on_gap=responses.clear,
+        on_hold=linked_accounts.on_hold,
     )
     security_facts = SecurityFacts(genauth, cache, linked_accounts, hint_seconds=hint_seconds, clock=clock)
     verifier = _verifier(settings, genauth, _jwks_snapshot(settings, store, codec, metrics))

@@ -114,6 +114,7 @@ class LinkedAccounts:
         self._clock = clock
         self._flights: SingleFlight[Answer] = SingleFlight(waiting_room)
         self._calls = Shares(_CALLS_EACH)
+        self._changes = 0
 
     def of(self, session: Session, deadline: Deadline, *, refresh: bool = False) -> Answer:
         """The accounts linked to the session's user. ``refresh`` asks for an answer no older than two seconds.
@@ -164,6 +165,16 @@ class LinkedAccounts:
         if not self._changed(user_id, seconds):
             raise CacheUnavailable
 
+    def settle(self, user_id: str, source_id: str, entry: Entry | None = None) -> None:
+        """As `AccountsCache.settle`. Whoever asks from now on shares no call that began before."""
+        self._cache.settle(user_id, source_id, entry)
+        self._changed(user_id, 0.0)
+
+    def on_hold(self, person: str, seconds: float) -> None:
+        """As `AccountsCache.on_hold`: the accounts of a person change somewhere, or changed."""
+        self._changes += 1
+        self._cache.on_hold(person, seconds)
+
     def refuse(self, session: Session, refusal: TokenRefused | UserBlocked) -> None:
         """GenAuth refused the session's token: nothing that it was accepted for before holds, here and elsewhere."""
         self._refusals.put(session.digest, refusal)
@@ -179,11 +190,13 @@ class LinkedAccounts:
 
     def _shared(self, session: Session, deadline: Deadline, younger_than: float, seen: Lookup) -> Answer:
         """What one thread of this process finds for all that ask with the same token."""
+        changes = self._changes
         while True:
             try:
                 found, shared = self._flights.do(
-                    # By token, not by user: GenAuth has to accept every single one of them.
-                    session.digest,
+                    # By token, not by user: GenAuth has to accept every single one of them. A call that began before somebody's
+                    # accounts changed is no answer to who asks afterwards.
+                    (session.digest, changes),
                     lambda: self._locked(session, deadline, younger_than, seen),
                     deadline,
                     visitor=session.user_id,

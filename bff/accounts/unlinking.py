@@ -154,10 +154,10 @@ class Unlinking:
         try:
             self._accounts.hold(session.user_id, source_id, deadline.remaining() + UNCONFIRMED_SECONDS)
         except CacheUnavailable:
-            self._cache.settle(session.user_id, source_id)
+            self._accounts.settle(session.user_id, source_id)
             raise
         if not lock.extend():
-            self._cache.settle(session.user_id, source_id)
+            self._accounts.settle(session.user_id, source_id)
             raise UpstreamUnavailable(note="lost the lock", retry_after=1)
 
     def _remove(self, session: Session, source_id: str, deadline: Deadline) -> Answer:
@@ -168,7 +168,7 @@ class Unlinking:
         except ChangeUnconfirmed as error:
             unconfirmed = error
         except BffError as refusal:  # GenAuth's clear no, or it was never asked
-            self._cache.settle(session.user_id, source_id)
+            self._accounts.settle(session.user_id, source_id)
             if isinstance(refusal, NotLinked):
                 raise NotLinkedHere(self._accounts.now(session, deadline), note="GenAuth says so") from None
             if isinstance(refusal, (TokenRefused, UserBlocked)):
@@ -182,7 +182,7 @@ class Unlinking:
             except BffError as failure:
                 raise ChangeUnconfirmed(note=f"not read back: {failure.note or failure.code}") from None
             if source_id not in after.entry.accounts.sources:
-                self._cache.settle(session.user_id, source_id, after.entry)
+                self._accounts.settle(session.user_id, source_id, after.entry)
                 return after
         raise unconfirmed or ChangeUnconfirmed(note="still there")
 

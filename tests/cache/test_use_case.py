@@ -67,8 +67,10 @@ class Process:
         )
         self.forget = self._use_case.forget
 
-    def change(self, user, _seconds):
+    def change(self, user, seconds):
         self.changed.append(user)
+        if seconds is not None:
+            self._use_case.on_hold(user, seconds)
         return True
 
     def ask(self, who=MEI, *, refresh=False, seconds=5.0):
@@ -337,3 +339,28 @@ def test_who_cannot_tell_the_others_says_so_and_forgets_for_itself(process, cach
 
         assert one.changed == ["mei"]
         assert one.ask().source is Source.GENAUTH
+
+
+def test_who_asks_after_a_change_shares_no_call_that_began_before(process, genauth):
+    one, under_way, over, answers = process(), threading.Event(), threading.Event(), []
+
+    def slow():
+        genauth.meanwhile = lambda: None
+        under_way.set()
+        assert over.wait(5)
+
+    genauth.meanwhile = slow
+    early = threading.Thread(target=lambda: answers.append(one.ask()))
+    early.start()
+    assert under_way.wait(5)
+    one.forget("mei")
+
+    late = threading.Thread(target=lambda: answers.append(one.ask()))
+    late.start()
+    late.join(0.2)
+    over.set()
+    early.join()
+    late.join()
+
+    assert [answer.source for answer in answers] == [Source.GENAUTH] * 2
+    assert genauth.calls == 2
