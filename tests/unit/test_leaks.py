@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from bff.accounts.leak_guard import MOST_SECRETS, MOST_TEXT, LeakGuard, contains
 from bff.errors import UpstreamMalformed
+from tests.timing import in_time
 
 SECRET = "ya29.a0Af/H6+SMBq_x-9?=="
 
@@ -241,7 +242,7 @@ def test_the_most_secrets_and_the_most_text_are_looked_through_in_time(secret, t
             LeakGuard(secrets).clean(value)
         return time.process_time() - started
 
-    assert min(seconds() for _ in range(3)) < 0.3  # of the processor; what else the machine does counts a little, too
+    in_time(min(seconds() for _ in range(3)), 0.3)  # of the processor; what else the machine does counts a little, too
 
 
 def test_more_secrets_than_anybody_has_are_not_looked_for():
