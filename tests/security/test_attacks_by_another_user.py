@@ -142,4 +142,4 @@ def test_a_user_id_that_reads_like_another_key_is_nobody_else(service, genauth, 
         assert service.accounts_of(genauth.token("mei", claims={"sub": subject})).status in {401, 403}
 
     assert stored.keys("*62f1c0de*") == []
-    assert service.ask(PATH + "/62f1c0de0000000000000001").status == 404
+    assert service.ask(PATH + "/62f1c0de0000000000000001").status == 405  # unlinking alone is there
