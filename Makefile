@@ -67,8 +67,8 @@ PYTEST := $(BIN)/python -m pytest
 BESIDE := --no-print-directory $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
 .PHONY: test-quick
-test-quick: $(DEV)  ## The tests of structure, units and web, in less than a minute
-	@echo "The tests of structure, units and web, in less than a minute: three runs beside each other, told one after the other."
+test-quick: $(DEV)  ## The tests of structure, units and web, in about a minute
+	@echo "The tests of structure, units and web, in about a minute: three runs beside each other, told one after the other."
 	@$(MAKE) $(BESIDE) --jobs=3 quick-units quick-web-a quick-web-m
 
 .PHONY: quick-units quick-web-a quick-web-m

@@ -103,9 +103,10 @@ def test_a_token_in_the_query_or_the_path_is_none(client, genauth):
     token = genauth.token("mei")
 
     assert told(client.get(f"{PATH}?access_token={token}"))[:2] == (401, "token_missing")
-    missing = client.get(f"{PATH}/{token}")
-    assert (missing.json["code"], missing.json["instance"]) == ("not_found", "/")
-    assert token not in missing.text
+    for path, code in ((f"{PATH}/{token}", "method_not_allowed"), (f"{PATH}s/{token}", "not_found")):
+        answer = client.get(path)
+        assert (answer.json["code"], answer.json["instance"]) == (code, "/")
+        assert token not in answer.text
 
 
 @pytest.mark.parametrize(
