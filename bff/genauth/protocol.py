@@ -10,7 +10,7 @@ from typing import Any
 
 from bff.errors import TokenInvalid
 from bff.genauth.credentials import secrets_in
-from bff.genauth.envelope import UnreadableData, note, opened
+from bff.genauth.envelope import UnreadableData, json_object, note, opened
 from bff.genauth.messages import Request, Response
 from bff.models import Identity, Profile
 from schemas.genauth import ExtIdpSchema, IdentitySchema, number
@@ -107,10 +107,11 @@ def read_identities(response: Response) -> Identities:
 
 
 def read_ext_idps(response: Response) -> ExtIdps:
-    """The identity sources of a success (docs/genauth.md 3)."""
+    """The identity sources of a success (docs/genauth.md 3). That there are none only an empty list says."""
     sent = _records(response)
-    sources = tuple([_ext_idp(row) for row in _EXT_IDPS.load(_objects(sent))])
-    if sent and not sources:
+    read = [_ext_idp(row) for row in _EXT_IDPS.load(_objects(sent))]
+    sources = tuple([each for each in read if each.ext_idp_id])
+    if not sources and (sent or (json_object(response) or {}).get("data") is None):
         raise UnreadableData(note=note(response, "no record that can be read"))
     return ExtIdps(sources, _secrets(response), len(sent) - len(sources))
 

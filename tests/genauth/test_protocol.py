@@ -260,6 +260,12 @@ def test_what_cannot_be_read_among_sources_is_left_out_and_counted():
     assert type(refused({"statusCode": 200, "data": ["x"]}, read=read_ext_idps)) is UnreadableData
 
 
+@pytest.mark.parametrize("said", [{}, {"data": None}, {"data": {}}, {"data": [{"identifier": "my-github", "type": "github"}]}])
+def test_that_there_is_nothing_to_link_only_an_empty_list_says(said):
+    assert type(refused({"statusCode": 200} | said, read=read_ext_idps)) is UnreadableData
+    assert read_ext_idps(answer({"statusCode": 200, "data": []})).sources == ()
+
+
 def test_more_records_than_a_thousand_are_one_persons_trouble():
     row = {"identityId": "a"}
 
@@ -540,7 +546,7 @@ def test_ext_idps_are_read():
             "logo": "https://l/g.svg",
         },
         {
-            "extIdpId": None,
+            "extIdpId": "e2",
             "identifier": {"of": "another kind"},
             "extIdpType": "strange",
             "logo": "http://l/g.svg",

@@ -75,8 +75,9 @@ def test_names_combine_in_any_order_and_doubled_ones_count_once(shown):
     assert one.json["linkedAccounts"][0]["identities"]
 
 
-def test_a_list_that_cannot_be_had_is_null(genauth, client, sign_in):
-    genauth.trouble(path=SOURCES, status=503)
+@pytest.mark.parametrize("trouble", [{"status": 503}, {"envelope": {"statusCode": 200, "data": {}}}], ids=str)
+def test_a_list_that_cannot_be_had_is_null(genauth, client, sign_in, trouble):
+    genauth.trouble(path=SOURCES, **trouble)
 
     for _ in range(2):
         body = client.get(f"{PATH}?include=providers", headers=sign_in("omar")).json
@@ -205,8 +206,9 @@ def test_what_the_operator_denies_is_managed_by_the_organization(client_with, ge
     assert genauth.calls(SECURITY) == 0
 
 
-def test_while_nobody_can_say_what_is_an_enterprises_such_a_source_is_not_given_away(client_with, genauth, unlink):
-    genauth.trouble(path=SOURCES, status=503)
+@pytest.mark.parametrize("trouble", [{"status": 503}, {"envelope": {"statusCode": 200}}], ids=str)
+def test_while_nobody_can_say_what_is_an_enterprises_such_a_source_is_not_given_away(client_with, genauth, unlink, trouble):
+    genauth.trouble(path=SOURCES, **trouble)
     client = client_with(UNLINK_DENIED_SOURCES="enterprise")
 
     # By its name Lark is one in any case; Gitee may be.
