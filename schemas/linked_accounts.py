@@ -60,7 +60,7 @@ PARAMETERS: list[dict[str, Any]] = [
 UNLINK_PARAMETERS = [
     {
         "in": "path",
-        "name": "account_id",
+        "name": "id",
         "required": True,
         "description": "The account's `id`, which is its identity source's.",
         "schema": _TEXT,
@@ -74,6 +74,9 @@ UNLINK_PARAMETERS = [
         "schema": _TEXT,
     },
 ]
+
+# What a request may carry whatever it asks for.
+USUAL_PARAMETERS = [each for each in PARAMETERS if each["name"] in {"Accept-Language", "X-Requested-With", "X-Request-Id"}]
 
 HEADERS = {
     "ETag": {"description": "Weak; over the linked accounts, not over `meta`.", "required": True, "schema": _TEXT},
@@ -94,6 +97,7 @@ HEADERS = {
     "RateLimit-Policy": {"description": 'The limit, as in `"user";q=120;w=60`.', "schema": _TEXT},
     "X-Request-Id": {"description": "The caller's, or one of ours.", "required": True, "schema": _TEXT},
 }
+USUAL_HEADERS = {name: HEADERS[name] for name in ("Cache-Control", "Vary", "RateLimit", "RateLimit-Policy", "X-Request-Id")}
 
 
 def _known(names: str) -> None:

@@ -141,6 +141,8 @@ class LinkFlow:
             url = self._link_url(session, deadline, connection, id_token, self._return_address(state) or return_to)
             self._put(state, _Link(session.user_id, self._clock(), connection, source_id, provider, linked, return_to))
         except BffError as error:
+            if type(error) is NotFound:
+                error.detail = "provider is no connection of this application: send an identifier of linkableProviders."
             self._audit.record("link_started", error.code, session.user_id, source_id=source_id, provider=provider)
             raise
         self._audit.record("link_started", "ok", session.user_id, source_id=source_id, provider=provider)

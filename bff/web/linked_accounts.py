@@ -58,7 +58,7 @@ def linked_accounts() -> Response:
     return response
 
 
-@me.delete("/me/linked-accounts/<account_id>")
+@me.delete("/me/linked-accounts/<id>")
 @me.doc(
     operationId="unlinkAccount",
     parameters=UNLINK_PARAMETERS,
@@ -66,7 +66,7 @@ def linked_accounts() -> Response:
     responses=problem_responses(400, 401, 403, 404, 409, 429, 500, 502, 503, 504),
 )
 @me.response(200, AccountUnlinkedSchema, headers=HEADERS, description="The account is gone; what GenAuth lists now.")
-def unlink(account_id: str) -> Response:
+def unlink(id: str) -> Response:  # noqa: A002 - as the contract calls it
     """Unlink an account.
 
     Answered by the list that GenAuth reports afterwards, not by what it says to the change. What the provider itself permits
@@ -75,7 +75,7 @@ def unlink(account_id: str) -> Response:
     query, bff, spoken = _asked(), services(), language(request.headers.get("Accept-Language", ""))
     require_recent_sign_in("unlink")
     try:
-        change = bff.unlinking.unlink(session(), account_id, record().deadline)
+        change = bff.unlinking.unlink(session(), id, record().deadline)
     except NotLinkedHere as error:
         if error.answer:
             error.members = {"linkedAccounts": Fragment(listed(bff, session(), error.answer, spoken))}

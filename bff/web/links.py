@@ -20,7 +20,7 @@ from bff.web.context import record, services, session
 from bff.web.openapi import problem_responses
 from bff.web.problems import CONTENT_TYPE, problem
 from bff.web.representation import language, listed
-from schemas.linked_accounts import HEADERS
+from schemas.linked_accounts import HEADERS, USUAL_HEADERS, USUAL_PARAMETERS
 from schemas.links import BEGIN_LINK, BeginLinkSchema, LinkBegunSchema, LinkOutcomeSchema
 from schemas.oidc import strict_json
 from schemas.problem import ProblemSchema
@@ -32,6 +32,13 @@ link_returns = Blueprint(
 
 _LARGEST_BODY = 16 * 1024
 _JSON = [("Content-Type", "application/json")]
+_STATE = {
+    "in": "path",
+    "name": "state",
+    "required": True,
+    "description": "The `state` of the answer that began it.",
+    "schema": {"type": "string"},
+}
 _SECURITY: list[dict[str, list[str]]] = [{"bearer": []}, {"cookie": []}]
 _BEGIN, _BEGUN = BeginLinkSchema(), LinkBegunSchema()
 _TITLES = {
@@ -49,6 +56,10 @@ _NO = frozenset({"false", "0", "no"})
 _MEMBERS = tuple(str(field.data_key) for field in _BEGIN.load_fields.values())
 _HTML = {"text/html": {"schema": {"type": "string"}}}
 _PAGE_OR_PROBLEM = {**_HTML, CONTENT_TYPE: {"schema": ProblemSchema}}
+_FORM = {
+    "description": "What GenAuth appends, at most 64 KiB.",
+    "content": {"application/x-www-form-urlencoded": {"schema": {"type": "object"}}},
+}
 _RETURNED: dict[str, Any] = {
     "200": {"description": "No address was named to send the browser to: a page that can be closed.", "content": _HTML},
     "303": {
@@ -64,11 +75,12 @@ _RETURNED: dict[str, Any] = {
 @links.post("/me/linked-accounts/links")
 @links.doc(
     operationId="beginLink",
+    parameters=USUAL_PARAMETERS,
     requestBody=BEGIN_LINK,
     security=_SECURITY,
-    responses=problem_responses(400, 401, 403, 404, 409, 429, 500, 502, 503, 504),
+    responses=problem_responses(400, 401, 403, 404, 409, 413, 415, 429, 500, 502, 503, 504),
 )
-@links.response(201, LinkBegunSchema, description="A link has begun: send the browser to `url`.")
+@links.response(201, LinkBegunSchema, headers=USUAL_HEADERS, description="A link has begun: send the browser to `url`.")
 def begin() -> Response:
     """Begin to link another account.
 
@@ -92,13 +104,14 @@ def begin() -> Response:
 @links.get("/me/linked-accounts/links/<state>")
 @links.doc(
     operationId="getLinkOutcome",
+    parameters=[_STATE, *USUAL_PARAMETERS],
     security=_SECURITY,
     responses=problem_responses(400, 401, 403, 410, 429, 500, 502, 503, 504),
 )
 @links.response(
     200,
     LinkOutcomeSchema,
-    headers={"Content-Language": HEADERS["Content-Language"]},
+    headers={"Content-Language": HEADERS["Content-Language"], **USUAL_HEADERS},
     description="What came of it so far, and the accounts that are linked now.",
 )
 def outcome(state: str) -> Response:
@@ -127,7 +140,7 @@ def return_by_address(state: str) -> Response:
 
 
 @link_returns.post("/me/linked-accounts/links/<state>/return")
-@link_returns.doc(operationId="returnFromLinkByForm", responses=_RETURNED)
+@link_returns.doc(operationId="returnFromLinkByForm", requestBody=_FORM, responses={**_RETURNED, "413": "Problem413"})
 def return_by_form(state: str) -> Response:
     """Come back from linking, with a form.
 

@@ -9,6 +9,7 @@ from flask import Flask
 from flask_smorest import Api
 
 from bff import __version__
+from bff.errors import InvalidRequest
 from bff.settings import Settings
 from bff.web.problems import CONTENT_TYPE, REMEDIES, codes_by_status, errors_by_code
 from schemas.problem import ProblemSchema
@@ -33,6 +34,8 @@ def openapi(app: Flask) -> Api:
     api.DEFAULT_ERROR_RESPONSE_NAME = None
     for status, codes in codes_by_status().items():
         api.spec.components.response(f"Problem{status}", _problem_response(status, codes), lazy=True)
+    for status in (413, 415):  # whoever reads a body may say these
+        api.spec.components.response(f"Problem{status}", _problem_response(status, [InvalidRequest.code]), lazy=True)
     rest = ", ".join(f"`{code}`" for code in codes_by_status()[404] + codes_by_status()[405])
     api.spec.components.response("Problem", _problem(f"Any other error: {rest}."), lazy=True)
     return api

@@ -52,6 +52,7 @@ REMEDIES = {
 _SCHEMA = ProblemSchema()
 _DEFAULT_RETRY_SECONDS = {429: 5, 502: 2, 503: 2, 504: 2}
 _LONGEST_INSTANCE = 256
+_DETAILS = {413: "The body is too long.", 415: "Send the body as application/json."}
 # "*" alone would not stand for Authorization (Fetch standard, CORS-preflight fetch).
 _FOR_ANY_PAGE = {
     "Access-Control-Allow-Origin": "*",
@@ -162,7 +163,7 @@ def _framework_problem(exc: HTTPException) -> Response:
             response.headers["Allow"] = ", ".join(sorted(exc.valid_methods or ()))
             return response
         case _ if exc.code and 400 <= exc.code < 500:
-            return _problem(InvalidRequest(f"{exc.name}.", note=type(exc).__name__), status=exc.code)
+            return _problem(InvalidRequest(_DETAILS.get(exc.code, f"{exc.name}."), note=type(exc).__name__), status=exc.code)
         case _:
             return _problem(defect(exc))
 

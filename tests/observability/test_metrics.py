@@ -151,7 +151,7 @@ def test_made_up_routes_end_at_a_number(metrics):
 
 
 @pytest.mark.parametrize(
-    "rule", ["/me/linked-accounts", "/me/linked-accounts/<account_id>", "/openapi.json", "/me/x/<path:rest>", "unmatched"]
+    "rule", ["/me/linked-accounts", "/me/linked-accounts/<id>", "/openapi.json", "/me/x/<path:rest>", "unmatched"]
 )
 def test_a_rule_of_ours_is_a_route(metrics, rule):
     metrics.answered(rule, 200, "none", 0.1)

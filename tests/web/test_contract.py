@@ -52,8 +52,7 @@ def test_every_code_is_told_where_it_happens(client):
         status: each["$ref"].rpartition("/")[2] for one in used for status, each in one["responses"].items() if "$ref" in each
     }
 
-    # 409 and 410 have no route yet.
-    for code, status in ((code, status) for code, status in EVERY_CODE.items() if status not in {409, 410}):
+    for code, status in EVERY_CODE.items():
         name = named.get(str(status), named["default"])
         assert f"`{code}`" in document["components"]["responses"][name]["description"]
     assert document["components"]["schemas"]["Problem"]["properties"]["code"]["x-extensible-enum"] == list(EVERY_CODE)
@@ -99,6 +98,27 @@ def test_the_document_names_what_a_request_may_carry(client):
     assert parameters["refresh"]["schema"] == {"type": "boolean", "default": False}
     headers = {"Accept-Language", "If-None-Match", "X-Requested-With", "X-Request-Id"}
     assert {name for name, each in parameters.items() if each["in"] == "header"} == headers
+
+
+def test_the_document_names_what_a_change_may_carry_and_what_it_is_answered_with(client):
+    """A client that was generated from it can send what cookie mode and step-up need, and reads every status and header."""
+    paths = client.get("/openapi.json").json["paths"]
+    unlink, begin = paths[f"{PATH}/{{id}}"]["delete"], paths[f"{PATH}/links"]["post"]
+    outcome, back = paths[f"{PATH}/links/{{state}}"]["get"], paths[f"{PATH}/links/{{state}}/return"]["post"]
+
+    usual = {"Accept-Language", "X-Requested-With", "X-Request-Id"}
+    assert names_of(unlink) == usual | {"id", "include", "X-Id-Token"}
+    assert names_of(begin) == usual
+    assert names_of(outcome) == usual | {"state"}
+    assert {"413", "415"} <= begin["responses"].keys()
+    assert "413" in back["responses"]
+    assert "application/x-www-form-urlencoded" in back["requestBody"]["content"]
+    for told in (unlink["responses"]["200"], begin["responses"]["201"], outcome["responses"]["200"]):
+        assert {"Cache-Control", "RateLimit", "X-Request-Id"} <= told["headers"].keys()
+
+
+def names_of(operation):
+    return {each["name"] for each in operation["parameters"]}
 
 
 def test_the_document_names_the_ways_to_sign_in_that_are_switched_on(client_with):

@@ -201,7 +201,8 @@ def test_a_body_of_another_kind_or_too_large(person, genauth):
         return mei.client.post(LINKS, data=body, content_type=kind, headers=mei.headers)
 
     for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "", "application/jsonp"):
-        assert told(post(body, kind)) == (415, "invalid_request")
+        answer = post(body, kind)
+        assert (*told(answer), answer.json["detail"]) == (415, "invalid_request", "Send the body as application/json.")
     assert told(post(body.ljust(16 * 1024 + 1))) == (413, "invalid_request")
     assert told(post(body.ljust(80 * 1024))) == (413, "invalid_request")
     assert genauth.calls(LINK_URL) == 0
@@ -214,7 +215,9 @@ def test_a_connection_that_is_none_of_ours_or_has_no_page_is_not_found(person, g
     mei.accounts()
     asked = genauth.calls(IDENTITIES)
 
-    assert told(mei.begin(provider)) == (404, "not_found")
+    answer = mei.begin(provider)
+    assert told(answer) == (404, "not_found")
+    assert "identifier of linkableProviders" in answer.json["detail"]
     assert (genauth.calls(IDENTITIES), genauth.calls(LINK_URL)) == (asked, 0)
 
 
@@ -223,7 +226,9 @@ def test_while_nobody_knows_the_connections_genauth_says_which_there_are(person,
     mei = person("mei")
 
     assert mei.begin().status_code == 201
-    assert told(mei.begin("nothing-of-the-sort")) == (404, "not_found")
+    answer = mei.begin("nothing-of-the-sort")
+    assert told(answer) == (404, "not_found")
+    assert "identifier of linkableProviders" in answer.json["detail"]
     assert told(mei.begin("\ud800")) == (404, "not_found")
     assert genauth.calls(LINK_URL) == 2
 
