@@ -1,7 +1,10 @@
 """``?include=``: what could be linked, and what may be unlinked, beside what is linked."""
 
+import itertools
 import threading
 import time
+from base64 import urlsafe_b64encode
+from hashlib import blake2b
 
 import pytest
 
@@ -68,11 +71,24 @@ def test_the_offered_names_are_in_the_readers_language(shown):
 
 def test_names_combine_in_any_order_and_doubled_ones_count_once(shown):
     one, other = (
-        shown(names, "omar") for names in ("providers,identities", "identities,,providers,identities&include=providers")
+        shown(names, "omar")
+        for names in ("providers,identities,unlink", "unlink,identities,,providers,%20identities&include=providers")
     )
 
     assert (one.data, one.headers["ETag"]) == (other.data, other.headers["ETag"])
     assert one.json["linkedAccounts"][0]["identities"]
+
+
+def test_each_combination_has_an_etag_of_its_own_and_the_plain_one_is_over_the_plain_accounts(shown):
+    names = ("identities", "providers", "unlink")
+    combinations = [",".join(each) for most in range(4) for each in itertools.combinations(names, most)]
+    etags = {asked: shown(asked, "kim").headers["ETag"] for asked in combinations}
+
+    assert len({*etags.values()}) == 8
+    for asked, etag in etags.items():
+        assert {each for each in etags if shown(each, "kim", **{"If-None-Match": etag}).status_code == 304} == {asked}
+    accounts = shown("", "kim").data.removeprefix(b'{"linkedAccounts":').partition(b',"meta":{"total"')[0]
+    assert etags[""] == f'W/"{urlsafe_b64encode(blake2b(accounts, digest_size=12).digest()).decode()}"'
 
 
 @pytest.mark.parametrize("trouble", [{"status": 503}, {"envelope": {"statusCode": 200, "data": {}}}], ids=str)

@@ -109,6 +109,21 @@ def test_what_is_included_comes_from_memory_too_but_for_what_could_not_be_had(ca
         assert (response.json["linkableProviders"], remembered) == (None, False)
 
 
+def test_what_may_be_unlinked_is_not_served_beyond_what_it_was_decided_by(cached_app, genauth, sign_in):
+    app, kims = cached_app(), sign_in("kim")
+    ask(app, "?include=unlink", **kims)
+    app.extensions["clock"].by = 50
+    ask(app, "?refresh=true", **kims)
+    eventually(lambda: from_memory(app, "?include=unlink", **kims)[1])
+    assert genauth.calls("/api/v3/get-security-info") == 1
+
+    app.extensions["clock"].by = 75  # the accounts hold for another half a minute, and so would this response
+    genauth.sign_in("kim", password=False)
+
+    response, remembered = from_memory(app, "?include=unlink", **kims)
+    assert (response.json["linkedAccounts"][0]["unlink"]["allowed"], remembered) == (False, False)
+
+
 def test_it_is_logged_and_counted_as_any_answer_is_with_memory_as_its_source(cached_app, sign_in, written):
     app = cached_app()
     headers = sign_in("mei")
