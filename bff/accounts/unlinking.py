@@ -14,7 +14,7 @@ be removed lately does not count as an account that the person keeps.
 
 import random
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from threading import Event
@@ -45,6 +45,7 @@ _LOCK_MARGIN_SECONDS = 2.0  # the lock never ends before its change does
 _POLL_SECONDS = 0.05
 _AGAIN_SECONDS = 0.3
 _LONGEST_ID = 256
+Undo = Callable[[str, str], None]
 _REFUSALS = {"last_login_method": LastLoginMethod, "managed_by_organization": ManagedByOrganization}
 
 
@@ -106,9 +107,12 @@ class Unlinking:
                 chosen = next((each for each in sources if each.source_id == account_id), None)
                 if chosen is None:
                     raise NotLinkedHere(before)
-                self._check(session, sources, chosen, deadline)
-                self._prepare(session, account_id, deadline, lock)
-                after = self._remove(session, account_id, deadline)
+                pending = self._cache.unconfirmed(session.user_id)
+                self._check(session, sources, chosen, pending, deadline)
+                # What was asked for before may come about all the same, whatever becomes of this.
+                undo = self._accounts.settle if account_id not in pending else _leave
+                self._prepare(session, account_id, deadline, lock, undo)
+                after = self._remove(session, account_id, deadline, undo)
         except BffError as error:
             self._record(session, error.code, chosen)
             raise
@@ -135,10 +139,16 @@ class Unlinking:
         finally:
             lock.release()
 
-    def _check(self, session: Session, sources: Sequence[LinkedSource], chosen: LinkedSource, deadline: Deadline) -> None:
+    def _check(
+        self,
+        session: Session,
+        sources: Sequence[LinkedSource],
+        chosen: LinkedSource,
+        pending: Collection[str],
+        deadline: Deadline,
+    ) -> None:
         """Raise what forbids to unlink the account, or UpstreamUnavailable where nobody can say."""
-        leaving = set(self._cache.unconfirmed(session.user_id)) - {chosen.source_id}
-        staying = [each for each in sources if each.source_id not in leaving]
+        staying = [each for each in sources if each is chosen or each.source_id not in pending]
         needed = needs_facts(staying, chosen, denied=self._denied, methods=self._methods)
         facts = self._facts.now(session, deadline).info if needed else None
         found = permission(staying, chosen, facts, denied=self._denied, methods=self._methods)
@@ -149,28 +159,31 @@ class Unlinking:
         refusal = _REFUSALS.get(found.reason or "")
         raise refusal() if refusal else UpstreamUnavailable(note="nobody can say whether it may be unlinked", retry_after=2)
 
-    def _prepare(self, session: Session, source_id: str, deadline: Deadline, lock: StoreLock) -> None:
+    def _prepare(self, session: Session, source_id: str, deadline: Deadline, lock: StoreLock, undo: Undo) -> None:
         """Have every process hold back what is asked for from now on. Raises `CacheUnavailable`, UpstreamUnavailable."""
         try:
             self._accounts.hold(session.user_id, source_id, deadline.remaining() + UNCONFIRMED_SECONDS)
         except CacheUnavailable:
-            self._accounts.settle(session.user_id, source_id)
+            undo(session.user_id, source_id)
             raise
         if not lock.extend():
-            self._accounts.settle(session.user_id, source_id)
+            undo(session.user_id, source_id)
             raise UpstreamUnavailable(note="lost the lock", retry_after=1)
 
-    def _remove(self, session: Session, source_id: str, deadline: Deadline) -> Answer:
+    def _remove(self, session: Session, source_id: str, deadline: Deadline, undo: Undo) -> Answer:
         """The person's accounts without that source, read back from GenAuth."""
         unconfirmed: ChangeUnconfirmed | None = None
         try:
             self._genauth.unlink(session.token, source_id, deadline, whose=session.digest)
         except ChangeUnconfirmed as error:
             unconfirmed = error
+        except NotLinked:
+            answer = self._accounts.now(session, deadline)
+            if source_id not in answer.entry.accounts.sources:  # else the list may only be late
+                self._accounts.settle(session.user_id, source_id, answer.entry)
+            raise NotLinkedHere(answer, note="GenAuth says so") from None
         except BffError as refusal:  # GenAuth's clear no, or it was never asked
-            self._accounts.settle(session.user_id, source_id)
-            if isinstance(refusal, NotLinked):
-                raise NotLinkedHere(self._accounts.now(session, deadline), note="GenAuth says so") from None
+            undo(session.user_id, source_id)
             if isinstance(refusal, (TokenRefused, UserBlocked)):
                 self._accounts.refuse(session, refusal)
             raise
@@ -194,3 +207,7 @@ class Unlinking:
             source_id=chosen.source_id if chosen else None,
             provider=chosen.type if chosen else None,
         )
+
+
+def _leave(_user_id: str, _source_id: str) -> None:
+    """Let the hold end by itself."""

@@ -438,6 +438,40 @@ def test_a_list_that_shows_a_removal_late_does_not_let_both_go(client_with, sign
     assert genauth_shows("mei", LARK)
 
 
+@pytest.mark.parametrize(
+    "no",
+    [
+        {"envelope": {"statusCode": 429}},
+        {"envelope": {"statusCode": 403, "apiCode": 2217}},
+        {"envelope": {"statusCode": 403, "apiCode": 1001}},
+    ],
+)
+def test_a_no_to_the_second_try_does_not_forget_the_first(client_with, sign_in, genauth, no):
+    genauth.trouble(path=UNLINK, ending="hang", times=1)
+    client = client_with(
+        UPSTREAM_DEADLINE_SECONDS="0.3", UPSTREAM_CONNECT_SECONDS="0.2", CHANGE_DEADLINE_SECONDS="3", SIGN_IN_METHODS="none"
+    )
+    token = sign_in("user-7")
+    assert said(client.delete(f"{PATH}/{WECHAT}", headers=token)) == (504, "change_unconfirmed")
+    genauth.trouble(path=UNLINK, times=1, **no)
+    assert client.delete(f"{PATH}/{WECHAT}", headers=token).status_code in {409, 429, 502}
+
+    assert said(client.delete(f"{PATH}/{GITHUB}", headers=token)) == (503, "upstream_unavailable")
+
+    assert genauth.calls(UNLINK) == 2
+
+
+def test_what_is_not_linked_by_genauths_word_is_no_account_that_stays(client_with, sign_in, genauth):
+    genauth.linking(shown_after_seconds=20.0, refuse_not_linked=True)
+    client, token = client_with(SIGN_IN_METHODS="none"), sign_in("user-7")
+    assert said(client.delete(f"{PATH}/{WECHAT}", headers=token)) == (504, "change_unconfirmed")
+    assert said(client.delete(f"{PATH}/{WECHAT}", headers=token)) == (404, "not_found")
+
+    assert said(client.delete(f"{PATH}/{GITHUB}", headers=token)) == (503, "upstream_unavailable")
+
+    assert genauth.calls(UNLINK) == 2
+
+
 def test_what_was_not_confirmed_can_be_asked_for_again(impatient, sign_in, genauth):
     genauth.trouble(path=UNLINK, ending="hang", times=1)
     token = sign_in("omar")
