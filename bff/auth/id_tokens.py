@@ -21,6 +21,7 @@ from schemas.oidc import is_numeric_date, numeric_date
 
 LONGEST_ID_TOKEN = 4096  # characters; GenAuth takes it in the query of an address
 _HMAC, _DIGEST_BYTES = "HS256", 32
+_ACCESS_TOKEN = "access token", "is an access token; send the id_token that came with it"
 # The claims are checked here, so that a sentence can say what is wrong with the token.
 _SIGNATURE_ONLY: Options = {
     "verify_signature": True,
@@ -74,6 +75,8 @@ class IdTokens:
         """
         if len(token) > LONGEST_ID_TOKEN:
             _refuse("size", f"is longer than {LONGEST_ID_TOKEN} characters")
+        if token == session.token:
+            _refuse(*_ACCESS_TOKEN)
         try:
             header = canonical_header(token)
         except TokenInvalid:
@@ -96,7 +99,7 @@ class IdTokens:
         typ = header.get("typ", "JWT")
         # GenAuth's access tokens have a scope, its id_tokens have none.
         if "scope" in claims or (isinstance(typ, str) and "at+jwt" in typ.lower()):
-            _refuse("access token", "is an access token; send the id_token that came with it")
+            _refuse(*_ACCESS_TOKEN)
         if self._audience not in (audience if isinstance(audience, list) else [audience]):
             _refuse("audience", "is for another application")
         if claims.get("sub") != session.user_id:

@@ -9,16 +9,16 @@ from flask import Response, render_template, request
 from flask_smorest import Blueprint
 from markupsafe import Markup
 from marshmallow import ValidationError
-from werkzeug.exceptions import MethodNotAllowed, UnsupportedMediaType
+from werkzeug.exceptions import ClientDisconnected, MethodNotAllowed, RequestEntityTooLarge, UnsupportedMediaType
 
 from bff.accounts import LINK_SECONDS
-from bff.errors import BffError, InvalidRequest
+from bff.errors import InvalidRequest
 from bff.models import Language
 from bff.resilience import released
 from bff.web.authentication import one_cookie, require_recent_sign_in
 from bff.web.context import record, services, session
 from bff.web.openapi import problem_responses
-from bff.web.problems import CONTENT_TYPE, problem
+from bff.web.problems import CONTENT_TYPE
 from bff.web.representation import language, listed
 from schemas.linked_accounts import HEADERS, USUAL_HEADERS, USUAL_PARAMETERS
 from schemas.links import BEGIN_LINK, BeginLinkSchema, LinkBegunSchema, LinkOutcomeSchema
@@ -30,7 +30,7 @@ link_returns = Blueprint(
     "link_returns", __name__, description="Where the browser comes back to, without a session.", template_folder="pages"
 )
 
-_LARGEST_BODY = 16 * 1024
+_LARGEST_BODY, _LARGEST_FORM = 16 * 1024, 64 * 1024
 _JSON = [("Content-Type", "application/json")]
 _STATE = {
     "in": "path",
@@ -60,15 +60,23 @@ _FORM = {
     "description": "What GenAuth appends, at most 64 KiB.",
     "content": {"application/x-www-form-urlencoded": {"schema": {"type": "object"}}},
 }
+_WRONG = (
+    ("400", "`invalid_request`"),
+    ("410", "`link_expired`"),
+    ("413", "`invalid_request`"),
+    ("503", "`upstream_unavailable`"),
+    ("default", "Any other error"),
+)
 _RETURNED: dict[str, Any] = {
     "200": {"description": "No address was named to send the browser to: a page that can be closed.", "content": _HTML},
     "303": {
         "description": "To `returnTo`, with `link=returned` or `link=failed` and `state` in its query.",
         "headers": {"Location": {"required": True, "schema": {"type": "string"}}},
     },
-    "410": {"description": "`link_expired`: a page for people, or a problem.", "content": _PAGE_OR_PROBLEM},
-    "503": {"description": "`upstream_unavailable`: a page for people, or a problem.", "content": _PAGE_OR_PROBLEM},
-    "default": "Problem",
+    **{
+        status: {"description": f"{what}: a page for people, or a problem.", "content": _PAGE_OR_PROBLEM}
+        for status, what in _WRONG
+    },
 }
 
 
@@ -140,7 +148,7 @@ def return_by_address(state: str) -> Response:
 
 
 @link_returns.post("/me/linked-accounts/links/<state>/return")
-@link_returns.doc(operationId="returnFromLinkByForm", requestBody=_FORM, responses={**_RETURNED, "413": "Problem413"})
+@link_returns.doc(operationId="returnFromLinkByForm", requestBody=_FORM, responses=_RETURNED)
 def return_by_form(state: str) -> Response:
     """Come back from linking, with a form.
 
@@ -149,21 +157,20 @@ def return_by_form(state: str) -> Response:
     return _returned(state)
 
 
-def _returned(state: str) -> Response:
-    headers = {"Referrer-Policy": "no-referrer"}
-    try:
-        address = services().links.returned(state, _success)
-    except BffError as error:
-        response = problem(error, request.environ, services().settings.session_cookie_name)
-        if request.accept_mimetypes.best_match([CONTENT_TYPE, "text/html"]) == "text/html":
-            page = _page(error.title_in(_language()))
-            response.data, headers = page.data, headers | dict(page.headers)
-    else:
-        response = _page(_TITLES[_language()], script=_CLOSE)
-        if address:
-            response, headers = Response(status=303), headers | {"Location": address}
-    response.headers.update(headers)
+@link_returns.after_request
+def _for_people(response: Response) -> Response:
+    """Have no answer say where the browser was, and show people a page instead of a problem."""
+    response.headers["Referrer-Policy"] = "no-referrer"
+    if response.mimetype == CONTENT_TYPE and request.accept_mimetypes.best_match([CONTENT_TYPE, "text/html"]) == "text/html":
+        page = _page(orjson.loads(response.data)["title"])
+        response.data = page.data
+        response.headers.update(dict(page.headers))
     return response
+
+
+def _returned(state: str) -> Response:
+    address = services().links.returned(state, _success)
+    return Response(status=303, headers={"Location": address}) if address else _page(_TITLES[_language()], script=_CLOSE)
 
 
 def _page(title: str, script: Markup | None = None) -> Response:
@@ -175,20 +182,28 @@ def _page(title: str, script: Markup | None = None) -> Response:
 
 def _success() -> bool:
     """GenAuth's yes or no, from the query or the form; yes where it says neither, as its list decides anyway."""
-    with released():  # a client may take its time to send it
-        request.get_data()
+    _sent(_LARGEST_FORM)
     return request.values.get("success", "").strip().lower() not in _NO
+
+
+def _sent(at_most: int) -> bytes:
+    """The whole body, of so many bytes at most; the framework cuts one off that comes in chunks, and takes what was cut off."""
+    request.max_content_length = at_most + 1
+    with released():  # a client may take its time to send it
+        body = request.get_data()
+    if len(body) > at_most:
+        raise RequestEntityTooLarge
+    if len(body) < (request.content_length or 0):
+        raise ClientDisconnected
+    return body
 
 
 def _asked() -> Any:  # noqa: ANN401 - what the schema loads
     """What the body asks for; InvalidRequest with a sentence that quotes nothing of it."""
     if request.mimetype != "application/json":
         raise UnsupportedMediaType
-    request.max_content_length = _LARGEST_BODY
-    with released():  # a client may take its time to send it
-        body = request.get_data()
     try:
-        return _BEGIN.load(cast("Any", strict_json(body.decode())))
+        return _BEGIN.load(cast("Any", strict_json(_sent(_LARGEST_BODY).decode())))
     except (ValueError, RecursionError):
         raise InvalidRequest("The body is not JSON, or has a member twice.", note="body") from None
     except ValidationError as error:

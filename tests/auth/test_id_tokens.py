@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -121,6 +122,12 @@ def test_what_it_says_has_to_be_so(refuses, signer, claims, note):
 def test_an_access_token_is_none(refuses, signer):
     refuses(signer.token(), "access token")
     refuses(signer.token(NO_SCOPE, headers={"typ": "at+JWT"}), "access token")
+
+
+def test_the_sessions_own_token_is_none_whatever_it_says(reader, session):
+    for token in (by_secret(), "opaque"):
+        with pytest.raises(InvalidRequest, match="access token"):
+            reader().of(token, replace(session, token=token), Deadline.after(5))
 
 
 @pytest.mark.parametrize("algorithm", ["none", "None", "HS384", "HS512", "RS512", "PS256", "EdDSA", None, 1, ["HS256"], {}])

@@ -1,5 +1,6 @@
 """A page that links, and the person who clicks: through the sandbox's consent page and back."""
 
+import io
 import re
 from html.parser import HTMLParser
 from urllib.parse import parse_qs, urlsplit
@@ -49,6 +50,12 @@ def come_back(client, address, fields, **headers):
     if fields is None:
         return client.get(path, headers=headers)
     return client.post(path, data=fields, headers=headers)
+
+
+def as_served(client, path, body, length="", **request):
+    """The answer to a body as the real server hands it on: as much as arrived, and the length that was told, none for chunks."""
+    environ = {"wsgi.input_terminated": True, "CONTENT_LENGTH": str(length)}
+    return client.post(path, input_stream=io.BytesIO(body), environ_overrides=environ, **request)
 
 
 def query_of(url):

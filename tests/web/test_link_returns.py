@@ -9,7 +9,7 @@ import pytest
 
 from bff.sandbox.people import CANARY
 from tests.web.conftest import client_of
-from tests.web.linking import APP, BACK, LINKS, SETTINGS, Person, come_back, decide, query_of, shown_to_people
+from tests.web.linking import APP, BACK, LINKS, SETTINGS, Person, as_served, come_back, decide, query_of, shown_to_people
 
 IDENTITIES = "/api/v3/get-identities"
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
@@ -335,10 +335,37 @@ def test_without_redis_the_way_back_can_be_gone_again(person, client, app_with, 
 
 
 def test_a_form_that_is_too_large_is_not_read(person, client):
-    state = person("mei").begin().json["state"]
+    way_back = f"{LINKS}/{person('mei').begin().json['state']}/return"
+    form = {"content_type": "application/x-www-form-urlencoded"}
 
-    assert client.post(f"{LINKS}/{state}/return", data={"x": "y" * 65_537}).status_code == 413
-    assert client.post(f"{LINKS}/{state}/return", data={"success": "false", "x": "y" * 60_000}).status_code == 303
+    assert client.post(way_back, data={"x": "y" * 65_537}).status_code == 413
+    assert as_served(client, way_back, b"success=false".ljust(65_537, b"&"), **form).status_code == 413
+    back = as_served(client, way_back, b"success=false".ljust(65_536, b"&"), **form)
+    assert query_of(back.headers["Location"])["link"] == "failed"
+
+
+def test_a_form_that_is_cut_off_can_be_sent_again(person, client):
+    way_back = f"{LINKS}/{person('mei').begin().json['state']}/return"
+    form = {"length": 13, "content_type": "application/x-www-form-urlencoded"}
+
+    assert as_served(client, way_back, b"success=f", **form).status_code == 400
+    back = as_served(client, way_back, b"success=false", **form)
+    assert query_of(back.headers["Location"])["link"] == "failed"
+
+
+def test_whatever_is_wrong_with_a_way_back_people_see_a_page_and_no_next_one_learns_of_it(person, client):
+    way_back = f"{LINKS}/{person('mei').begin().json['state']}/return"
+
+    def answers(**headers):
+        yield client.post(way_back, data={"x": "y" * 65_537}, headers=headers)
+        yield as_served(client, way_back, b"cut", length=9, headers=headers)
+        yield client.open(way_back, method="HEAD", headers=headers)
+
+    for page, plain in zip(answers(**BROWSER), answers(), strict=True):
+        assert (page.mimetype, plain.mimetype) == ("text/html", "application/problem+json")
+        assert page.status_code == plain.status_code in (413, 400, 405)
+        assert page.headers["Referrer-Policy"] == plain.headers["Referrer-Policy"] == "no-referrer"
+        assert "frame-ancestors 'none'" in page.headers["Content-Security-Policy"]
 
 
 def test_nothing_that_genauth_appends_is_kept_or_told(app_with, genauth, stored, written):

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.web.conftest import client_of
-from tests.web.linking import APP, BACK, LINKS, SETTINGS, US, Person, query_of
+from tests.web.linking import APP, BACK, LINKS, SETTINGS, US, Person, as_served, query_of
 
 IDENTITIES, LINK_URL = "/api/v3/get-identities", "/api/v3/generate-link-extidp-url"
 
@@ -207,6 +207,14 @@ def test_a_body_of_another_kind_or_too_large(person, genauth):
     assert told(post(body.ljust(80 * 1024))) == (413, "invalid_request")
     assert genauth.calls(LINK_URL) == 0
     assert post(body.ljust(16 * 1024), "application/json; charset=utf-8").status_code == 201
+
+
+@pytest.mark.parametrize(("size", "expected"), [(0, 201), (16 * 1024, 201), (16 * 1024 + 1, 413), (80 * 1024, 413)])
+def test_a_body_as_served_is_no_shorter_than_it_is(person, size, expected):
+    mei = person("mei")
+    body = json.dumps({"provider": "my-github", "idToken": mei.id_token, "returnTo": BACK}).ljust(size).encode()
+
+    assert as_served(mei.client, LINKS, body, content_type="application/json", headers=mei.headers).status_code == expected
 
 
 @pytest.mark.parametrize("provider", ["github", "My-GitHub", "my-github ", "62f209327ab3cc10d9046ee5", "\ud800", "my-directory"])
