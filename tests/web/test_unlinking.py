@@ -155,7 +155,7 @@ def test_who_can_sign_in_otherwise_may_unlink_the_last(remove, person, account):
     assert (response.status_code, ids(response)) == (200, [])
 
 
-def test_whgenauth_shows_knew_a_moment_ago_does_not_decide(client, remove, sign_in, genauth):
+def test_what_genauth_knew_a_moment_ago_does_not_decide(client, remove, sign_in, genauth):
     assert client.get(f"{PATH}?include=unlink", headers=sign_in("kim")).json["linkedAccounts"][0]["unlink"]["allowed"]
     genauth.sign_in("kim", password=False)
 
@@ -251,7 +251,7 @@ NOT_DONE = {
 
 
 @pytest.mark.parametrize("fault", DONE_AND_NOT_SAID.values(), ids=DONE_AND_NOT_SAID)
-def test_whgenauth_shows_did_and_could_not_say_is_done(impatient, sign_in, genauth, fault):
+def test_what_genauth_did_and_could_not_say_is_done(impatient, sign_in, genauth, fault):
     genauth.trouble(path=UNLINK, **fault)
     token = sign_in("omar")
 
@@ -263,7 +263,7 @@ def test_whgenauth_shows_did_and_could_not_say_is_done(impatient, sign_in, genau
 
 
 @pytest.mark.parametrize("fault", NOT_DONE.values(), ids=NOT_DONE)
-def test_whgenauth_shows_did_not_do_is_not_confirmed(impatient, sign_in, genauth, fault):
+def test_what_genauth_did_not_do_is_not_confirmed(impatient, sign_in, genauth, fault):
     genauth.trouble(path=UNLINK, **fault)
     token = sign_in("omar")
 
