@@ -12,6 +12,7 @@ from bff.accounts.rendering import render_linkable, render_with_unlink
 from bff.accounts.security_facts import SecurityFacts
 from bff.accounts.service import REFRESHABLE_SECONDS, Answer
 from bff.accounts.unlink_rule import ENTERPRISE, LinkedSource, needs_facts, permission
+from bff.errors import TokenRefused, UserBlocked
 from bff.models import Language, RenderedAccounts, Session
 from bff.resilience import Deadline
 
@@ -49,9 +50,19 @@ class Inclusions:
         return Part(render_linkable(catalogue.linkable(accounts.sources, language)), good_until)
 
     def with_unlink(
-        self, session: Session, answer: Answer, accounts: bytes, deadline: Deadline, *, refresh: bool = False
+        self,
+        session: Session,
+        answer: Answer,
+        accounts: bytes,
+        deadline: Deadline,
+        *,
+        refresh: bool = False,
+        changed: bool = False,
     ) -> Part:
-        """The answer's ``accounts``, a JSON array, each with whether it may be unlinked. Raises TokenRefused, UserBlocked."""
+        """The answer's ``accounts``, a JSON array, each with whether it may be unlinked.
+
+        Raises TokenRefused, UserBlocked; not where the answer tells that something was ``changed``, which it was all the same.
+        """
         # Nothing but the word enterprise asks for a category.
         catalogue, good_until = self._catalogue(session, deadline) if ENTERPRISE in self._denied else (_ANY, answer.good_until)
         sources = linked_sources(answer.entry.accounts, catalogue)
@@ -59,7 +70,11 @@ class Inclusions:
         if any(needs_facts(sources, each, denied=self._denied, methods=self._methods) for each in sources):
             # A GenAuth that has just failed is not asked for more.
             younger_than = self._clock() - REFRESHABLE_SECONDS if refresh else float("-inf")
-            facts = self._facts.of(session, deadline, younger_than=younger_than, may_ask=not answer.stale)
+            try:
+                facts = self._facts.of(session, deadline, younger_than=younger_than, may_ask=not answer.stale)
+            except (TokenRefused, UserBlocked):
+                if not changed:
+                    raise
             good_until = min(good_until, facts.fresh_until if facts else 0.0)
         info = facts.info if facts else None
         permissions = [permission(sources, each, info, denied=self._denied, methods=self._methods) for each in sources]

@@ -64,7 +64,8 @@ def representation_of(
     """An answer that there is already, as the contract has it. ``unlinked``: what a change took away, as JSON."""
     accounts = Part(answer.entry.accounts.json(language, identities="identities" in include), answer.good_until)
     if "unlink" in include:
-        accounts = services.inclusions.with_unlink(session, answer, accounts.json, deadline, refresh=refresh)
+        changed = unlinked is not None
+        accounts = services.inclusions.with_unlink(session, answer, accounts.json, deadline, refresh=refresh, changed=changed)
     parts = {"linkedAccounts": accounts}
     if "providers" in include:
         parts["linkableProviders"] = services.inclusions.linkable(session, answer.entry.accounts, language, deadline)

@@ -280,6 +280,17 @@ def test_whoever_genauth_refuses_there_is_refused_as_elsewhere(client, genauth, 
     assert genauth.calls() == asked
 
 
+def test_who_is_refused_after_an_unlink_is_told_of_it_all_the_same(client, genauth, sign_in):
+    headers, github = sign_in("omar"), "62f209327ab3cc10d9046ee5"
+    genauth.answers_raw(SECURITY, body=b'{"statusCode":401,"apiCode":2020}')
+
+    response = client.delete(f"{PATH}/{github}?include=unlink", headers=headers)
+
+    assert (response.status_code, response.json["unlinked"]["id"]) == (200, github)
+    assert [each["unlink"]["reason"] for each in response.json["linkedAccounts"]] == ["unknown"]
+    assert client.get(PATH, headers=headers).json["code"] == "token_invalid"
+
+
 def test_the_plain_answer_stays_as_it_was(client, unlink, sign_in):
     def plain():
         answer = client.get(PATH, headers=sign_in("kim"))
