@@ -28,6 +28,7 @@ class BeginLinkSchema(CamelCaseSchema):
 # Not from the schema: it is closed, as no answer is.
 BEGIN_LINK: dict[str, Any] = {
     "required": True,
+    "description": "At most 16 KiB.",
     "content": {
         "application/json": {
             "schema": {
@@ -40,7 +41,7 @@ BEGIN_LINK: dict[str, Any] = {
                         "minLength": 1,
                         "maxLength": LONGEST_ID,
                         "description": "An `identifier` of `linkableProviders` (`?include=providers`).",
-                        "example": "github",
+                        "example": "my-github",
                     },
                     "returnTo": {
                         "type": "string",
@@ -82,5 +83,5 @@ class LinkOutcomeSchema(CamelCaseSchema):
             "back, then `unchanged`, or `failed` where GenAuth said so. The list may show an account a little later."
         },
     )
-    provider = fields.String(required=True, metadata={"description": "What was asked to be linked.", "example": "github"})
+    provider = fields.String(required=True, metadata={"description": "What was asked to be linked.", "example": "my-github"})
     linked_accounts = fields.List(fields.Nested(LinkedAccountSchema), required=True)

@@ -163,6 +163,15 @@ def test_the_page_for_people_loads_nothing_and_tells_every_code(client):
         assert f"<code>{code}</code>" in response.text
 
 
+def test_the_page_for_people_tells_what_to_send_once_each(client):
+    page = client.get("/docs").text
+    unlink, begin = (page.partition(f'id="{path}"')[2].partition("<h2")[0] for path in (f"{PATH}/{{id}}", f"{PATH}/links"))
+
+    assert unlink.count("<td><code>id</code></td>") == 1
+    for name in ("application/json", "provider", "returnTo", "idToken"):
+        assert f"<td><code>{name}</code></td><td>body" in begin
+
+
 @pytest.mark.parametrize(("code", "status"), EVERY_CODE.items())
 def test_a_problems_type_leads_to_a_page_about_it(client, code, status):
     response = client.get(f"/problems/{code.replace('_', '-')}")
