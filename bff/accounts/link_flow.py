@@ -127,6 +127,7 @@ class LinkFlow:
         """
         source_id = provider = None
         try:
+            self._accounts.raise_if_refused(session)
             self._providers.freshen(session.token)
             catalogue = self._providers.catalogue(deadline)
             source = catalogue.source_of(connection)
@@ -177,6 +178,8 @@ class LinkFlow:
         UpstreamUnavailable while Redis is away.
         """
         link = self._get(state)
+        if link.succeeded is not None:
+            raise LinkExpired(note="used link")
         succeeded = success()
         with redis_needed():
             self._accounts.forget(link.user_id)
@@ -197,6 +200,7 @@ class LinkFlow:
         """
         link = self._get(state)
         if link.user_id != session.user_id:
+            self._accounts.raise_if_refused(session)
             self._audit.record(
                 "link_outcome", "another_person", session.user_id, source_id=link.source_id, provider=link.provider
             )

@@ -175,6 +175,10 @@ class LinkedAccounts:
         self._changes += 1
         self._cache.on_hold(person, seconds)
 
+    def raise_if_refused(self, session: Session) -> None:
+        """Raise TokenRefused or UserBlocked where GenAuth is known to have refused the session. One round trip."""
+        self._look_up(session)
+
     def refuse(self, session: Session, refusal: TokenRefused | UserBlocked) -> None:
         """GenAuth refused the session's token: nothing that it was accepted for before holds, here and elsewhere."""
         self._refusals.put(session.digest, refusal)

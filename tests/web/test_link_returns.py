@@ -179,6 +179,21 @@ def test_a_way_back_is_gone_once_and_only_by_the_browser_that_comes(person, clie
     assert genauth.calls() == 0
 
 
+def test_who_comes_back_again_has_nothing_forgotten_and_nothing_read(person, client, genauth, app):
+    mei = person("mei")
+    link = mei.begin().json
+    come_back(client, *decide(link["url"]))
+    app.extensions["clock"].by = 1.5  # what is asked for in the second after a change may be from before it, by another's clock
+    mei.accounts()
+    genauth.forget_calls()
+
+    cut_off = as_served(client, f"{LINKS}/{link['state']}/return", b"success=f", length=13)
+
+    assert told(cut_off) == (410, "link_expired")
+    assert len(mei.accounts()) == 3
+    assert genauth.calls(IDENTITIES) == 0
+
+
 def test_two_that_come_back_at_once_are_one_and_a_page(app, genauth):
     mei = Person(client_of(app), genauth, "mei")
     for _ in range(5):
@@ -265,6 +280,19 @@ def test_whoever_finished_it_is_not_who_began_it(person, client, log_lines):
     assert "linkedAccounts" not in refused.json
     assert b'"result":"another_person"' in log_lines.take()
     assert mei.outcome(link["state"]).json["status"] == "linked"
+
+
+def test_a_session_that_genauth_refused_is_nobodys_and_no_other_persons(person, client, genauth, log_lines):
+    mei, omar = person("mei"), person("omar")
+    link = mei.begin().json
+    genauth.trouble(path=IDENTITIES, envelope={"statusCode": 401, "apiCode": 2020})
+    assert told(client.get("/me/linked-accounts", headers=omar.headers)) == (401, "token_invalid")
+    genauth.healthy()
+    log_lines.take()
+
+    assert told(omar.outcome(link["state"])) == (401, "token_invalid")
+    assert b"another_person" not in log_lines.take()
+    assert told(omar.begin("nothing-of-the-sort")) == (401, "token_invalid")
 
 
 def test_every_step_is_audited_once(person, client, log_lines):
