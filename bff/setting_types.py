@@ -170,7 +170,7 @@ def header_names(value: str) -> tuple[str, ...]:
 def source_names(value: str) -> tuple[str, ...]:
     """What identity sources are called by."""
     names = listed(value)
-    if not all(re.fullmatch(r"[!-~]{1,256}", name) for name in names):
+    if not all(re.fullmatch(r"[!-)+-~]{1,256}", name) for name in names):  # a star would stand for nothing
         raise ValidationError("holds what is no id and no type of an identity source")
     return tuple(dict.fromkeys(names))
 

@@ -674,6 +674,7 @@ def test_sources_are_denied_by_id_by_type_or_all_that_are_of_an_organization():
         "enterprise",
     )
     assert mistaken(UNLINK_DENIED_SOURCES="two words") == ["UNLINK_DENIED_SOURCES"]
+    assert mistaken(UNLINK_DENIED_SOURCES="*") == mistaken(UNLINK_DENIED_SOURCES="saml,oidc*") == ["UNLINK_DENIED_SOURCES"]
 
 
 def test_ways_to_sign_in_are_some_of_three_or_none():
