@@ -25,6 +25,7 @@ from bff.server.listening import CannotListen, hold
 
 _ROOT = Path(__file__).resolve().parents[2]
 _APP_ID = "60193c610f9117e7cb049159"
+_APP_SECRET = "sandbox-application-secret-3f1c9a7e5b2d"  # noqa: S105 - the sandbox's, which everybody may know
 _HOST = "0.0.0.0"  # noqa: S104 - a browser may be on another machine than the dev server
 _READY_WITHIN_SECONDS = 60
 _TOKEN_LASTS_SECONDS = 7 * 24 * 60 * 60
@@ -109,7 +110,8 @@ def _environment(genauth_url: str, port: int) -> dict[str, str]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("GENAUTH_")}
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     server = {"HOST": _HOST, "PORT": str(port), "PATH": path, "PUBLIC_URL": f"http://127.0.0.1:{port}"}
-    return inherited | server | {"GENAUTH_HOST": genauth_url, "GENAUTH_APP_ID": _APP_ID, "REDIS_URL": "embedded"}
+    genauth = {"GENAUTH_HOST": genauth_url, "GENAUTH_APP_ID": _APP_ID, "GENAUTH_APP_SECRET": _APP_SECRET}
+    return inherited | server | genauth | {"REDIS_URL": "embedded"}
 
 
 def _token(genauth_url: str, **which: str) -> str:

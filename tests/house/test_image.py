@@ -146,6 +146,7 @@ def test_compose_gives_no_container_more_than_it_needs(name):
 
 
 def test_compose_asks_the_application_that_the_sandbox_is():
-    from bff.sandbox.sandbox import APP_ID
+    from bff.sandbox.sandbox import APP_ID, APP_SECRET
 
-    assert SERVICES["service"]["environment"]["GENAUTH_APP_ID"] == APP_ID
+    settings = SERVICES["service"]["environment"]
+    assert (settings["GENAUTH_APP_ID"], settings["GENAUTH_APP_SECRET"]) == (APP_ID, APP_SECRET)

@@ -43,6 +43,9 @@ def test_the_other_printed_lines_show_the_whole_screen(running):
 
     assert all(account["unlink"]["allowed"] for account in run(include)["linkedAccounts"])
     assert run(link)["url"].startswith("http://127.0.0.1:")
+    # Checked here, as with a tenant's secret, and not by GenAuth alone: an id_token that nobody signed is none.
+    forged = run(re.sub(r'\.[\w-]{43}"}', f'.{"A" * 43}"}}', link))
+    assert forged["detail"] == "The id_token is not signed by GenAuth."
     assert run(unlink)["unlinked"]["provider"]["type"] == "wechat"
 
 
