@@ -174,9 +174,11 @@ def _returned(state: str) -> Response:
 
 
 def _page(title: str, script: Markup | None = None) -> Response:
-    page = Response(render_template("returned.html", title=title, script=script), content_type="text/html; charset=utf-8")
+    spoken = _language()
+    text = render_template("returned.html", title=title, script=script, language=spoken)
+    page = Response(text, content_type="text/html; charset=utf-8")
     page.headers["Content-Security-Policy"] = _POLICY
-    page.headers["Content-Language"] = _language()
+    page.headers["Content-Language"] = spoken
     return page
 
 

@@ -40,7 +40,7 @@ REMEDIES = {
     "last_login_method": "Have the person set a password or link another account first.",
     "already_linked": "Show the account as linked; there is nothing to do.",
     "linked_to_another_person": "Tell the person that the account belongs to somebody else here; they can unlink it there.",
-    "link_expired": "Ask for the linked accounts, and offer to begin anew.",
+    "link_expired": "Ask for the linked accounts with `refresh=true`, as it may have been linked late, and offer to begin anew.",
     "rate_limited": "Wait as many seconds as `Retry-After` says, then ask again.",
     "upstream_forbidden": "Show that the accounts cannot be read, and tell us: signing in again will not help.",
     "upstream_malformed": "Show that the accounts cannot be read at the moment, and offer another try later.",

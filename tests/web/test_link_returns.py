@@ -142,6 +142,7 @@ def test_without_an_address_to_return_to_the_page_closes_itself(person, client):
     assert page.status_code == 200
     assert "关闭" in shown_to_people(page)
     assert (page.headers["Referrer-Policy"], page.headers["Content-Language"]) == ("no-referrer", "zh")
+    assert '<html lang="zh">' in page.text
     (script,) = re.findall(r"<script>(.*?)</script>", page.text)
     policy = page.headers["Content-Security-Policy"]
     assert f"script-src 'sha256-{b64encode(sha256(script.encode()).digest()).decode()}';" in policy

@@ -123,9 +123,12 @@ def test_an_id_token_that_will_not_do_is_said_and_goes_nowhere(person, genauth, 
     assert (genauth.calls(IDENTITIES), genauth.calls(LINK_URL)) == (0, 0)
 
 
+@pytest.mark.parametrize("verification", ["jwks", "introspection"])
 @pytest.mark.parametrize("alg", ["RS256", "ES256", "HS256"])
-def test_an_id_token_that_genauth_signed(person, genauth, alg):
-    assert person("mei").begin(idToken=genauth.token("mei", kind="id", alg=alg)).status_code == 201
+def test_an_id_token_that_genauth_signed(person, genauth, alg, verification):
+    mei = person("mei", TOKEN_VERIFICATION=verification)
+
+    assert mei.begin(idToken=genauth.token("mei", kind="id", alg=alg)).status_code == 201
 
 
 def test_the_id_token_may_come_in_its_cookie(person):

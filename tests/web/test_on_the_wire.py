@@ -153,6 +153,13 @@ def test_the_contract_holds_on_the_wire(wire, genauth):
     assert (first[0], second[0], second[2]) == (401, 200, b'{"status":"alive"}\n')
     assert code(("Content-Length", "1000000")) == (413, "invalid_request")
 
+    # The server alone knows where a body in chunks ends.
+    body = b'{"provider": "my-github"}'
+    for size, expected in ((16 * 1024, 400), (16 * 1024 + 1, 413), (100_000, 413)):
+        chunk = b"%x\r\n%b\r\n0\r\n\r\n" % (size, body.ljust(size))
+        headers = ("Authorization", mei), ("Content-Type", "application/json"), ("Transfer-Encoding", "chunked")
+        assert code(*headers, method="POST", target="/me/linked-accounts/links", body=chunk) == (expected, "invalid_request")
+
 
 def test_no_bytes_in_a_header_are_a_defect_of_ours(wire, genauth):
     token = f"Bearer {genauth.token('mei')}"
