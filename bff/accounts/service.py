@@ -145,6 +145,7 @@ class LinkedAccounts:
                 entry = self._ask(session, deadline)
         except BulkheadFull:
             raise UpstreamUnavailable(note="too many wait", retry_after=1) from None
+        self._changed(session.user_id, None)
         return self._answer(entry, Source.GENAUTH, entry.at, Forward.REQUEST)
 
     def forget(self, user_id: str) -> None:

@@ -12,6 +12,7 @@ from bff.resilience import Deadline
 from bff.web import ResponseCache, services_of
 from bff.web.context import RECORD, RequestRecord
 from bff.web.representation import language
+from tests.web.linking import SETTINGS, Person, decide
 
 PATH = "/me/linked-accounts"
 IDENTITIES = "/api/v3/get-identities"
@@ -265,6 +266,21 @@ def test_a_forced_refresh_is_seen_by_every_worker(cached_app, genauth, sign_in):
     assert ask(here, "?refresh=true", **headers).json["meta"]["total"] == 0
 
     eventually(lambda: ask(elsewhere, **headers).json["meta"]["total"] == 0, seconds=1.0)
+
+
+def test_what_the_outcome_of_a_link_showed_is_seen_by_every_worker(cached_app, genauth):
+    here, elsewhere = (cached_app(**SETTINGS | {"PUBLIC_URL": ""}) for _ in range(2))
+    mei, also_mei = (Person(app.test_client(use_cookies=False), genauth, "mei") for app in (here, elsewhere))
+    link = mei.begin().json
+    for app in (here, elsewhere):
+        ask(app, **mei.headers)
+        assert from_memory(app, **mei.headers)[1]
+    decide(link["url"])
+
+    assert mei.outcome(link["state"]).json["status"] == "linked"
+
+    assert len(mei.accounts()) == 3
+    eventually(lambda: len(also_mei.accounts()) == 3, seconds=1.0)
 
 
 def test_an_answer_that_was_to_be_fresh_is_not_kept(cached_app, sign_in):
