@@ -205,14 +205,14 @@ class LinkFlow:
                 "link_outcome", "another_person", session.user_id, source_id=link.source_id, provider=link.provider
             )
             raise LinkOfAnotherPerson
+        asked_at = self._clock()
         answer = self._accounts.of(session, deadline, refresh=True)
+        if link.status(_source_ids(answer)) != "linked" and answer.source is Source.CACHE:
+            # What is fresh for others may be a second older than the account.
+            answer = self._accounts.of(session, deadline, refresh=True, since=asked_at)
         if answer.stale:
             raise UpstreamUnavailable(note="no more than a stale list")
         status = link.status(_source_ids(answer))
-        if status != "linked" and answer.source is Source.CACHE:
-            # What is fresh for others may be a second older than the account.
-            answer = self._accounts.now(session, deadline)
-            status = link.status(_source_ids(answer))
         with redis_needed():
             if status != "pending" and self._notes.is_first(state, status):
                 self._audit.record("link_outcome", status, link.user_id, source_id=link.source_id, provider=link.provider)

@@ -116,12 +116,14 @@ class LinkedAccounts:
         self._calls = Shares(_CALLS_EACH)
         self._changes = 0
 
-    def of(self, session: Session, deadline: Deadline, *, refresh: bool = False) -> Answer:
-        """The accounts linked to the session's user. ``refresh`` asks for an answer no older than two seconds.
+    def of(self, session: Session, deadline: Deadline, *, refresh: bool = False, since: float | None = None) -> Answer:
+        """The accounts linked to the session's user. ``refresh``: no older than two seconds, or than ``since``.
 
         Raises TokenRefused, UserBlocked, or an UpstreamFailure when there is no answer that may be served as stale.
         """
-        younger_than = self._clock() - REFRESHABLE_SECONDS if refresh else float("-inf")
+        if refresh and since is None:
+            since = self._clock() - REFRESHABLE_SECONDS
+        younger_than = float("-inf") if since is None else since
         seen = self._look_up(session)
         if found := self._fresh(session, seen, younger_than, Source.CACHE):
             return found

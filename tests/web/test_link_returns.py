@@ -340,6 +340,20 @@ def test_without_an_address_of_our_own_the_outcome_is_that_of_the_moment(client_
         assert mei.outcome(link["state"]).json["status"] == "linked"
 
 
+def test_who_asks_many_times_at_once_what_came_of_it_is_told_by_a_few_calls(person, app, genauth):
+    mei = person("mei")
+    state = mei.begin().json["state"]
+    genauth.forget_calls()
+    genauth.trouble(path=IDENTITIES, latency=0.5)
+
+    with ThreadPoolExecutor(30) as pool:
+        clients = [client_of(app) for _ in range(30)]
+        answers = list(pool.map(lambda client: client.get(f"{LINKS}/{state}", headers=mei.headers), clients))
+
+    assert {answer.json["status"] for answer in answers} == {"pending"}
+    assert genauth.calls(IDENTITIES) < 12, "two or three where the machine has nothing else to do"
+
+
 def test_what_is_linked_is_not_asked_for_again(person, client, genauth, app):
     mei = person("mei")
     link = mei.begin().json
