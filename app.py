@@ -13,5 +13,7 @@ def create_app(threads: int = factory.THREADS, *, warn: bool = True) -> Flask:
     application = factory.create_app(threads=threads, warn=warn)
     # What exists by now stays as long as the process: full collections leave it out, which would stop every thread meanwhile.
     gc.freeze()
-    services_of(application).sessions.prepare()
+    services = services_of(application)
+    services.sessions.prepare()
+    services.invalidations.listen()  # LOCAL_CACHE_SECONDS=0 as well: changes made elsewhere end more than cached responses
     return application

@@ -39,7 +39,7 @@ from bff.cache.entries import (
     TokenStatus,
     latest,
 )
-from bff.cache.fallback import FRESH_SECONDS, FallbackCache
+from bff.cache.fallback import FRESH_SECONDS, FallbackCache, Holds
 from bff.cache.lock import Locks
 from bff.cache.redis_store import PREFIX, CacheUnavailable, RedisStore, StoreLock
 from bff.cache.values import Values
@@ -81,7 +81,7 @@ class AccountsCache:
         self._copies = FallbackCache(lifetimes.accepted, clock)
         # Those of this process, which Redis may not have stored.
         self._invalidations: Cache[str, float] = cache("invalidations", seconds=lifetimes.longest)
-        self._holds: Cache[str, float] = cache("holds", seconds=lifetimes.longest)
+        self._holds = Holds(max(lifetimes.longest, HOLD_AT_MOST), clock)
         self._failures: Cache[str, Failure] = cache("failures", seconds=FAILURE_SECONDS)
 
     def get(self, session: Session) -> Lookup:
@@ -179,8 +179,11 @@ class AccountsCache:
         return self._store.lock(f"{self._person(user_id)}:lock:change", seconds, at_most=CHANGE_LOCK_AT_MOST)
 
     def unconfirmed(self, user_id: str) -> Collection[str]:
-        """The ids of sources whose removal was sent lately and not confirmed. One round trip; raises `CacheUnavailable`."""
-        return self._marker(user_id).pending(self._clock())
+        """The ids of sources whose removal was sent lately and not confirmed. `CacheUnavailable` also where Redis lost them."""
+        marker, now = self._marker(user_id), self._clock()
+        if self._holds.untold(f"{self._person(user_id)}:invalidated", marker) > now:
+            raise CacheUnavailable
+        return marker.pending(now)
 
     def hold(self, user_id: str, source_id: str, seconds: float) -> None:
         """The removal of a source is about to be sent: for ``seconds``, or until it is settled, nothing asked for is kept.
@@ -207,12 +210,8 @@ class AccountsCache:
         return entry if self._store.set_many(stored, self.lifetimes.ttl + self.lifetimes.stale) else None
 
     def on_hold(self, person: str, seconds: float) -> None:
-        """The accounts of ``person``, an opaque id, change, which may take ``seconds``.
-
-        Until then nothing that was asked for is served where Redis tells of no change, as it went away with that.
-        """
-        key = f"{PREFIX}{{{person}}}:invalidated"
-        self._holds.put(key, max(self._clock() + min(seconds, HOLD_AT_MOST), self._holds.get(key) or 0.0))
+        """The accounts of ``person``, an opaque id, change, which may take ``seconds``; `Holds` says what for."""
+        self._holds.put(f"{PREFIX}{{{person}}}:invalidated", min(seconds, HOLD_AT_MOST))
 
     def attempt(self, session: Session, *, refresh: bool = False) -> AbstractContextManager[bool]:
         """Whether this process acquired the lock to ask GenAuth about the session; if so, it is held for the block.
@@ -230,7 +229,8 @@ class AccountsCache:
 
     def _mark(self, user_id: str, marker: InvalidationMarker) -> None:
         person = self._person(user_id)
-        marked = self._store.set_many(self._values.encode({f"{person}:invalidated": marker}), self.lifetimes.longest)
+        kept = max(self.lifetimes.longest, marker.at - self._clock())
+        marked = self._store.set_many(self._values.encode({f"{person}:invalidated": marker}), kept)
         self._store.delete_many(f"{person}:accounts", f"{person}:security")
         if not marked:
             raise CacheUnavailable
@@ -292,9 +292,7 @@ class AccountsCache:
 
     def _valid(self, keys: Keys, entry: Dated | None, marker: InvalidationMarker | None) -> Dated | None:
         """The entry, unless the person's accounts changed since GenAuth was asked."""
-        changed_at = self._invalidations.get(keys.invalidated)
-        if entry is None or (changed_at is not None and entry.at <= changed_at):
+        changed_at = self._invalidations.get(keys.invalidated) or 0.0
+        if entry is None or entry.at <= max(changed_at, self._holds.untold(keys.invalidated, marker)):
             return None
-        if marker is None:
-            return entry if entry.at > (self._holds.get(keys.invalidated) or 0.0) else None
-        return None if marker.voids(entry) else entry
+        return None if marker and marker.voids(entry) else entry

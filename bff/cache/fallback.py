@@ -7,7 +7,7 @@ second cache: while Redis answers and stores what it is given, nothing here is r
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bff.cache.entries import Lookup
+from bff.cache.entries import SKEW_SECONDS, InvalidationMarker, Lookup
 from bff.resilience import Cache, cache
 
 FRESH_SECONDS = 10.0  # what another process invalidated or saw refused since then is not known here
@@ -47,6 +47,31 @@ class FallbackCache:
         """The last copy, if Redis would not store it a moment ago (it is full, or became a replica)."""
         copy = self._copies.get(key)
         return copy if copy and not copy.stored and self._clock() - copy.seen_at < FRESH_SECONDS else None
+
+
+class Holds:
+    """The changes of people's accounts that this process knows of, for when Redis lost them.
+
+    It may have been emptied, or replaced by a replica that lacks the last ones. Until a change ends nothing that was
+    asked for before is served where Redis tells of no such change, and nothing else is changed.
+    """
+
+    def __init__(self, seconds: float, clock: Callable[[], float]) -> None:
+        self._holds: Cache[str, tuple[float, float]] = cache("holds", seconds=seconds)
+        self._clock = clock
+
+    def put(self, key: str, seconds: float) -> None:
+        """A change begins that may take so long; with 0 one is over, or is none of those that are held."""
+        now = self._clock()
+        begun, until = self._holds.get(key) or (0.0, 0.0)
+        if seconds and now + seconds > until + SKEW_SECONDS:  # who sends one receives it twice
+            begun = now
+        self._holds.put(key, (begun, max(now + seconds, until)))
+
+    def untold(self, key: str, marker: InvalidationMarker | None) -> float:
+        """Until when, in epoch seconds, a change may be under way of which the marker does not tell; 0 for none."""
+        begun, until = self._holds.get(key) or (0.0, 0.0)
+        return until if marker is None or marker.at < begun - SKEW_SECONDS else 0.0
 
 
 def _bytes(copy: Copy) -> int:

@@ -56,7 +56,7 @@ class InvalidationBus:
     def connected(self) -> bool:
         """Whether every invalidation of the last second or so has arrived here. The first call subscribes."""
         if self._thread is None:
-            self._start()
+            self.listen()
         return self._clock() - self._last_message < _CONNECTED_SECONDS
 
     def publish(self, person: str, seconds: float | None = None) -> bool:
@@ -79,7 +79,8 @@ class InvalidationBus:
         if self._thread is not None:
             self._thread.join(wait_seconds)
 
-    def _start(self) -> None:
+    def listen(self) -> None:
+        """Subscribe, in a thread; again is nothing."""
         with self._starting:
             if self._thread is None:
                 thread = threading.Thread(target=self._listen, name="invalidations", daemon=True)

@@ -8,6 +8,7 @@ import pytest
 import requests
 
 from bff.sandbox import sources
+from bff.web import services_of
 
 PATH, UNLINK = "/me/linked-accounts", "/api/v3/unlink-extidp"
 IDENTITIES, FACTS = "/api/v3/get-identities", "/api/v3/get-security-info"
@@ -495,6 +496,72 @@ def test_without_redis_nothing_is_changed(client_with, sign_in, genauth):
 
     assert said(response) == (503, "upstream_unavailable")
     assert genauth.calls(UNLINK) == 0
+
+
+@pytest.fixture
+def hearing(client_with):
+    """A client as `client_with` makes one, of an application that hears what others change, as a worker does."""
+    buses = []
+
+    def make(**changed):
+        client = client_with(**changed)
+        buses.append(services_of(client.application).invalidations)
+        while not buses[-1].connected:
+            threading.Event().wait(0.005)
+        return client
+
+    yield make
+    for bus in buses:
+        bus.stop(wait_seconds=5)
+
+
+def loses_the_change(stored, before):
+    stored.flushall()
+    for key, value in before.items():  # as a replica that was promoted before it had heard of the last writes
+        stored.set(key, value, ex=60)
+
+
+@pytest.mark.parametrize("changed_before", [False, True])
+def test_a_redis_that_lost_the_change_does_not_let_both_go(hearing, sign_in, genauth, stored, changed_before):
+    client, other = (hearing(SIGN_IN_METHODS="none") for _ in range(2))
+    token, before = sign_in("user-7"), {}
+    if changed_before:
+        services_of(client.application).linked_accounts.forget("user-7")
+        before = {key: stored.get(key) for key in stored.keys("*:invalidated")}
+        for each in (client, other):
+            each.application.extensions["clock"].by = 5
+    genauth.linking(shown_after_seconds=20.0)
+    assert said(client.delete(f"{PATH}/{WECHAT}", headers=token)) == (504, "change_unconfirmed")
+
+    loses_the_change(stored, before)
+
+    for each in (client, other):
+        assert said(each.delete(f"{PATH}/{GITHUB}", headers=token)) == (503, "upstream_unavailable")
+    assert genauth.calls(UNLINK) == 1
+
+
+def test_a_redis_that_lost_the_change_brings_no_old_list_back(hearing, sign_in, stored):
+    here, there, token = hearing(), hearing(), sign_in("omar")
+    services_of(here.application).linked_accounts.forget("omar")
+    for each in (here, there):
+        each.application.extensions["clock"].by = 5
+        each.get(PATH, headers=token)
+    before = {key: stored.get(key) for key in stored.keys("*")}
+    assert here.delete(f"{PATH}/{GITHUB}", headers=token).status_code == 200
+
+    loses_the_change(stored, before)
+
+    for each in (here, there):
+        assert ids(each.get(PATH, headers=token)) == [GOOGLE]
+
+
+def test_what_is_noted_of_a_change_outlives_short_lived_answers(client_with, sign_in, genauth, stored):
+    client = client_with(CACHE_TTL_SECONDS="1", CACHE_STALE_SECONDS="0", TOKEN_ACCEPTED_SECONDS="1")
+    genauth.linking(shown_after_seconds=20.0)
+    assert said(client.delete(f"{PATH}/{WECHAT}", headers=sign_in("mei"))) == (504, "change_unconfirmed")
+
+    (key,) = stored.keys("*:invalidated")
+    assert stored.ttl(key) > 25
 
 
 # Who did it -----------------------------------------------------------------------------------------------------------------
