@@ -166,7 +166,7 @@ class LinkFlow:
             )
         except TokenRefused:
             # The session was accepted a moment ago, for the list. Nobody is to be signed out for an id_token.
-            raise InvalidRequest("GenAuth refuses the id_token; sign in for another one.", note="id_token: refused") from None
+            raise InvalidRequest("GenAuth refuses the id_token; sign in for another one.", note="id_token, refused") from None
         except UserBlocked as blocked:
             self._accounts.refuse(session, blocked)
             raise
