@@ -22,7 +22,7 @@ for meanwhile comes back with it. Every process keeps it in mind as well, for wh
 
 import time
 from collections.abc import Callable, Collection
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 
 from bff.cache.codec import Codec
@@ -213,11 +213,13 @@ class AccountsCache:
         """The accounts of ``person``, an opaque id, change, which may take ``seconds``; `Holds` says what for."""
         self._holds.put(f"{PREFIX}{{{person}}}:invalidated", min(seconds, HOLD_AT_MOST))
 
-    def attempt(self, session: Session, *, refresh: bool = False) -> AbstractContextManager[bool]:
-        """Whether this process acquired the lock to ask GenAuth about the session; if so, it is held for the block.
+    def attempt(self, session: Session, seen: Lookup, *, refresh: bool = False) -> AbstractContextManager[bool]:
+        """Whether this process may ask GenAuth about the session; if it acquired the lock for that, it holds it for the block.
 
         ``refresh``: GenAuth accepted the token lately, so that the answer to any session of the person will do.
         """
+        if seen.held:
+            return nullcontext(True)  # nothing is kept: who waited would find nothing
         if refresh:
             return self._locks.attempt(f"{self._person(session.user_id)}:lock:refresh")
         return self._locks.attempt(self._keys(session).failure.replace(":failure:", ":lock:"))
@@ -268,7 +270,7 @@ class AccountsCache:
         status = latest(refused, accepted)
         repeated = status is not None and status.repeats(now, self.lifetimes.refused)
         failure = failure if failure and failure.is_repeated(now) else None
-        return Lookup(self._valid(keys, entry, marker), status, failure, repeated), marker
+        return Lookup(self._valid(keys, entry, marker), status, failure, repeated, bool(marker and marker.at > now)), marker
 
     def _from_copy(self, keys: Keys) -> Lookup:
         copy = self._copies.get(keys.token)

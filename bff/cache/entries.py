@@ -173,13 +173,15 @@ class Failure:
 class Lookup:
     """What is known of a user and a token. A ``failure`` is one to be repeated.
 
-    ``refused``: GenAuth refused the token so lately that it is not asked again.
+    ``refused``: GenAuth refused the token so lately that it is not asked again. ``held``: the user's accounts are being changed,
+    so that nothing is kept.
     """
 
     entry: Entry | None = None
     status: TokenStatus | None = None
     failure: Failure | None = None
     refused: bool = False
+    held: bool = False
 
     @property
     def accepted_at(self) -> float | None:

@@ -567,6 +567,22 @@ def test_what_is_noted_of_a_change_outlives_short_lived_answers(client_with, sig
 # Who did it -----------------------------------------------------------------------------------------------------------------
 
 
+def test_who_asks_while_accounts_change_waits_for_no_other_process(client_with, sign_in, genauth):
+    """Nothing is kept then, so each process asks: one after the other they would answer too late."""
+    clients = [client_with(UPSTREAM_DEADLINE_SECONDS="1.9", REQUEST_DEADLINE_SECONDS="1.9") for _ in range(2)]
+    services_of(clients[0].application).linked_accounts.hold(genauth.id_of("omar"), GITHUB, 30)
+    genauth.trouble(path=IDENTITIES, latency=1.0)
+    token, answers = sign_in("omar"), []
+    threads = [threading.Thread(target=lambda c=c: answers.append(c.get(PATH, headers=token).status_code)) for c in clients * 2]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert answers == [200] * 4
+    assert genauth.calls(IDENTITIES) == 2
+
+
 def test_each_change_and_each_refusal_of_one_is_an_audit_line(remove, log_lines, genauth):
     remove("omar", GITHUB)
     remove("omar", "nothing-of-his")
