@@ -227,7 +227,7 @@ class LinkedAccounts:
         with self._calls.place(session.user_id), ExitStack() as waiting:
             wait = None
             while True:
-                with self._cache.attempt(session, seen, refresh=forward is Forward.REQUEST) as acquired:
+                with self._cache.attempt(session, refresh=forward is Forward.REQUEST, held=seen.held) as acquired:
                     again = self._look_up(session)
                     if found := self._fresh(session, again, younger_than, source):
                         return replace(found, forward=forward)

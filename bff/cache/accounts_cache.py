@@ -213,12 +213,12 @@ class AccountsCache:
         """The accounts of ``person``, an opaque id, change, which may take ``seconds``; `Holds` says what for."""
         self._holds.put(f"{PREFIX}{{{person}}}:invalidated", min(seconds, HOLD_AT_MOST))
 
-    def attempt(self, session: Session, seen: Lookup, *, refresh: bool = False) -> AbstractContextManager[bool]:
+    def attempt(self, session: Session, *, refresh: bool = False, held: bool = False) -> AbstractContextManager[bool]:
         """Whether this process may ask GenAuth about the session; if it acquired the lock for that, it holds it for the block.
 
-        ``refresh``: GenAuth accepted the token lately, so that the answer to any session of the person will do.
+        ``refresh``: GenAuth accepted the token lately: the answer to any session of the person will do. ``held``: as in `Lookup`.
         """
-        if seen.held:
+        if held:
             return nullcontext(True)  # nothing is kept: who waited would find nothing
         if refresh:
             return self._locks.attempt(f"{self._person(session.user_id)}:lock:refresh")

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from bff.accounts import LinkedAccounts, Providers, Refusals, Source
-from bff.cache import CacheUnavailable, Lookup
+from bff.cache import CacheUnavailable
 from bff.errors import TokenRefused, UpstreamRejected, UpstreamTimeout, UpstreamUnavailable, UserBlocked
 from bff.genauth import CallNotMade, ExtIdps, Identities
 from bff.models import Identity
@@ -259,7 +259,7 @@ def test_a_call_that_was_not_made_is_no_failure_of_the_token(process, genauth):
 
 def test_who_waits_for_another_process_gives_up_at_the_deadline(process, genauth):
     one, other = process(), process()
-    with one.cache.attempt(MEI, Lookup()):
+    with one.cache.attempt(MEI):
         started = time.monotonic()
         with pytest.raises(UpstreamTimeout):
             other.ask(seconds=0.3)
