@@ -13,7 +13,7 @@ from bff.resilience import memoised
 from bff.web.authentication import require_recent_sign_in
 from bff.web.context import LONGEST_FIELD, record, services, session
 from bff.web.openapi import problem_responses
-from bff.web.representation import language, listed, represent, representation_of, unlinked
+from bff.web.representation import language, listed, represent, unlinked
 from schemas.linked_accounts import (
     HEADERS,
     PARAMETERS,
@@ -38,12 +38,13 @@ def linked_accounts() -> Response:
 
     From the cache where it is fresh, else from GenAuth. While GenAuth is away it is the last good answer, with `meta.stale`.
     """
-    query = _asked()
-    request_record = record()
+    query, bff, request_record = _asked(), services(), record()
+    answer = bff.linked_accounts.of(session(), request_record.deadline, refresh=query.refresh)
     representation = represent(
-        services(),
+        bff,
         session(),
         request_record.deadline,
+        answer,
         language=language(request.headers.get("Accept-Language", "")),
         include=query.include,
         refresh=query.refresh,
@@ -81,7 +82,7 @@ def unlink(id: str) -> Response:  # noqa: A002 - as the contract calls it
             error.members = {"linkedAccounts": Fragment(listed(bff, session(), error.answer, spoken))}
         raise
     record().source = change.after.source
-    representation = representation_of(
+    representation = represent(
         bff,
         session(),
         record().deadline,

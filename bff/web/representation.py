@@ -40,20 +40,6 @@ def represent(
     services: Services,
     session: Session,
     deadline: Deadline,
-    *,
-    language: Language,
-    include: Collection[str] = (),
-    refresh: bool = False,
-) -> Representation:
-    """The person's linked accounts as the contract has them. Raises what `LinkedAccounts.of` raises."""
-    answer = services.linked_accounts.of(session, deadline, refresh=refresh)
-    return representation_of(services, session, deadline, answer, language=language, include=include, refresh=refresh)
-
-
-def representation_of(
-    services: Services,
-    session: Session,
-    deadline: Deadline,
     answer: Answer,
     *,
     language: Language,
@@ -61,7 +47,7 @@ def representation_of(
     refresh: bool = False,
     unlinked: bytes | None = None,
 ) -> Representation:
-    """An answer that there is already, as the contract has it. ``unlinked``: what a change took away, as JSON."""
+    """A person's linked accounts as the contract has them. ``unlinked``: what a change took away, as JSON."""
     accounts = Part(answer.entry.accounts.json(language, identities="identities" in include), answer.good_until)
     if "unlink" in include:
         changed = unlinked is not None

@@ -47,10 +47,8 @@ class Offering:
 def represented(accounts, at=1_800_000_000.0, offered=(b"null", 0.0), **asked):
     """What goes out when the use case finds these accounts."""
     answer = Answer(Entry(at, at + 60, accounts), Source.CACHE, 60.0, 0.0, at + 60)
-    services = SimpleNamespace(
-        linked_accounts=SimpleNamespace(of=lambda *_, **__: answer), inclusions=Offering(offered), metrics=Recorder()
-    )
-    return represent(services, SESSION, None, **{"language": "en", "include": ()} | asked)
+    services = SimpleNamespace(inclusions=Offering(offered), metrics=Recorder())
+    return represent(services, SESSION, None, answer, **{"language": "en", "include": ()} | asked)
 
 
 @given(st.lists(ACCOUNT, max_size=3))
