@@ -59,6 +59,11 @@ class Server:
     async def stop_listening(self) -> None:
         """Close the port and every connection, so that all that clients get is a refusal."""
         if self._listener is not None:
+            for sock in self._listener.sockets:
+                asyncio.get_running_loop().remove_reader(sock.fileno())
+            # What asyncio has accepted by now is a connection in three turns of the loop, and nobody's if the port is closed before.
+            for _ in range(3):
+                await asyncio.sleep(0)
             self._listener.close()
             self._listener = None
         await self.drop()

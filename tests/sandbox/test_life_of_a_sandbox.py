@@ -1,12 +1,14 @@
 """Starting, stopping, being away, being another process; what it remembers of the requests."""
 
 import ast
+import gc
 import pathlib
 import signal
 import socket
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 
 import pytest
 import requests
@@ -265,3 +267,20 @@ def test_it_ends_with_its_parent_however_that_ends(command):
             return
         time.sleep(0.05)
     pytest.fail("it outlived its parent")
+
+
+def test_connections_that_arrive_while_it_stops_are_closed(monkeypatch):
+    """What asyncio had accepted, and nobody knew of yet, was left to the garbage collector."""
+    left = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: left.append(str(unraisable.exc_value)))
+    for _ in range(20):
+        with ExitStack() as clients:
+            sandbox = Sandbox().start()
+            port = int(sandbox.url.rpartition(":")[2])
+            for _ in range(8):
+                clients.enter_context(socket.create_connection(("127.0.0.1", port)))
+            sandbox.stop()
+        del sandbox
+        gc.collect()
+
+    assert left == []
