@@ -61,7 +61,7 @@ class Server:
         if self._listener is not None:
             for sock in self._listener.sockets:
                 asyncio.get_running_loop().remove_reader(sock.fileno())
-            # What asyncio has accepted by now is a connection in three turns of the loop, and nobody's if the port is closed before.
+            # What asyncio has accepted is a connection three turns of the loop later, and nobody's if the port is closed before.
             for _ in range(3):
                 await asyncio.sleep(0)
             self._listener.close()
