@@ -18,6 +18,7 @@ The rooms, from the top. A room imports those on its own line and below, by the 
     factory                    the application: the order of the middleware, the blueprints with their guards
     web                        HTTP in, the only Flask
     services                   every dependency, built once and handed in
+    storage                    the Redis, and what a person is called in it
     accounts auth              what a person has linked · whose token this is
     cache genauth              what is stored, the only Redis · HTTP out, the only requests
     observability              log, metrics, readiness

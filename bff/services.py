@@ -36,20 +36,18 @@ from bff.cache import (
     BriefValues,
     CachedResponses,
     Codec,
-    EncryptedCodec,
     InvalidationBus,
     Lifetimes,
     Locks,
-    PlainCodec,
     RecognisedTokens,
     RedisStore,
     Snapshot,
-    redis_backend,
 )
 from bff.genauth import GenAuthClient, issuer_of
-from bff.observability import Audit, Metrics, Readiness, Reason, circuit_log
-from bff.resilience import CircuitBreaker, RateLimit, Rules, SingleFlight, WaitingRoom, memoised
+from bff.observability import Audit, Metrics, Readiness, Reason
+from bff.resilience import RateLimit, SingleFlight, WaitingRoom
 from bff.settings import Settings
+from bff.storage import make_storage
 
 REDIS_TIMEOUT_SECONDS = 0.25
 REFUSAL_SECONDS = 8.0
@@ -61,8 +59,6 @@ LOCK_SECONDS = 1.5
 # them for one person.
 WAITING_PLACES = 32
 WAITING_EACH = 16
-# Redis answers in well under a millisecond or not at all: one failure is enough to know, and a second to find out again.
-_REDIS_BREAKER = Rules(failures_in_a_row=1, open_seconds=1.0, open_at_most=4.0, probe_seconds=2.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,18 +99,9 @@ def make_services(
     take for what is a hint beside the accounts.
     """
     metrics = Metrics()
-    codec: Codec = EncryptedCodec(settings.cache_secret) if settings.cache_secret else PlainCodec()
-    store = RedisStore(
-        lambda: redis_backend(app, settings.redis_url, timeout=redis_seconds),
-        CircuitBreaker("redis", _REDIS_BREAKER, on_change=circuit_log(metrics)),
-        metrics,
-        connect_seconds=redis_seconds,
-    )
-
-    # Every name in Redis is made of this: two applications may share one.
-    application = codec.opaque_id("application", settings.genauth_host, settings.genauth_app_id)
-    names = partial(codec.opaque_id, application)
-    person = memoised("user_names")(names)
+    storage = make_storage(app, settings, metrics, redis_seconds=redis_seconds)
+    store, codec, application = storage.store, storage.codec, storage.application
+    names, person = storage.names, storage.person
 
     responses = CachedResponses(settings.local_cache_seconds, person=person, clock=clock)
     genauth = GenAuthClient.from_settings(settings, metrics)
@@ -143,7 +130,7 @@ def make_services(
     )
     invalidations = InvalidationBus(
         store,
-        f"{PREFIX}changed:{application}",
+        storage.changes_channel,
         on_invalidate=responses.invalidate,
         on_gap=responses.clear,
         on_hold=linked_accounts.on_hold,

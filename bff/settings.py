@@ -40,22 +40,45 @@ class _Environment(Env):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class StorageSettings:
+    """Where the service's Redis is, and what the names in it are made of: what a program beside the service has to know.
+
+    Valid by construction through `from_env`, whatever is wrong with the other settings. Secrets stay out of its repr.
+    """
+
+    genauth_host: Annotated[str, addresses.host_url]
+    genauth_app_id: Annotated[str, types.app_id]
+    redis_url: Annotated[str, addresses.redis_url] = field(repr=False)
+    cache_secret: Annotated[types.Keys, types.keys] = field(default=(), repr=False)
+
+    @classmethod
+    def kinds(cls) -> dict[str, types.Type]:
+        """The variables that are read, each with its type."""
+        hints = get_type_hints(cls, include_extras=True)
+        return {name.upper(): hint.__metadata__[0] for name, hint in hints.items() if get_origin(hint) is Annotated}
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
+        """Read and check these settings alone, or raise `ConfigurationError` with every mistake among them at once.
+
+        A variable that is empty or blank counts as unset: `.env` files and deploy templates write ``NAME=``.
+        """
+        return cls(**_read(cls, _given(environ)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings(StorageSettings):
     """The service's configuration, valid by construction through `from_env`. Secrets stay out of its repr.
 
     ``warnings`` has the name of each variable that is hardly meant as it is, and a hint (`bff.setting_warnings`).
     """
 
-    genauth_host: Annotated[str, addresses.host_url]
-    genauth_app_id: Annotated[str, types.app_id]
     genauth_app_secret: Annotated[str | None, types.text] = field(default=None, repr=False)
     genauth_issuer: Annotated[str | None, addresses.plain_url] = None
     genauth_jwks_url: Annotated[str | None, addresses.url] = None
     token_verification: Annotated[str, types.one_of("jwks", "introspection")] = "jwks"  # noqa: S105 - names a method, no password
     token_accepted_seconds: Annotated[int, types.whole(1, _DAY)] = 60
     genauth_ca_bundle: Annotated[str | None, types.ca_bundle] = None
-    redis_url: Annotated[str, addresses.redis_url] = field(repr=False)
-    cache_secret: Annotated[types.Keys, types.keys] = field(default=(), repr=False)
     cache_ttl_seconds: Annotated[int, types.whole(1, _DAY)] = 60
     cache_stale_seconds: Annotated[int, types.whole(0, 30 * _DAY)] = 3600
     local_cache_seconds: Annotated[float, types.seconds(300, or_zero=True)] = 30.0
@@ -99,40 +122,44 @@ class Settings:
         return addresses.origin_of(self.public_url) if self.public_url else None
 
     @classmethod
-    def kinds(cls) -> dict[str, types.Type]:
-        """The variables that are read, each with its type."""
-        hints = get_type_hints(cls, include_extras=True)
-        return {name.upper(): hint.__metadata__[0] for name, hint in hints.items() if get_origin(hint) is Annotated}
-
-    @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
         """Read and check every setting, or raise `ConfigurationError` with every mistake at once.
 
         A variable that is empty or blank counts as unset: `.env` files and deploy templates write ``NAME=``.
         """
-        given = {name: text.strip() for name, text in environ.items() if text.strip()}
-        kinds = cls.kinds()
-        env = _Environment(given)
-        values: dict[str, Any] = {}
-        for setting in fields(cls):
-            name = setting.name.upper()
-            if name in kinds:
-                is_read = name in given or setting.default is MISSING
-                values[setting.name] = env.setting(name, kind=kinds[name]) if is_read else setting.default
-        mistakes: list[str] = []
-        try:
-            env.seal()
-        except EnvValidationError as error:
-            for name, messages in cast("Mapping[str, list[str]]", error.error_messages).items():
-                del values[name.lower()]
-                what = messages[0] if name in given else "is missing"
-                mistakes.append(f"{name} {what}: expected {kinds[name].expected}.")
-        mistakes.extend(_contradictions(values))
-        if mistakes:
-            raise ConfigurationError(mistakes)
+        given = _given(environ)
+        values = _read(cls, given)
         if "MICRO_CACHE_SECONDS" in given and "LOCAL_CACHE_SECONDS" not in given:
             values["local_cache_seconds"] = values["micro_cache_seconds"]
-        return cls(**values, warnings=tuple(warnings_about(values, environ, kinds)))
+        return cls(**values, warnings=tuple(warnings_about(values, environ, cls.kinds())))
+
+
+def _given(environ: Mapping[str, str]) -> dict[str, str]:
+    return {name: text.strip() for name, text in environ.items() if text.strip()}
+
+
+def _read(cls: type[StorageSettings], given: Mapping[str, str]) -> dict[str, Any]:
+    """The values of a class's settings by field; raises `ConfigurationError`."""
+    kinds = cls.kinds()
+    env = _Environment(given)
+    values: dict[str, Any] = {}
+    for setting in fields(cls):
+        name = setting.name.upper()
+        if name in kinds:
+            is_read = name in given or setting.default is MISSING
+            values[setting.name] = env.setting(name, kind=kinds[name]) if is_read else setting.default
+    mistakes: list[str] = []
+    try:
+        env.seal()
+    except EnvValidationError as error:
+        for name, messages in cast("Mapping[str, list[str]]", error.error_messages).items():
+            del values[name.lower()]
+            what = messages[0] if name in given else "is missing"
+            mistakes.append(f"{name} {what}: expected {kinds[name].expected}.")
+    mistakes.extend(_contradictions(values))
+    if mistakes:
+        raise ConfigurationError(mistakes)
+    return values
 
 
 def _contradictions(values: Mapping[str, Any]) -> Iterator[str]:

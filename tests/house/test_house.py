@@ -20,6 +20,7 @@ FLOORS = [
     {"bff.factory"},
     {"bff.web"},
     {"bff.services"},
+    {"bff.storage"},
     {"bff.accounts", "bff.auth"},
     {"bff.cache", "bff.genauth"},
     {"bff.observability"},
@@ -32,7 +33,7 @@ PACKAGES = {"accounts", "auth", "cache", "genauth", "observability", "resilience
 HOMES = {
     "requests": {"bff.genauth"},
     "urllib3": {"bff.genauth"},
-    "flask": {"app", "bff.web", "bff.factory", "bff.services", "bff.cache.redis_client"},
+    "flask": {"app", "bff.web", "bff.factory", "bff.services", "bff.storage", "bff.cache.redis_client"},
     "flask_smorest": {"bff.web"},
     "flask_cors": {"bff.web"},
     "flask_caching": {"bff.cache"},
