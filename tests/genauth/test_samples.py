@@ -154,7 +154,8 @@ def test_the_request_id_of_a_refusal_is_kept_for_our_log():
 
 
 def test_every_sample_is_a_case_and_loads():
-    assert {folder.name for folder in SAMPLES.iterdir()} == SUCCESSES.keys() | FAILURES.keys()
-    for folder in SAMPLES.iterdir():
+    answers = {folder for folder in SAMPLES.iterdir() if folder.name != "events"}  # those: tests/webhooks.py
+    assert {folder.name for folder in answers} == SUCCESSES.keys() | FAILURES.keys()
+    for folder in answers:
         (file,) = folder.glob("*.json")
         assert isinstance(parsed(file.read_text()), dict)
