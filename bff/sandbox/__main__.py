@@ -9,7 +9,9 @@ import signal
 import sys
 from pathlib import Path
 
-from bff.sandbox.sandbox import APP_ID, APP_SECRET, Sandbox
+from bff.sandbox.application import APP_ID, APP_SECRET
+from bff.sandbox.events import Webhook
+from bff.sandbox.sandbox import Sandbox
 from bff.sandbox.tokens import kept_keys
 
 _PR_SET_PDEATHSIG = 1
@@ -25,6 +27,8 @@ def main() -> int:
     parser.add_argument("--app-secret", default=APP_SECRET)
     parser.add_argument("--issuer", help="of the tokens, if not the URL's")
     parser.add_argument("--keys", type=Path, help="a file to keep the signing keys in: tokens outlive this run")
+    parser.add_argument("--webhook-url", help="where to send events")
+    parser.add_argument("--webhook-secret", default="", help="what they are sent with")
     parser.add_argument(
         "--with-parent",
         type=int,
@@ -53,6 +57,7 @@ def main() -> int:
         app_secret=options.app_secret,
         issuer=options.issuer,
         keys=keys,
+        webhook=Webhook(options.webhook_url, options.webhook_secret),
     )
     try:
         sandbox.start()

@@ -2,9 +2,14 @@
 
 from dataclasses import dataclass
 
+from bff.sandbox.events import LINKED, Events
 from bff.sandbox.messages import BLOCKED, NO_SUCH_APP, NO_SUCH_USER, NOT_LOGGED_IN, Refused, Request
-from bff.sandbox.people import People, Person
+from bff.sandbox.people import People, Person, Row
+from bff.sandbox.sources import Source
 from bff.sandbox.tokens import Claims, Tokens
+
+APP_ID = "60193c610f9117e7cb049159"
+APP_SECRET = "sandbox-application-secret-3f1c9a7e5b2d"
 
 
 @dataclass(slots=True)
@@ -15,6 +20,7 @@ class Application:
     app_secret: str
     people: People
     tokens: Tokens
+    events: Events
     base_url: str = ""
 
     def signed_in(self, request: Request) -> tuple[Person, Claims]:
@@ -30,6 +36,12 @@ class Application:
         if blocked := self.people.blocked(person):
             raise Refused(BLOCKED[blocked])
         return person, claims
+
+    def link(self, person: Person, source: Source, *, wait: bool = True) -> tuple[Row, ...]:
+        """Bind an account of that source and tell the webhook; returns the new records. See `Events.send` for ``wait``."""
+        new = self.people.link(person, source)
+        self.events.send(LINKED, [person], new, wait=wait)
+        return new
 
     def check_named(self, request: Request) -> None:
         """Refuse a request that names another application, under either header prefix; naming none is fine."""

@@ -6,7 +6,7 @@ Whoever reaches the port may use them. It listens on loopback.
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from bff.sandbox.messages import Answer, Request, as_json, not_found
+from bff.sandbox.messages import Answer, Refused, Request, as_json, not_found
 
 if TYPE_CHECKING:
     from bff.sandbox.sandbox import Sandbox
@@ -21,7 +21,7 @@ def answer(sandbox: "Sandbox", request: Request) -> Answer:
         return not_found(request)
     try:
         return as_json(route(sandbox, request.json(), request.arguments))
-    except (KeyError, TypeError, ValueError, NotImplementedError) as error:
+    except (KeyError, TypeError, ValueError, NotImplementedError, Refused) as error:
         return as_json({"error": str(error.args[0]) if error.args else repr(error)}, 400)
 
 
@@ -74,6 +74,37 @@ def _sign_in(sandbox: "Sandbox", body: Body, _query: Query) -> object:
 def _linking(sandbox: "Sandbox", body: Body, _query: Query) -> object:
     sandbox.linking(**body)
     return _DONE
+
+
+def _link(sandbox: "Sandbox", body: Body, _query: Query) -> object:
+    sandbox.link(**body)
+    return _DONE
+
+
+def _unlink(sandbox: "Sandbox", body: Body, _query: Query) -> object:
+    sandbox.unlink(**body)
+    return _DONE
+
+
+def _kick(sandbox: "Sandbox", body: Body, _query: Query) -> object:
+    sandbox.kick(body["person"])
+    return _DONE
+
+
+def _webhook(sandbox: "Sandbox", body: Body, _query: Query) -> object:
+    sandbox.webhook(**body)
+    return _DONE
+
+
+def _event(sandbox: "Sandbox", body: Body, _query: Query) -> object:
+    """``{"event": …, "people": […]}``; without an event, GenAuth's test."""
+    sandbox.send_event(body.get("event"), *body.get("people", ()))
+    return _DONE
+
+
+def _deliveries(sandbox: "Sandbox", _body: Body, _query: Query) -> object:
+    """The last deliveries, newest first."""
+    return [{"event": each.event, "statuses": each.statuses} for each in sandbox.deliveries[::-1]]
 
 
 def _answers(sandbox: "Sandbox", body: Body, _query: Query) -> object:
@@ -136,6 +167,12 @@ ROUTES: dict[tuple[str, str], Callable[["Sandbox", Body, Query], object]] = {
     ("POST", "/sandbox/unblock"): _unblock,
     ("POST", "/sandbox/sign-in"): _sign_in,
     ("POST", "/sandbox/linking"): _linking,
+    ("POST", "/sandbox/link"): _link,
+    ("POST", "/sandbox/unlink"): _unlink,
+    ("POST", "/sandbox/kick"): _kick,
+    ("POST", "/sandbox/webhook"): _webhook,
+    ("POST", "/sandbox/event"): _event,
+    ("GET", "/sandbox/deliveries"): _deliveries,
     ("POST", "/sandbox/answers"): _answers,
     ("POST", "/sandbox/trouble"): _trouble,
     ("DELETE", "/sandbox/trouble"): _healthy,

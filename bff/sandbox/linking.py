@@ -106,7 +106,8 @@ def _decided(application: Application, request: Request, decision: str) -> Answe
     """Link, or do not; and the way back with the outcome: on success with the new records and tokens of the session."""
     try:
         person, source = _target(application, request)
-        new = application.people.link(person, source) if decision == CONTINUE else ()
+        # The loop that answers this request also answers what the webhook asks: nothing waits for that here.
+        new = application.link(person, source, wait=False) if decision == CONTINUE else ()
     except Refused as no:
         return _way_back(request, _failed(no.refusal))
     if decision in _NO:

@@ -108,7 +108,7 @@ BLOCKED = {
         (2120008, "用户已停用或不属于该租户", "The user is deactivated or not a member of this tenant."),
         (2130010, "用户不允许登录该租户", "The user may not log in to this tenant."),
     )
-}
+} | {NO_SUCH_USER.api_code: NO_SUCH_USER}
 
 
 def invalid_argument(name: str) -> Refusal:

@@ -10,8 +10,9 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
-from bff.sandbox import control, genauth
-from bff.sandbox.application import Application
+from bff.sandbox import control, genauth, sources
+from bff.sandbox.application import APP_ID, APP_SECRET, Application
+from bff.sandbox.events import Delivery, Events, Webhook
 from bff.sandbox.faults import Fault, Faults, Plan
 from bff.sandbox.messages import BLOCKED, Answer, Request, not_found
 from bff.sandbox.people import People
@@ -19,8 +20,6 @@ from bff.sandbox.personas import personas
 from bff.sandbox.server import Server
 from bff.sandbox.tokens import Claims, Key, Tokens
 
-APP_ID = "60193c610f9117e7cb049159"
-APP_SECRET = "sandbox-application-secret-3f1c9a7e5b2d"
 _RECORDED = 10_000
 
 
@@ -40,8 +39,9 @@ class Sandbox:
         issuer: str | None = None,
         algorithms: Sequence[str] = ("RS256", "ES256"),
         keys: Mapping[str, Key] | None = None,
+        webhook: Webhook | None = None,
     ) -> None:
-        """Port 0 takes a free one. ``algorithms`` are those there are keys for; the first signs by default.
+        """Port 0 takes a free one. ``algorithms`` are those there are keys for; the first signs. ``webhook`` gets the events.
 
         ``keys`` are the ones to begin with, as `kept_keys` reads them; without them there are new ones in each process.
         """
@@ -52,7 +52,8 @@ class Sandbox:
         self._issuer = issuer
         self._people = People(personas())
         self._tokens = Tokens(app_id, app_secret, algorithms, keys=keys)
-        self._application = Application(app_id, app_secret, self._people, self._tokens)
+        self._events = Events(self._people, app_id, webhook or Webhook())
+        self._application = Application(app_id, app_secret, self._people, self._tokens, self._events)
         self._faults = Faults()
         self._requests: deque[Request] = deque(maxlen=_RECORDED)
         self._calls: Counter[str] = Counter()
@@ -74,6 +75,7 @@ class Sandbox:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="genauth-sandbox", daemon=True)
         self._thread.start()
+        self._events.start()
         self._in_loop(self._server.listen(sock))
         return self
 
@@ -82,6 +84,7 @@ class Sandbox:
         loop, thread = self._loop, self._thread
         if loop is None or thread is None:
             return
+        self._events.stop()
         self._in_loop(self._server.stop_listening())
         self._in_loop(loop.shutdown_default_executor())
         loop.call_soon_threadsafe(loop.stop)
@@ -167,14 +170,29 @@ class Sandbox:
     # People ---------------------------------------------------------------------------------------
 
     def block(self, person: str, api_code: int = 2005) -> None:
-        """Refuse the person: 2005 locked, 2120008 deactivated, 2130010 not in this tenant."""
+        """Refuse the person: 2005 locked, 2120008 deactivated, 2130010 not in this tenant, 2004 deleted."""
         if api_code not in BLOCKED:
             raise ValueError(f"api_code is one of {', '.join(map(str, BLOCKED))}, not {api_code}")
         self._people.block(self._people.by_key(person), api_code)
+        self.send_event("user:deleted" if api_code == 2004 else "user:blocked", person)
 
     def unblock(self, person: str) -> None:
         """Let the person in again, Rui too."""
         self._people.block(self._people.by_key(person), None)
+        self.send_event("user:unblocked", person)
+
+    def kick(self, person: str) -> None:
+        """End the person's sessions: no token that they have is accepted any more."""
+        self._tokens.kick(self.id_of(person))
+        self.send_event("kick", person)
+
+    def link(self, person: str, source: str) -> None:
+        """Link an account as another client would; ``source`` is its id or a connection's identifier. `Refused` if linked."""
+        self._application.link(self._people.by_key(person), sources.named(source))
+
+    def unlink(self, person: str, source: str) -> None:
+        """Unlink one as another client would, which GenAuth tells nobody; `Refused` where it is the last way in."""
+        self._people.unlink(self._people.by_key(person), sources.named(source).id)
 
     def answers(self, person: str, identities: object) -> None:
         """Let get-identities answer the person with exactly this ``data``, until `reset`."""
@@ -183,10 +201,26 @@ class Sandbox:
     def sign_in(self, person: str, **methods: bool) -> None:
         """Give or take what the person can sign in with beside linked accounts: ``password``, ``email``, ``phone``."""
         self._people.change_sign_in(self._people.by_key(person), **methods)
+        self.send_event("user:updated", person)
 
     def linking(self, **how: Any) -> None:  # noqa: ANN401 - as the fields of `Linking` are
         """How linking and unlinking go from now on: the fields of `Linking`; those not named stay."""
         self._people.linking = replace(self._people.linking, **how)
+
+    # Events ---------------------------------------------------------------------------------------
+
+    def webhook(self, **how: Any) -> None:  # noqa: ANN401 - as the fields of `Webhook` are
+        """Where events go and how from now on: the fields of `Webhook`; those not named stay."""
+        self._events.webhook = replace(self._events.webhook, **how)
+
+    def send_event(self, name: str | None, *people: str) -> None:
+        """Send that event about these people, though nothing has happened; without a name, GenAuth's test."""
+        self._events.send(name, [self._people.by_key(person) for person in people])
+
+    @property
+    def deliveries(self) -> list[Delivery]:
+        """The last 10,000 events that were delivered or given up, in that order."""
+        return list(self._events.deliveries.copy())
 
     # Faults ---------------------------------------------------------------------------------------
 
@@ -210,6 +244,7 @@ class Sandbox:
         self._era += 1
         self._people.reset()
         self._tokens.reset()
+        self._events.reset()
         self.forget_calls()
 
     # Requests -------------------------------------------------------------------------------------
@@ -244,8 +279,6 @@ class Sandbox:
         self._calls.clear()
         self._requests.clear()
         self._server.accepted = 0
-
-    # ----------------------------------------------------------------------------------------------
 
     def _handle(self, request: Request) -> Plan | Answer:
         request = replace(request, person=self._application.holder(request))

@@ -50,6 +50,14 @@ ENABLED = (WECHAT, LARK, GOOGLE, GITHUB, GITEE, GITEE_COMPANY, QQ, LINKEDIN, DIR
 BY_CONNECTION = {connection.identifier: source for source in ENABLED for connection in source.connections}
 
 
+def named(name: str) -> Source:
+    """The source with that id, or with a connection of that identifier; `KeyError` for an unknown one."""
+    for source in ENABLED:
+        if name == source.id or name in (connection.identifier for connection in source.connections):
+            return source
+    raise KeyError(f"no source has the id or the connection {name!r}: there are {', '.join(BY_CONNECTION)}")
+
+
 def enabled(base_url: str, app_id: str) -> list[dict[str, str]]:
     """ExtIdpInfoDto, one for each *connection* (docs/genauth.md 3)."""
     return [_info(source, connection, base_url, app_id) for source in ENABLED for connection in source.connections]

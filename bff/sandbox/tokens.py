@@ -129,6 +129,8 @@ class Tokens:
         self._published = list(self._signing.values())
         self._opaque: dict[str, dict[str, Any]] = {}
         self._revoked: set[str] = set()
+        # By user id, where earlier tokens are not accepted any more: those minted since.
+        self._since_kick: dict[str, set[str]] = {}
         self._verified: dict[str, dict[str, Any] | None] = {}
         self._verifying: dict[str, tuple[Any, str]] = {}
         self.jwks = b""
@@ -160,20 +162,23 @@ class Tokens:
         if kind == "opaque":
             token = secrets.token_urlsafe(32)
             self._opaque[token] = payload
-            return token
+            return self._noted(subject, token)
         alg = alg or ("HS256" if kind == "id" else self.key.alg)
         secret, kid = self._secret(alg, key)
         head = {"alg": alg, "typ": "JWT", "kid": kid} | dict(headers or {})
         head = {name: value for name, value in head.items() if value is not None}
         signed = b".".join(_base64(orjson.dumps(part)) for part in (head, payload))
         signature = jwt.get_algorithm_by_name(alg).sign(signed, secret)
-        return b".".join((signed, _base64(signature))).decode()
+        return self._noted(subject, b".".join((signed, _base64(signature))).decode())
 
     def accepted(self, token: str) -> dict[str, Any] | None:
         """The claims of an access token that is good now; None for every other."""
         claims = self.genuine(token)
         now = self._clock()
         if claims is None or token in self._revoked or "scope" not in claims:
+            return None
+        since_kick = self._since_kick.get(str(claims.get("sub")))
+        if since_kick is not None and token not in since_kick:
             return None
         return claims if claims.get("nbf", 0) <= now < claims["exp"] else None
 
@@ -198,9 +203,14 @@ class Tokens:
         """Refuse this token from now on."""
         self._revoked.add(token)
 
+    def kick(self, subject: str) -> None:
+        """Refuse every token of that user id that was minted before now."""
+        self._since_kick[subject] = set()
+
     def reset(self) -> None:
         """Accept what was revoked; the keys stay."""
         self._revoked.clear()
+        self._since_kick.clear()
 
     def rotate(self, *, keep_old: bool) -> None:
         """Sign with new keys. The old ones stay published, or go and take their tokens with them."""
@@ -209,6 +219,11 @@ class Tokens:
         self._published = [*self._signing.values(), *kept]
         self._verified.clear()
         self._publish()
+
+    def _noted(self, subject: str, token: str) -> str:
+        if subject in self._since_kick:
+            self._since_kick[subject].add(token)
+        return token
 
     def _publish(self) -> None:
         self._verifying = {key.kid: (key.private.public_key(), key.alg) for key in self._published}

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bff.sandbox.control import ROUTES
+from bff.sandbox.events import Webhook
 from bff.sandbox.faults import COMPRESSIONS, ENDINGS, Fault
 from bff.sandbox.malformed import NAMES
 from bff.sandbox.people import Linking
@@ -25,8 +26,8 @@ def test_every_person_is_there_and_nobody_else(genauth):
     assert rows == list(genauth.people)
 
 
-def test_every_fault_is_there():
-    assert {field.name for each in (Fault, Linking) for field in dataclasses.fields(each)} | {
+def test_every_fault_and_every_way_to_link_and_to_tell_is_there():
+    assert {field.name for each in (Fault, Linking, Webhook) for field in dataclasses.fields(each)} | {
         *NAMES,
         *ENDINGS,
         *COMPRESSIONS,

@@ -97,6 +97,27 @@ def test_linking_and_ways_to_sign_in_are_switched(ask, genauth, http, switch):
     assert ask("mei", "/api/v3/get-security-info").json()["data"]["phoneBinded"] is True
 
 
+def test_accounts_are_linked_and_unlinked_behind_a_services_back(ask, switch):
+    switch("POST", "link", {"person": "mei", "source": "my-github"})
+    linked = [row["provider"] for row in ask("mei").json()["data"]]
+    switch("POST", "unlink", {"person": "mei", "source": "my-wechat-mobile"})
+
+    assert linked == ["wechat"] * 2 + ["lark"] * 3 + ["github"]
+    assert [row["provider"] for row in ask("mei").json()["data"]] == ["lark"] * 3 + ["github"]
+
+
+def test_events_are_sent_and_their_deliveries_listed(switch):
+    switch("POST", "webhook", {"url": "http://127.0.0.1:1/", "attempts": 2, "retry_seconds": 0})
+    switch("POST", "event", {"event": "user:updated", "people": ["mei", "omar"]})
+    switch("POST", "kick", {"person": "mei"})
+    switch("POST", "event", {})
+    listed = switch("GET", "deliveries").json()
+
+    assert [each["event"] for each in listed][:2] == [None, "kick"]
+    assert [each["event"] for each in listed][2:] == ["user:updated", "user:updated"]
+    assert {tuple(each["statuses"]) for each in listed} == {(None, None)}
+
+
 def test_connections_are_dropped(ask, genauth, switch):
     ask("mei")
     genauth.drop_connections()
@@ -116,6 +137,13 @@ def test_connections_are_dropped(ask, genauth, switch):
         ("block", {"person": "mei", "api_code": 1}),
         ("sign-in", {"person": "mei", "smile": True}),
         ("linking", {"colour": "blue"}),
+        ("link", {"person": "mei", "source": "my-space"}),
+        ("link", {"person": "mei", "source": "my-lark"}),
+        ("unlink", {"person": "sol", "source": "my-google"}),
+        ("webhook", {"colour": "blue"}),
+        ("webhook", {"url": "ftp://hooks.example"}),
+        ("event", {"event": "kick", "people": ["eve"]}),
+        ("event", {"event": "kick"}),
     ],
 )
 def test_what_cannot_be_done_is_a_400_with_a_sentence(path, body, switch):
