@@ -8,7 +8,8 @@
     │   ├── SessionExpired            token_expired
     │   ├── TokenInvalid              token_invalid
     │   │   └── TokenRefused              … refused by GenAuth itself
-    │   └── ReauthenticationRequired  reauthentication_required
+    │   ├── ReauthenticationRequired  reauthentication_required
+    │   └── WebhookSecretInvalid      webhook_secret_invalid
     ├── UserBlocked               403 user_blocked
     ├── CsrfHeaderMissing         403 csrf_header_missing
     ├── OriginNotAllowed          403 origin_not_allowed
@@ -55,9 +56,7 @@ class BffError(Exception):
     code: ClassVar[str]
     title: ClassVar[str]
     title_zh: ClassVar[str]
-    counted = False
-    reason = ""
-    unsent = False
+    counted, reason, unsent = False, "", False
 
     def __init__(
         self,
@@ -69,11 +68,8 @@ class BffError(Exception):
         members: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         super().__init__(note or self.code)
-        self.detail = detail
-        self.note = note
-        self.retry_after = retry_after
-        self.headers = headers
-        self.members = members
+        self.detail, self.note, self.retry_after = detail, note, retry_after
+        self.headers, self.members = headers, members
 
     @classmethod
     def title_in(cls, language: Language) -> str:
@@ -95,7 +91,7 @@ class InvalidTokenRequest(InvalidRequest):
 
 
 class Unauthenticated(BffError):
-    """No session token that we can accept came with the request."""
+    """Nothing that shows who asks came with the request, or nothing that we can accept."""
 
     challenge: str
 
@@ -140,6 +136,14 @@ class ReauthenticationRequired(Unauthenticated):
     def __init__(self, max_age: int, *, note: str = "") -> None:
         super().__init__(note=note, members={"maxAgeSeconds": max_age})
         self.challenge = f'Bearer error="insufficient_user_authentication", max_age="{max_age}"'
+
+
+class WebhookSecretInvalid(Unauthenticated):
+    """An event came without the secret that shows that GenAuth sent it."""
+
+    status, code = 401, "webhook_secret_invalid"
+    title, title_zh = "This event does not show the webhook's secret.", "该事件未携带正确的 Webhook 密钥。"
+    challenge = "Webhook-Secret"
 
 
 class UserBlocked(BffError):

@@ -186,6 +186,17 @@ def sign_in_methods(value: str) -> tuple[str, ...]:
     return tuple(name for name in ("password", "email", "phone") if name in names)
 
 
+@expects("one secret of visible ASCII, or two while one replaces the other, comma separated")
+def secrets(value: str) -> tuple[str, ...]:
+    """What another service shows us in a header."""
+    shown = listed(value)
+    if not 1 <= len(shown) <= 2:
+        raise ValidationError("holds no secret, or more than two")
+    if not all(re.fullmatch("[!-~]+", secret) for secret in shown):
+        raise ValidationError("holds a blank or a character outside ASCII")
+    return tuple(dict.fromkeys(shown))
+
+
 def check_client_certificate(certificate: str, key: str | None) -> None:
     """Raise `ValidationError` unless OpenSSL can load both; without a ``key`` the certificate's file has it."""
     try:

@@ -43,6 +43,8 @@ def _careless(values: Mapping[str, Any], environ: Mapping[str, str]) -> Iterator
     secret = (values["metrics_token"] or "").encode()
     if secret and (len(secret) < _SHORTEST_SECRET or _is_a_pattern(secret)):
         yield "METRICS_TOKEN", f"has fewer than {_SHORTEST_SECRET} characters, repeats itself or counts, so it can be guessed"
+    if any(len(secret) < _SHORTEST_SECRET or _is_a_pattern(secret.encode()) for secret in values["webhook_secret"]):
+        yield "WEBHOOK_SECRET", f"has fewer than {_SHORTEST_SECRET} characters, repeats itself or counts, so it can be guessed"
     if values["rate_limit"] is None:
         yield "RATE_LIMIT", "is off: how many bad tokens one address may send is not limited either"
 

@@ -44,7 +44,12 @@ BREAKER = _words(
     "redis genauth genauth-identities genauth-ext-idps genauth-oidc genauth-introspection genauth-health "
     "genauth-security-info genauth-security-hint genauth-changes genauth-link-url"
 )
-SCOPE = _words("user change address network")
+SCOPE = _words("user change address network webhook")
+WEBHOOK_EVENT = _words(
+    "user:link-account user:updated user:udv-changed user:email-verified user:password-changed user:unblocked user:unarchived "
+    "user:blocked user:archived user:deleted kick test"
+)
+WEBHOOK_RESULT = _words("forgotten nobody ignored unreadable unavailable")
 # Why a token was refused; of other errors the code says it.
 REASON = _words(
     "algorithm audience charset claims client_id crit exp form iat id_token inactive issuer kid nbf no_kid scope signature sub "

@@ -64,6 +64,7 @@ class Metrics(Recorder):
         self._leaks = self._counter("leaks_stopped", "Fields emptied because they held a secret.", "field")
         self._rate_limited = self._counter("rate_limited", "Requests over a rate limit.", "scope")
         self._changes = self._counter("changes", "Steps of linking, and unlinks, by how they ended.", "action", "result")
+        self._webhook_events = self._counter("webhook_events", "GenAuth's events, by what came of them.", "event", "result")
         self._log_lines_dropped = self._counter("log_lines_dropped", "Log lines that could not be written.")
         self._series = memoised("answer_series")(self._series_of)
 
@@ -117,6 +118,9 @@ class Metrics(Recorder):
 
     def changed(self, action: str, result: str) -> None:
         self._changes.labels(labels.ACTION(action), labels.RESULT(result)).inc()
+
+    def webhook_received(self, event: str, result: str) -> None:
+        self._webhook_events.labels(labels.WEBHOOK_EVENT(event), labels.WEBHOOK_RESULT(result)).inc()
 
     def log_lines_dropped(self, lines: int) -> None:
         self._log_lines_dropped.inc(lines)

@@ -46,5 +46,8 @@ class Recorder:
     def changed(self, action: str, result: str) -> None:
         """A step of a link, or an unlink, ended so; both are words of `bff.observability.audit`."""
 
+    def webhook_received(self, event: str, result: str) -> None:
+        """An event of GenAuth's was read, or could not be. ``event`` is its name, or ``test``."""
+
     def log_lines_dropped(self, lines: int) -> None:
         """Log lines were dropped: stdout takes none, or too few."""

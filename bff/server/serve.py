@@ -167,7 +167,7 @@ class _Server:
 
 def _off(settings: Settings) -> Iterator[str]:
     """The settings without which something is off, and those that switch it off."""
-    for name in ("cache_secret", "cors_origins", "metrics_token", "session_cookie_name", "trusted_proxies"):
+    for name in ("cache_secret", "cors_origins", "metrics_token", "session_cookie_name", "trusted_proxies", "webhook_secret"):
         if not getattr(settings, name):
             yield name.upper()
     for name in ("rate_limit", "change_rate_limit", "cache_stale_seconds", "local_cache_seconds"):

@@ -30,6 +30,7 @@ REMEDIES = {
     "token_expired": "Refresh the session token and ask again.",
     "token_invalid": "Sign in again. Refresh once before, if your tokens are opaque: an expired one looks the same.",
     "reauthentication_required": "Have the person sign in again, no longer than `maxAgeSeconds` ago, and repeat the change.",
+    "webhook_secret_invalid": "Of GenAuth's events alone: have its console send the secret that is in WEBHOOK_SECRET.",
     "user_blocked": "Tell the person that their account is blocked; another try will not help.",
     "csrf_header_missing": "Fix the call: send `X-Requested-With`, with any value, along with the cookie.",
     "origin_not_allowed": "Fix the call, or have the page's origin added to CORS_ORIGINS.",

@@ -27,6 +27,9 @@ CARELESS = [
     ("METRICS_TOKEN", "secretsecretsecret"),
     ("METRICS_TOKEN", "0123456789abcdef"),
     ("METRICS_TOKEN", "changeme"),
+    ("WEBHOOK_SECRET", "fifteen-letters"),
+    ("WEBHOOK_SECRET", "0123456789abcdef"),
+    ("WEBHOOK_SECRET", f"{RANDOM},fifteen-letters"),
     ("GENAUTH_APP_SECRET", "3f1c9a7e5b2d #not-a-comment"),
     ("TOKEN_ACCEPTED_SECONDS", "86400"),
     ("TOKEN_ACCEPTED_SECONDS", "601"),
@@ -46,6 +49,8 @@ CARELESS = [
     ("RATE_LIMIT", "off"),
 ]
 MEANT = [
+    ("WEBHOOK_SECRET", RANDOM),
+    ("WEBHOOK_SECRET", f"{RANDOM}, {RANDOM[::-1]}"),
     ("METRICS_TOKEN", RANDOM),
     ("TOKEN_ACCEPTED_SECONDS", "600"),
     ("SESSION_COOKIE_NAME", "__Host-session"),
@@ -113,7 +118,8 @@ def test_a_page_over_http_that_could_use_the_cookie_is_refused():
         ("LOG_LEVEL_ROOT", "LOG_LEVEL"),
         ("LOGLEVEL", "LOG_LEVEL"),
         ("GENAUTH_HOST ", "GENAUTH_HOST"),
-        ("WEBHOOK_SECRET", ""),
+        ("WEBHOOK_SECRETS", "WEBHOOK_SECRET"),
+        ("WEBHOOK_URL", ""),
         ("GRANIAN_WORKERS", ""),
     ],
 )

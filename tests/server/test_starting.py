@@ -71,9 +71,8 @@ def test_a_healthy_start_is_one_line_and_a_warning_for_each_thing_that_is_missed
         "verification": "jwks",
         "redis": "unix:///nowhere/redis.sock",
     }
-    assert (
-        started["off"] == "CACHE_SECRET, CORS_ORIGINS, METRICS_TOKEN, SESSION_COOKIE_NAME, TRUSTED_PROXIES, CACHE_STALE_SECONDS"
-    )
+    off = "CACHE_SECRET, CORS_ORIGINS, METRICS_TOKEN, SESSION_COOKIE_NAME, TRUSTED_PROXIES, WEBHOOK_SECRET, CACHE_STALE_SECONDS"
+    assert started["off"] == off
     warnings = [(line["event"], line["setting"]) for line in lines if "setting" in line]
     assert sorted(warnings) == [("cache_is_plain_json", "CACHE_SECRET"), ("setting_warning", "METRICS_TOKEN")]
     assert "p4ss-canary" not in service.printed()

@@ -29,6 +29,19 @@ def mistaken(**environ):
     return [mistake.split()[0] for mistake in mistakes(**environ)]
 
 
+@pytest.mark.parametrize(
+    ("value", "secrets"),
+    [("s3cret", ("s3cret",)), ("old-one, new=one,", ("old-one", "new=one")), ("same,same", ("same",))],
+)
+def test_a_webhook_has_one_secret_or_two(value, secrets):
+    assert read(WEBHOOK_SECRET=value).webhook_secret == secrets
+
+
+@pytest.mark.parametrize("value", [",", "a,b,c", "a b", "gl\u00fccklich", "a\tb"])
+def test_what_cannot_be_a_webhooks_secret_is_refused(value):
+    assert mistaken(WEBHOOK_SECRET=value) == ["WEBHOOK_SECRET"]
+
+
 def test_the_three_required_settings_are_enough():
     settings = read()
 

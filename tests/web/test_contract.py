@@ -16,6 +16,7 @@ EVERY_CODE = {
     "token_expired": 401,
     "token_invalid": 401,
     "reauthentication_required": 401,
+    "webhook_secret_invalid": 401,
     "user_blocked": 403,
     "csrf_header_missing": 403,
     "origin_not_allowed": 403,
