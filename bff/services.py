@@ -122,7 +122,7 @@ def make_services(
         genauth,
         cache,
         providers,
-        Refusals(REFUSAL_SECONDS, clock, kept_seconds=lifetimes.longest),
+        Refusals(REFUSAL_SECONDS, clock, kept_seconds=lifetimes.longest, person=person),
         metrics,
         waiting_room=waiting_room,
         changed=lambda user_id, seconds: invalidations.publish(person(user_id), seconds),
@@ -136,7 +136,7 @@ def make_services(
         on_hold=linked_accounts.on_hold,
     )
     security_facts = SecurityFacts(genauth, cache, linked_accounts, hint_seconds=hint_seconds, clock=clock)
-    verifier = _verifier(settings, genauth, _jwks_snapshot(settings, store, codec, metrics))
+    verifier = _verifier(settings, genauth, _jwks_snapshot(settings, store, codec, metrics), person)
     discovery = settings.genauth_issuer is None or settings.genauth_jwks_url is None
     audit = Audit(metrics, _named(settings.log_user_ids, person))
     return Services(
@@ -148,6 +148,7 @@ def make_services(
             else None,
             flights=SingleFlight(waiting_room),
             refused=linked_accounts.refuse,
+            person=person,
         ),
         id_tokens=IdTokens(
             verifier if isinstance(verifier, AccessTokens) else None,
@@ -213,9 +214,13 @@ def _jwks_snapshot(settings: Settings, store: RedisStore, codec: Codec, metrics:
     return JwksSnapshot(Snapshot(store, codec, f"{PREFIX}jwks:{codec.opaque_id('keys', *origin)}", metrics))
 
 
-def _verifier(settings: Settings, genauth: GenAuthClient, snapshot: JwksSnapshot | None) -> Verifier:
+def _verifier(
+    settings: Settings, genauth: GenAuthClient, snapshot: JwksSnapshot | None, person: Callable[[str], str]
+) -> Verifier:
     if settings.token_verification == "introspection":  # noqa: S105 - the name of a way, no password
-        return Introspector(genauth, app_id=settings.genauth_app_id, accepted_seconds=settings.token_accepted_seconds)
+        return Introspector(
+            genauth, app_id=settings.genauth_app_id, accepted_seconds=settings.token_accepted_seconds, person=person
+        )
     fetcher = JwksFetcher(genauth, host=settings.genauth_host, issuer=settings.genauth_issuer, url=settings.genauth_jwks_url)
     refresher = JwksRefresher(fetcher, snapshot, fetch_seconds=settings.upstream_deadline_seconds)
     return AccessTokens(JwksCache(refresher), audience=settings.genauth_app_id, issuer=issuer_of(settings.genauth_host))

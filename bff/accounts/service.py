@@ -182,9 +182,9 @@ class LinkedAccounts:
         """Raise TokenRefused or UserBlocked where GenAuth is known to have refused the session. One round trip."""
         self._look_up(session)
 
-    def refuse(self, session: Session, refusal: TokenRefused | UserBlocked) -> None:
-        """GenAuth refused the session's token: nothing that it was accepted for before holds, here and elsewhere."""
-        self._refusals.put(session.digest, refusal)
+    def refuse(self, session: Session, refusal: TokenRefused | UserBlocked, begun: int | None = None) -> None:
+        """GenAuth refused the token: nothing it was accepted for before holds, here or elsewhere. ``begun`` as in `Refusals`."""
+        self._refusals.put(session, refusal, begun)
         self._cache.put_refusal(session, refusal)
         self._changed(session.user_id, None)
 
@@ -246,14 +246,14 @@ class LinkedAccounts:
     def _ask(self, session: Session, deadline: Deadline) -> Entry:
         """Ask GenAuth, and store what it answers: the accounts as they are sent, its refusal or its failure."""
         self._providers.freshen(session.token)
-        asked_at = self._clock()
+        asked_at, begun = self._clock(), self._refusals.begun
         try:
             reported = self._genauth.identities(session.token, deadline, whose=session.digest)
             catalogue = self._providers.catalogue(deadline)
             with set_apart(reported.size, deadline):
                 rendered, emptied = render(link(reported.rows), catalogue, [*reported.secrets, session.token])
         except (TokenRefused, UserBlocked) as refusal:
-            self.refuse(session, refusal)
+            self.refuse(session, refusal, begun)
             raise
         except CallNotMade:
             raise  # that is about this process, not about the token

@@ -119,6 +119,9 @@ class AccessTokens:
             signed_in_at=numeric_date(claims.get("auth_time")),  # RFC 9068 2.2.1
         )
 
+    def forget(self, person: str) -> None:
+        """Nothing: what a signature proves does not change."""
+
     def key_for(self, kid: str | None, issued_at: float, deadline: Deadline) -> tuple[Key, tuple[str, ...]]:
         """The key of that id, and what the ``iss`` of a token that it signed may be; raises as `JwksCache.find`.
 

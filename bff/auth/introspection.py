@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from math import inf
 
 from bff.auth.access_tokens import LEEWAY_SECONDS
 from bff.auth.refusal_watch import RefusalWatch
@@ -16,7 +17,7 @@ from bff.auth.sessions import Acceptance
 from bff.errors import TokenInvalid, TokenRefused, UpstreamFailure, UpstreamMalformed, UpstreamRejected, UpstreamUnavailable
 from bff.genauth import NOBODYS_TOKEN, CallCircuitOpen, CallNotMade, GenAuthClient, Introspection
 from bff.observability import Reason
-from bff.resilience import BulkheadFull, Cache, Deadline, Shares, cache
+from bff.resilience import BulkheadFull, Cache, Deadline, Forgotten, Shares, cache
 from schemas.oidc import is_identifier
 
 # A client that retries without end does not reach GenAuth, and a mistake that was corrected there is seen soon.
@@ -28,11 +29,16 @@ _CALLS_EACH = 4
 
 @dataclass(frozen=True, slots=True)
 class _Error:
-    """What is repeated for a token, without asking, until that monotonic second."""
+    """What is repeated for a token, without asking, until that monotonic second.
+
+    ``person``: the opaque id of whose token it was, None where that is not known; ``begun``: `Forgotten.number` before asking.
+    """
 
     until: float
     kind: type[TokenInvalid | UpstreamFailure | UpstreamRejected]
     retry_after: float | None
+    person: str | None
+    begun: int
 
 
 class Introspector:
@@ -47,21 +53,32 @@ class Introspector:
         *,
         app_id: str,
         accepted_seconds: float = 60.0,
+        person: Callable[[str], str] = str,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        """``person(user_id)`` is the opaque id of a user, as `forget` takes it."""
         self._genauth = genauth
         self._app_id = app_id
         self._accepted_seconds = accepted_seconds
+        self._person = person
         self._clock = clock
         self._monotonic = monotonic
         self._errors: Cache[bytes, _Error] = cache("refused_tokens", seconds=REFUSED_SECONDS)
+        self._forgotten = Forgotten(cache("forgotten_refused_tokens", seconds=inf))
         self._calls = Shares(_CALLS_EACH)
         self._watch = RefusalWatch(monotonic)
         self._worked = False
 
     def prepare(self) -> None:
         """Nothing: each verification is a call of its own."""
+
+    def forget(self, person: str) -> None:
+        """Ask again about the tokens of the person, an opaque id, that are inactive, and about those of nobody known.
+
+        A token that was refused twice, or that another worker saw refused, may be the person's as well.
+        """
+        self._forgotten.put(person)
 
     def obstacle(self, deadline: Deadline) -> Reason | None:
         """Why GenAuth does not introspect for us, None if it does. A call."""
@@ -80,9 +97,9 @@ class Introspector:
         """Whose token it is; raises TokenRefused, TokenInvalid, and UpstreamFailure without a response of GenAuth."""
         digest = hashlib.sha256(token.encode("ascii")).digest()
         error = self._errors.get(digest)
-        if error and self._monotonic() < error.until:
+        if error and self._monotonic() < error.until and not self._is_forgotten(error):
             raise error.kind(note="a moment ago", retry_after=error.retry_after)
-        asked_at = self._monotonic()
+        begun, asked_at = self._forgotten.number, self._monotonic()
         try:
             with self._calls.place(known_as) if known_as else nullcontext():
                 response = self._genauth.introspect(token, deadline, known=known_as is not None, whose=digest.hex())
@@ -93,11 +110,16 @@ class Introspector:
         except (TokenInvalid, UpstreamFailure, UpstreamRejected) as raised:
             if not isinstance(raised, CallNotMade):  # which is about this process, not about the token
                 seconds = REFUSED_SECONDS if isinstance(raised, TokenInvalid) else FAILED_SECONDS
-                self._errors.put(digest, _Error(self._monotonic() + seconds, type(raised), raised.retry_after))
+                person = self._person(known_as) if known_as else None
+                until = self._monotonic() + seconds
+                self._errors.put(digest, _Error(until, type(raised), raised.retry_after, person, begun))
             if isinstance(raised, UpstreamFailure):
                 # It took a call, or waited for a place. An open circuit takes neither: while GenAuth is away nobody is to blame.
                 raised.counted = known_as is None and not isinstance(raised, CallCircuitOpen)
             raise
+
+    def _is_forgotten(self, error: _Error) -> bool:
+        return issubclass(error.kind, TokenInvalid) and self._forgotten.since(error.begun, error.person)
 
     def _accept(self, response: Introspection, digest: str, asked_at: float) -> Acceptance:
         if response.active is not True:

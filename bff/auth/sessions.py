@@ -4,10 +4,12 @@
 `TOKEN_VERIFICATION=jwks`) or `introspection` (opaque ones). Reading the token from header or cookie is the web package's.
 """
 
+import copy
 import hashlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import inf
 from typing import Protocol
 
 from bff.auth.token_kinds import B64TOKEN, what_to_send_instead
@@ -22,7 +24,7 @@ from bff.errors import (
 )
 from bff.models import Session
 from bff.observability import Reason
-from bff.resilience import BulkheadFull, Cache, Deadline, SingleFlight, cache
+from bff.resilience import BulkheadFull, Cache, Deadline, Forgotten, SingleFlight, cache
 
 LONGEST_TOKEN = 8192
 # As whom all those wait together whose token nobody knows; no user has that id.
@@ -38,6 +40,8 @@ class Acceptance:
     ``expires_at``: the token's own end in epoch seconds, None when it is not known; it may have passed. ``reverify_at``: the
     monotonic second from which the token has to be verified again. ``version``: the verifier's at that time. ``digest`` names
     the token if other texts are the same one, None if this text alone is it. ``issued_at``, ``signed_in_at``: as in `Session`.
+
+    Where GenAuth was asked: ``person`` is the user's opaque id, and ``begun`` was `Forgotten.number` before.
     """
 
     user_id: str
@@ -47,6 +51,16 @@ class Acceptance:
     digest: str | None = None
     issued_at: float | None = None
     signed_in_at: float | None = None
+    person: str | None = None
+    begun: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What a flight found for everybody who waited for it. ``begun``: `Forgotten.number` at its beginning."""
+
+    begun: int
+    outcome: Acceptance | TokenInvalid
 
 
 class Verifier(Protocol):
@@ -75,6 +89,9 @@ class Verifier(Protocol):
         ``known_as``: the user whose token it was when it was accepted here before.
         """
 
+    def forget(self, person: str) -> None:
+        """Ask GenAuth again about the tokens of the person, an opaque id, that it refused. Where verifying is a call."""
+
 
 class Recognised(Protocol):
     """What the workers know together: `bff.cache.RecognisedTokens`."""
@@ -95,6 +112,8 @@ class Sessions:
     Only acceptances are kept here: refusing a signed token takes one signature check, and introspection, where a refusal takes a
     call, keeps its refusals itself. ``accepted`` and ``flights`` are handed in by tests. ``recognised`` is None where verifying
     takes no call, so that nobody has to be let in before others.
+
+    What GenAuth said of a person's tokens holds no longer when it tells that something about them changed (`forget`).
     """
 
     def __init__(
@@ -103,19 +122,25 @@ class Sessions:
         *,
         recognised: Recognised | None = None,
         accepted: Cache[bytes, Acceptance] | None = None,
-        flights: SingleFlight[Acceptance] | None = None,
+        flights: SingleFlight[Verified] | None = None,
         refused: Callable[[Session, TokenRefused], None] = lambda _session, _refusal: None,
+        person: Callable[[str], str] = str,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``refused(session, refusal)`` is called when GenAuth refuses a token that was a session here."""
+        """``refused(session, refusal)`` is called when GenAuth refuses a token that was a session here.
+
+        ``person(user_id)`` is the opaque id of a user, as `forget` takes it.
+        """
         self._verifier = verifier
         self._recognised = recognised
         self._accepted: Cache[bytes, Acceptance] = (
             cache("accepted_tokens", seconds=_RECOGNISED_SECONDS) if accepted is None else accepted
         )
-        self._flights: SingleFlight[Acceptance] = SingleFlight() if flights is None else flights
+        self._flights: SingleFlight[Verified] = SingleFlight() if flights is None else flights
         self._refused = refused
+        self._person = person
+        self._forgotten = Forgotten(cache("forgotten_acceptances", seconds=inf))
         self._clock = clock
         self._monotonic = monotonic
 
@@ -158,6 +183,21 @@ class Sessions:
         """Have ready what verifying takes, in the background: the first request should not wait for it."""
         self._verifier.prepare()
 
+    def forget(self, person: str, *, acceptances: bool) -> None:
+        """Something about the person, an opaque id, changed: GenAuth is asked again about their tokens that it refused.
+
+        ``acceptances``: about those that it accepted as well. A call that is under way is no answer to who asks from here on.
+        Nothing where verifying takes no call: GenAuth's own word is with the accounts then (`bff.cache.AccountsCache`).
+        """
+        if self._verifier.calls_genauth:
+            self._verifier.forget(person)
+            self._forgotten.put(person if acceptances else None)
+
+    def forget_everybody(self) -> None:
+        """Changes may have been missed: GenAuth is asked again about all tokens that it accepted."""
+        if self._verifier.calls_genauth:
+            self._forgotten.put_everybody()
+
     def would_call(self, token: str) -> bool:
         """Whether verifying takes a call for a token that no worker accepted within the last hour. May take a round trip."""
         if not self._verifier.calls_genauth:
@@ -178,12 +218,13 @@ class Sessions:
         verify = self._verify_once if self._verifier.calls_genauth else self._verify
         return verify(token, digest, deadline)
 
-    def _verify(self, token: str, digest: bytes, deadline: Deadline) -> Acceptance:
+    def _verify(self, token: str, digest: bytes, deadline: Deadline, begun: int = 0) -> Acceptance:
         try:
             acceptance = self._verifier.verify(token, deadline, known_as=self._known_as(digest))
         except TokenInvalid as error:
             # From here on it is a token like any that is made up.
-            if (user_id := self._known_as(digest)) is not None:
+            # Unless GenAuth may say otherwise by now, which the next request finds out.
+            if (user_id := self._known_as(digest)) is not None and begun == self._forgotten.number:
                 self._accepted.drop(digest)
                 if self._recognised:
                     self._recognised.drop(digest)
@@ -191,6 +232,8 @@ class Sessions:
                     # Answers to its earlier requests are stored, here and elsewhere.
                     self._refused(Session(user_id, 0.0, token, digest.hex()), error)
             raise
+        if self._verifier.calls_genauth:
+            acceptance = replace(acceptance, person=self._person(acceptance.user_id), begun=begun)
         self._accepted.put(digest, acceptance)
         if self._recognised:
             self._recognised.put(digest, acceptance.user_id, _RECOGNISED_SECONDS)
@@ -199,18 +242,31 @@ class Sessions:
     def _verify_once(self, token: str, digest: bytes, deadline: Deadline) -> Acceptance:
         """Verify in a single flight: simultaneous requests with one token share one call."""
 
-        def verify() -> Acceptance:
-            # Another request's flight may have ended since the look-up.
-            return self._lookup(digest) or self._verify(token, digest, deadline)
+        def verify() -> Verified:
+            begun = self._forgotten.number
+            try:
+                # Another request's flight may have ended since the look-up.
+                return Verified(begun, self._lookup(digest) or self._verify(token, digest, deadline, begun))
+            except TokenInvalid as refusal:
+                return Verified(begun, refusal)
 
-        known_as = self._known_as(digest)
+        known_as, arrived = self._known_as(digest), self._forgotten.number
         failure: UpstreamFailure
         try:
-            return self._flights.do(digest, verify, deadline, visitor=known_as or _NOBODY, stranger=known_as is None)[0]
+            while True:
+                visitor, stranger = known_as or _NOBODY, known_as is None
+                verified, shared = self._flights.do(digest, verify, deadline, visitor=visitor, stranger=stranger)
+                # A call that began before somebody was forgotten is no answer to who asks afterwards.
+                if not shared or verified.begun >= arrived:
+                    break
         except TimeoutError:
             failure = UpstreamTimeout(note="waited for another request's introspection")
         except BulkheadFull:
             failure = UpstreamUnavailable(note="too many wait", retry_after=1)
+        else:
+            if isinstance(verified.outcome, TokenInvalid):
+                raise copy.copy(verified.outcome).with_traceback(None)  # one object in many threads grows one traceback
+            return verified.outcome
         failure.counted = known_as is None
         raise failure
 
@@ -226,7 +282,10 @@ class Sessions:
             return None
         # That a token has expired stays true and needs no verification.
         expired = acceptance.expires_at is not None and acceptance.expires_at <= self._clock()
-        return acceptance if expired or self._monotonic() < acceptance.reverify_at else None
+        if expired or acceptance.reverify_at <= self._monotonic():
+            return acceptance if expired else None
+        forgotten = acceptance.person is not None and self._forgotten.since(acceptance.begun, acceptance.person)
+        return None if forgotten else acceptance
 
 
 def _hash(token: str) -> "hashlib._Hash":

@@ -8,6 +8,7 @@ from bff.resilience.circuit_breaker import CircuitBreaker, CircuitOpen, Permit, 
 from bff.resilience.deadline import Deadline
 from bff.resilience.dns import Resolver, Unconnected, Unresolved, arm, open_connection
 from bff.resilience.draining import begin_change, begin_draining, begin_stopping, changes_end, is_draining, is_stopping
+from bff.resilience.forgotten import Forgotten
 from bff.resilience.rate_limit import RateLimit
 from bff.resilience.single_flight import SingleFlight, WaitingRoom
 from bff.resilience.steady_clock import SteadyClock
@@ -21,6 +22,7 @@ __all__ = [
     "CircuitOpen",
     "Deadline",
     "FairSemaphore",
+    "Forgotten",
     "NotAdmittedAgain",
     "Permit",
     "RateLimit",

@@ -50,9 +50,12 @@ DECLARED = {
     # Verification of tokens
     "accepted_tokens": Declaration("whose token it is, by its digest", 8 * _MIB, "an hour since it was verified"),
     "refused_tokens": Declaration("tokens that introspection refused or failed for, by digest", 2 * _MIB, "5 seconds"),
+    "forgotten_acceptances": Declaration("people whose tokens GenAuth is asked about again", 8 * _MIB, "until it is full"),
+    "forgotten_refused_tokens": Declaration("people whose inactive tokens are asked about again", _MIB, "until it is full"),
     "unknown_key_ids": Declaration("key ids that are in no key set of GenAuth", _MIB // 4, "60 seconds"),
     # Linked accounts
     "refusals": Declaration("tokens that GenAuth refused for linked accounts, by digest", 2 * _MIB, "as long as an acceptance"),
+    "forgotten_refusals": Declaration("people whose refused tokens GenAuth is asked about again", _MIB, "until it is full"),
     "failures": Declaration("tokens for which GenAuth failed to answer, by opaque id", 2 * _MIB, "2 seconds"),
     "invalidations": Declaration("when this process invalidated a person's accounts", 2 * _MIB, "as long as an entry"),
     "holds": Declaration("until when a change of a person's accounts may be under way", 2 * _MIB, "as long as an entry"),

@@ -396,3 +396,241 @@ def test_what_cannot_be_a_token_is_not_asked_about(sessions, genauth, token):
     refusal(sessions, TokenInvalid, token=token)
 
     assert genauth.calls == 0
+
+
+MEI = Answer().sub
+ACTIVE, INACTIVE = Answer(), Answer(active=False)
+
+
+def while_asked(genauth, happens):
+    """Have something happen once while GenAuth is being asked, which had made up its mind before."""
+    introspect = genauth.introspect
+
+    def introspected(*args, **how):
+        genauth.introspect, decided = introspect, genauth.answer
+        happens()
+        later, genauth.answer = genauth.answer, decided
+        try:
+            return introspect(*args, **how)
+        finally:
+            genauth.answer = later
+
+    genauth.introspect = introspected
+
+
+def test_a_token_of_who_was_forgotten_is_asked_about_again_within_its_minute(sessions, genauth):
+    for token in ("one", "two"):
+        of(sessions, token)
+    sessions.forget(MEI, acceptances=True)
+    genauth.answer = INACTIVE
+
+    for token in ("one", "two"):
+        refusal(sessions, TokenRefused, token=token)
+    assert genauth.calls == 4
+
+
+def test_a_token_of_who_was_forgotten_is_still_one_that_is_known(sessions, genauth):
+    of(sessions)
+    sessions.forget(MEI, acceptances=True)
+    assert not sessions.would_call("0pAqUe-token")
+
+    of(sessions)
+    of(sessions)
+    assert genauth.known == [False, True]
+
+
+def test_nobody_else_is_asked_about_again(sessions, genauth):
+    of(sessions)
+    genauth.answer = Answer(sub="ali")
+    of(sessions, "of-ali")
+    sessions.forget(MEI, acceptances=True)
+
+    of(sessions, "of-ali")
+    assert genauth.calls == 2
+
+
+def test_a_smaller_change_asks_about_no_accepted_token_and_undoes_no_greater_one(sessions, genauth):
+    of(sessions)
+    sessions.forget(MEI, acceptances=False)
+    of(sessions)
+    assert genauth.calls == 1
+
+    sessions.forget(MEI, acceptances=True)
+    sessions.forget(MEI, acceptances=False)
+    genauth.answer = INACTIVE
+    refusal(sessions, TokenRefused)
+
+
+def test_what_genauth_was_being_asked_when_its_person_was_forgotten_is_asked_again(sessions, genauth):
+    def kicked():
+        genauth.answer = INACTIVE
+        sessions.forget(MEI, acceptances=True)
+
+    while_asked(genauth, kicked)
+    assert of(sessions).user_id == MEI
+
+    refusal(sessions, TokenRefused)
+    assert genauth.calls == 2
+
+
+def test_what_genauth_was_being_asked_when_somebody_else_was_forgotten_is_kept(sessions, genauth):
+    while_asked(genauth, lambda: sessions.forget("ali", acceptances=True))
+    of(sessions)
+
+    of(sessions)
+    assert genauth.calls == 1
+
+
+@pytest.mark.parametrize(("before", "since"), [(ACTIVE, INACTIVE), (INACTIVE, ACTIVE)])
+def test_who_asks_after_a_change_shares_no_call_that_began_before(sessions, genauth, before, since):
+    genauth.hangs, genauth.answer = threading.Event(), before
+    called, introspect = [], genauth.introspect
+
+    def decided_when_asked(*args, **how):
+        decided = genauth.answer
+        called.append(decided)
+        introspect(*args, **how)
+        return decided
+
+    def ask():
+        try:
+            heard.append(of(sessions).user_id)
+        except TokenRefused:
+            heard.append(None)
+
+    genauth.introspect, heard = decided_when_asked, []
+    early = threading.Thread(target=ask)
+    early.start()
+    assert genauth.arrived.wait(5)
+    genauth.answer = since
+    sessions.forget(MEI, acceptances=True)
+    late = threading.Thread(target=ask)
+    late.start()
+    late.join(0.05)  # until it waits, or so
+    genauth.hangs.set()
+    for thread in (early, late):
+        thread.join(5)
+
+    assert called == [before, since]
+    assert heard == [MEI if answer is ACTIVE else None for answer in (before, since)]
+
+
+def test_while_genauth_is_away_nothing_stands_in_for_a_token_of_who_was_forgotten(sessions, genauth, clock):
+    of(sessions)
+    sessions.forget(MEI, acceptances=True)
+    genauth.trouble = UpstreamUnavailable(note="away")
+    refusal(sessions, UpstreamUnavailable)
+
+    genauth.trouble = None
+    clock.advance(2)
+    assert of(sessions).user_id == MEI
+
+
+def test_a_refused_token_of_who_was_forgotten_is_asked_about_again_within_its_five_seconds(sessions, genauth, clock):
+    of(sessions)
+    clock.advance(60)
+    genauth.answer = INACTIVE
+    refusal(sessions, TokenRefused)
+    sessions.forget("ali", acceptances=False)
+    refusal(sessions, TokenRefused)
+    assert genauth.calls == 2
+
+    genauth.answer = ACTIVE
+    sessions.forget(MEI, acceptances=False)
+    assert of(sessions).user_id == MEI
+
+
+def test_a_refused_token_of_which_nobody_knows_whose_it_is_is_asked_about_again_whoever_was_forgotten(sessions, genauth, clock):
+    """It may be one that was refused twice, or that was accepted by another worker."""
+    of(sessions)
+    for _ in range(2):
+        clock.advance(60)
+        genauth.answer = INACTIVE
+        refusal(sessions, TokenRefused)
+
+    genauth.answer = ACTIVE
+    sessions.forget(MEI, acceptances=False)
+    assert of(sessions).user_id == MEI
+
+
+def test_a_refusal_that_was_on_its_way_when_its_person_was_forgotten_is_not_repeated(sessions, genauth, clock):
+    of(sessions)
+    clock.advance(60)
+
+    def unblocked():
+        genauth.answer = ACTIVE
+        sessions.forget(MEI, acceptances=False)
+
+    genauth.answer = INACTIVE
+    while_asked(genauth, unblocked)
+    refusal(sessions, TokenRefused)
+
+    assert of(sessions).user_id == MEI
+    assert genauth.known == [False, True, True]
+
+
+def test_a_refusal_that_was_on_its_way_is_told_on_only_when_it_is_repeated(genauth, clock):
+    told = []
+    introspector = Introspector(genauth, app_id=APP, clock=clock, monotonic=clock)
+    sessions = Sessions(
+        introspector, refused=lambda session, _refusal: told.append(session.user_id), clock=clock, monotonic=clock
+    )
+    of(sessions)
+    clock.advance(60)
+    genauth.answer = INACTIVE
+    while_asked(genauth, lambda: sessions.forget(MEI, acceptances=False))
+    refusal(sessions, TokenRefused)
+    assert told == []
+
+    refusal(sessions, TokenRefused)
+    assert told == [MEI]
+
+
+def test_a_failure_is_repeated_whoever_was_forgotten(sessions, genauth):
+    """GenAuth that is away is not asked more often because it tells of changes."""
+    genauth.trouble = UpstreamUnavailable(note="away")
+    refusal(sessions, UpstreamUnavailable)
+    sessions.forget(MEI, acceptances=True)
+
+    refusal(sessions, UpstreamUnavailable)
+    assert genauth.calls == 1
+
+
+def test_where_changes_may_have_been_missed_every_accepted_token_is_asked_about_again(sessions, genauth):
+    for token in ("one", "two"):
+        of(sessions, token)
+    sessions.forget_everybody()
+    genauth.answer = INACTIVE
+
+    for token in ("one", "two"):
+        refusal(sessions, TokenRefused, token=token)
+
+
+def test_an_expired_token_of_who_was_forgotten_is_expired_without_asking(sessions, genauth, clock):
+    genauth.answer = Answer(exp=NOW + 1)
+    of(sessions)
+    sessions.forget(MEI, acceptances=True)
+    clock.advance(1)
+
+    refusal(sessions, SessionExpired)
+    assert genauth.calls == 1
+
+
+def test_people_are_forgotten_by_their_opaque_ids(genauth, clock):
+    introspector = Introspector(genauth, app_id=APP, person=str.upper, clock=clock, monotonic=clock)
+    sessions = Sessions(introspector, person=str.upper, clock=clock, monotonic=clock)
+    genauth.answer = Answer(sub="mei")
+    of(sessions)
+    sessions.forget("mei", acceptances=True)
+    of(sessions)
+    assert genauth.calls == 1
+
+    sessions.forget("MEI", acceptances=True)
+    genauth.answer = INACTIVE
+    refusal(sessions, TokenRefused)
+    sessions.forget("mei", acceptances=False)
+    refusal(sessions, TokenRefused)
+    assert genauth.calls == 2
+    sessions.forget("MEI", acceptances=False)
+    refusal(sessions, TokenRefused)
+    assert genauth.calls == 3

@@ -213,3 +213,12 @@ def test_a_remembered_token_ends_with_its_key(house, genauth, signer):
     house.of(successor.token())
     with pytest.raises(TokenInvalid):
         house.of(of_the_old_key)
+
+
+def test_what_a_signature_proves_is_not_proved_again_for_a_change(sessions, verifier):
+    of(sessions)
+    sessions.forget("mei", acceptances=True)
+    sessions.forget_everybody()
+
+    of(sessions)
+    assert verifier.verified == 1

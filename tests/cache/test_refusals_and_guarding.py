@@ -9,13 +9,15 @@ from bff.accounts.refusals import Refusals
 from bff.accounts.rendering import render
 from bff.errors import TokenRefused, UserBlocked
 from bff.genauth import ExtIdp
-from bff.models import LinkedAccount, LinkedIdentity
+from bff.models import LinkedAccount, LinkedIdentity, Session
 from bff.resilience.caches import DECLARED
+
+A = Session("mei", 2e9, "token", "a")
 
 
 def test_a_refusal_is_repeated_for_eight_seconds(clock):
     refusals = Refusals(8, clock)
-    refusals.put("a", TokenRefused())
+    refusals.put(A, TokenRefused())
 
     clock.advance(7.9)
     with pytest.raises(TokenRefused):
@@ -27,7 +29,7 @@ def test_a_refusal_is_repeated_for_eight_seconds(clock):
 
 def test_a_block_is_repeated_as_a_block(clock):
     refusals = Refusals(8, clock)
-    refusals.put("a", UserBlocked())
+    refusals.put(A, UserBlocked())
 
     with pytest.raises(UserBlocked):
         refusals.raise_if_refused("a")
@@ -36,18 +38,43 @@ def test_a_block_is_repeated_as_a_block(clock):
 def test_a_refusal_outvotes_older_acceptances_when_it_is_no_longer_repeated(clock):
     refusals = Refusals(8, clock)
     refused_at = clock()
-    refusals.put("a", TokenRefused())
+    refusals.put(A, TokenRefused())
     clock.advance(1000)
 
     assert refusals.refused_at("a") == refused_at
     assert refusals.refused_at("b") == float("-inf")
 
 
+def test_a_refusal_of_who_was_forgotten_is_not_repeated_and_still_outvotes_older_acceptances(clock):
+    refusals = Refusals(8, clock, person=str.upper)
+    refusals.put(A, TokenRefused())
+    refusals.forget("ALI")
+    with pytest.raises(TokenRefused):
+        refusals.raise_if_refused("a")
+
+    refusals.forget("MEI")
+    refusals.raise_if_refused("a")
+    assert refusals.refused_at("a") == clock()
+    refusals.put(A, TokenRefused())
+    with pytest.raises(TokenRefused):
+        refusals.raise_if_refused("a")
+
+
+def test_a_refusal_that_was_on_its_way_when_its_person_was_forgotten_is_not_repeated(clock):
+    refusals = Refusals(8, clock)
+    begun = refusals.begun
+    refusals.forget("mei")
+    refusals.put(A, UserBlocked(), begun)
+
+    refusals.raise_if_refused("a")
+    assert refusals.refused_at("a") == clock()
+
+
 def test_refusals_are_bounded(clock):
     refusals = Refusals(8, clock)
     more = DECLARED["refusals"].budget // 500  # none takes less
     for n in range(more):
-        refusals.put(str(n), TokenRefused())
+        refusals.put(Session("mei", 2e9, "token", str(n)), TokenRefused())
 
     refusals.raise_if_refused("0")
     with pytest.raises(TokenRefused):

@@ -100,7 +100,7 @@ def outage(process, genauth, clock):
 
 @pytest.mark.parametrize("refusal", [TokenRefused, UserBlocked])
 def test_who_was_refused_meanwhile_in_this_process_is_served_nothing_stale(outage, genauth, refusal):
-    genauth.meanwhile = lambda: outage.refusals.put(MEI.digest, refusal())
+    genauth.meanwhile = lambda: outage.refusals.put(MEI, refusal())
 
     with pytest.raises(refusal):
         outage.ask()
