@@ -38,6 +38,10 @@ def main() -> int:
         help="end when the process that started this one ends; with its PID also if it has ended by now",
     )
     options = parser.parse_args()
+    try:
+        webhook = Webhook(options.webhook_url, options.webhook_secret)
+    except ValueError as error:
+        parser.error(str(error))
 
     # Blocked before any thread starts, so that the signal comes to sigwait below and nowhere else.
     ends = _ENDS - {signal.SIGHUP} if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else _ENDS  # nohup
@@ -57,7 +61,7 @@ def main() -> int:
         app_secret=options.app_secret,
         issuer=options.issuer,
         keys=keys,
-        webhook=Webhook(options.webhook_url, options.webhook_secret),
+        webhook=webhook,
     )
     try:
         sandbox.start()

@@ -280,3 +280,13 @@ def test_the_command_takes_the_url_and_the_secret(receiver):
 
     ((headers, _),) = receiver.received
     assert headers[SECRET_HEADER] == "hook-secret"
+
+
+def test_the_command_refuses_a_url_that_nothing_can_be_sent_to():
+    command = [sys.executable, "-m", "bff.sandbox", "--port", "0", "--webhook-url", "hooks.example"]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+
+    assert (ran.returncode, ran.stderr.splitlines()[-1]) == (
+        2,
+        "python -m bff.sandbox: error: url begins with http:// or https://, unlike 'hooks.example'",
+    )
