@@ -41,6 +41,13 @@ def _crowd(values: Results) -> Iterator[Row]:
     yield row("crowd", f"CPU for an answer, {TIMES} node's", 1.5, ratios, TIMES, less_is_better=True, note=note)
 
 
+def _screens(values: Results) -> Iterator[Row]:
+    runs = values["programs"]["ours"]
+    asked = ", ".join(f"{source} {share:.0%}" for source, share in sorted(runs[-1]["from"].items(), key=lambda each: -each[1]))
+    what = f"cores, {values['screens']:,} ask every {values['every']:.0f} s"
+    yield row("screens", what, None, [run["cores"] for run in runs], "", note=f"answered by: {asked}")
+
+
 def _miss(values: Results) -> Iterator[Row]:
     ours, node = values["programs"]["ours"], values["programs"]["node"]
     own = [run["few"]["milliseconds"]["50"] - run["few"]["direct"] for run in ours]
@@ -119,6 +126,7 @@ def two_workers(values: Results, program: str) -> list[float]:
 _ROWS = {
     "steady": _steady,
     "crowd": _crowd,
+    "screens": _screens,
     "miss": _miss,
     "stampede": _stampede,
     "mixed": _mixed,

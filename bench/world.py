@@ -35,6 +35,8 @@ class Plan:
     crowd: int = 20_000
     crowd_seconds: float = 60
     hanging_seconds: float = 4
+    screens: int = 10_000
+    screen_seconds: float = 30
     tries: int = 1
 
     @property
@@ -46,7 +48,7 @@ class Plan:
 FULL = Plan(rounds=5, seconds=4, warm_seconds=1, many_users=100_000, tries=2)
 QUICK = Plan(
     rounds=2, seconds=1, warm_seconds=1, many_users=4_000, miss_seconds=3, mixed_seconds=2, crowd=2_000, crowd_seconds=6,
-    hanging_seconds=3,
+    hanging_seconds=3, screens=1_000, screen_seconds=3,
 )  # fmt: skip
 
 

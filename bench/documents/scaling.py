@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.documents import screens
 from bench.documents.report import grid, number, text
 from bench.documents.simulate import Activity, Lives, Shares, simulate
 from bench.programs import ROOT
@@ -142,6 +143,8 @@ def _sections(results: Results, costs: Costs) -> Iterator[str]:
             ),
             _needs(activity, costs),
         )
+    by_source = {"memory": costs.memory, "cache": costs.redis, "genauth": costs.genauth}
+    yield from screens.section(results.get("screens"), by_source)
     yield _bottleneck(costs)
 
 

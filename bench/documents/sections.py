@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from bench.documents import screens
 from bench.documents.report import grid, number, text
 from bench.rows import TIMES
 from bench.verdicts import two_workers
@@ -53,6 +54,19 @@ def _crowd(values: Values) -> Iterator[str]:
         own=f"{values['genauth_seconds'] * 1000:.0f}",
         shares=f"The service's own count of where its answers came from: {told}." if told else "",
     )
+
+
+def _screens(values: Values) -> Iterator[str]:
+    lines = []
+    for name, runs in values["programs"].items():
+        times = (number(percentile(runs, p)) for p in ("50", "99"))
+        rate, cost, cores = (spread(runs, column)[0] for column in ("per_second", "cost", "cores"))
+        lines.append((name, f"{rate:.0f}", f"{cost:.0f}", number(cores), screens.shares(runs[-1]["from"]), *times))
+    yield "## Open screens"
+    yield grid(("program", "questions/s", "cost, µs of CPU", "cores", "memory · Redis · GenAuth", "p50 ms", "p99 ms"), lines)
+    every, workers = f"{values['every']:.0f}", values["workers"]
+    yield text("open_screens", screens=f"{values['screens']:,}", every=every, workers=workers)
+    yield screens.latencies(values)
 
 
 def _miss(values: Values) -> Iterator[str]:
@@ -191,6 +205,7 @@ def _picture(name: str) -> str:
 SECTIONS: dict[str, Callable[[Values], Iterator[str]]] = {
     "steady": _steady,
     "crowd": _crowd,
+    "screens": _screens,
     "miss": _miss,
     "stampede": _stampede,
     "mixed": _mixed,

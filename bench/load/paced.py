@@ -35,9 +35,10 @@ class Callers:
     def __init__(self, core: int) -> None:
         self._pool = ProcessPoolExecutor(1, get_context("spawn"), initializer=os.sched_setaffinity, initargs=(0, {core}))
         self.start = self._pool.submit
+        self.pid = 0
 
     def __enter__(self) -> Self:
-        self._pool.submit(os.getpid).result()
+        self.pid = self._pool.submit(os.getpid).result()
         return self
 
     def __exit__(self, *_: object) -> None:

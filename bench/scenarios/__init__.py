@@ -9,12 +9,14 @@ from typing import Any
 from bench.scenarios.hits import crowd, growth, steady, workers
 from bench.scenarios.misses import hanging, miss, mixed, stampede
 from bench.scenarios.resources import cold_start, memory
+from bench.scenarios.screens import open_screens
 from bench.scenarios.worst_case import worst_case
 from bench.world import Bench
 
 SCENARIOS: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "steady": steady,
     "crowd": crowd,
+    "screens": open_screens,
     "miss": miss,
     "stampede": stampede,
     "mixed": mixed,

@@ -52,10 +52,10 @@ def crowd(bench: Bench) -> Values:
             bench.genauth.forget()
             measured = bench.under(running, load)
         asked = bench.genauth.calls() / measured.figures.requests
-        return {**values_of(measured), "asked": asked, "from": _sources(running)}
+        return {**values_of(measured), "asked": asked, "from": _shares(running)}
 
     rounds = 1 if bench.plan.quick else _CROWD_ROUNDS
-    programs = (replace(COUNTED, changes={**COUNTED.changes, **_DEFAULT_LIVES, "METRICS_TOKEN": _METRICS_TOKEN}),
+    programs = (replace(COUNTED, changes={**COUNTED.changes, **_DEFAULT_LIVES, "METRICS_TOKEN": METRICS_TOKEN}),
                 replace(NODE, changes=_DEFAULT_LIVES))  # fmt: skip
     return {
         "people": people,
@@ -67,18 +67,24 @@ def crowd(bench: Bench) -> Values:
     }
 
 
-_METRICS_TOKEN = "bench"  # noqa: S105 - of a service that lives for a minute on the loopback
+METRICS_TOKEN = "bench"  # noqa: S105 - of a service that lives for a minute on the loopback
 
 
-def _sources(running: Running) -> dict[str, float]:
-    """The shares of where answers came from, as the service's own metrics have it; of nobody else's."""
+def answers_by_source(running: Running) -> dict[str, float]:
+    """How many answers came from where, as the service's own metrics have it; of nobody else's."""
     counted: dict[str, float] = {}
-    for line in running.metrics(_METRICS_TOKEN).splitlines():
+    for line in running.metrics(METRICS_TOKEN).splitlines():
         name, _, value = line.rpartition(" ")
-        if name.startswith("linked_accounts_answers_total{") and 'source="' in name and 'status="200"' in name:
+        answered = 'status="200"' in name or 'status="304"' in name
+        if name.startswith("linked_accounts_answers_total{") and 'source="' in name and answered:
             source = name.partition('source="')[2].partition('"')[0]
             counted[source] = counted.get(source, 0.0) + float(value)
     counted.pop("none", None)
+    return counted
+
+
+def _shares(running: Running) -> dict[str, float]:
+    counted = answers_by_source(running)
     return {source: count / sum(counted.values()) for source, count in counted.items()}
 
 

@@ -32,6 +32,17 @@ def results():
             "people": 20_000, "zipf": 1.1, "seconds": 60, "genauth_seconds": 0.05, "workers": 2,
             "programs": {name: [run(4_000, 90, asked=0.06, **{"from": {"memory": 0.7, "hit": 0.3}})] for name in BOTH},
         },
+        "screens": {
+            "screens": 10_000, "every": 30, "seconds": 58, "genauth_seconds": 0.05, "workers": 2,
+            "programs": {
+                "ours": [
+                    run(
+                        333, 2_100, cores=0.7, calls_per_second=166, hit={"50": 2.0, "99": 9.0}, asked={"50": 55.0, "99": 90.0},
+                        **{"from": {"cache": 0.5, "genauth": 0.49, "collapsed": 0.01}},
+                    )
+                ]
+            },
+        },
         "miss": {
             "callers": 64, "few": 16, "genauth_seconds": 0.05,
             "programs": {name: [run(1_200, 700, few=few)] * 3 for name in BOTH},
@@ -94,7 +105,7 @@ def test_the_table_has_a_line_for_every_bar(results):
 def test_what_bounds_the_figures_is_told_without_a_verdict(results):
     lines = [line for line in verdicts.rows(results) if line.bar is None]
 
-    assert [line.what.split()[1] for line in lines] == ["floor", "node", "bare", "ideal", "one"]
+    assert [line.what.split()[1] for line in lines] == ["floor", "node", "bare", "10,000", "ideal", "one"]
     assert {line.verdict.value for line in lines} == {""}
 
 
@@ -135,3 +146,23 @@ def test_scale_is_told_for_all_three_sizes_with_where_each_figure_is_from(result
     assert document.count("measured") >= 4
     assert document.count("assumed") >= 6
     assert "{" not in document
+
+
+def test_open_screens_are_told_with_what_was_measured_and_what_other_settings_make_of_it(results, tmp_path):
+    scaling.write(results, tmp_path)
+
+    told = (tmp_path / "scaling.md").read_text().partition("## 10,000 open screens")[2].partition("\n## ")[0]
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in told.splitlines() if line.startswith("|")]
+    measured, simulated, *others = lines[2:]
+    assert measured == ["the default settings", "measured", "0% · 50% · 50%", "166", "0.70"]
+    assert simulated[:4] == ["the default settings", "simulated", *measured[2:3], "167"]
+    assert len(others) >= 3
+    assert "2 ms at p50 and 9 at p99" in told
+
+
+def test_without_a_measurement_open_screens_are_simulated(results, tmp_path):
+    del results["screens"]
+
+    scaling.write(results, tmp_path)
+
+    assert "| the default settings " in (tmp_path / "scaling.md").read_text()
