@@ -39,6 +39,7 @@ Where do I change …
     … when GenAuth is asked, and what may stand in?    accounts/service.py
     … how long something is stored?                settings.py; in Redis: cache/entries.py; in memory: resilience/caches.py
     … what of Redis is believed?                   cache/values.py
+    … who is forgotten when something changed?     cache/changes.py; what others learn of it: cache/event_stream.py
     … which tokens are accepted?                   auth/access_tokens.py, auth/introspection.py, schemas/oidc.py
     … where a token may be sent, and CSRF?         web/authentication.py
     … what GenAuth's answers mean?                 genauth/envelope.py, schemas/genauth.py; its facts: docs/genauth.md

@@ -114,3 +114,21 @@ class RenderedAccounts:
     def json(self, language: Language, *, identities: bool) -> bytes:
         """The array that was asked for."""
         return (self.with_identities if identities else self.plain)[language]
+
+
+LINKED: Literal["linked_account.linked"] = "linked_account.linked"
+UNLINKED: Literal["linked_account.unlinked"] = "linked_account.unlinked"
+
+
+@dataclass(frozen=True, slots=True)
+class AccountEvent:
+    """Something that happened to one of a user's accounts, for those who read the stream of events (docs/events.md).
+
+    That an account was linked is said once: not if it was said after ``since``, in epoch seconds; with 0, within the last hour.
+    """
+
+    name: Literal["linked_account.linked", "linked_account.unlinked"]
+    user_id: str
+    source_id: str
+    provider_type: str | None
+    since: float = 0.0

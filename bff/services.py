@@ -35,16 +35,20 @@ from bff.cache import (
     AccountsCache,
     BriefValues,
     CachedResponses,
+    Changes,
     Codec,
+    EventStream,
     InvalidationBus,
     Lifetimes,
     Locks,
     RecognisedTokens,
     RedisStore,
     Snapshot,
+    Values,
+    is_cluster,
 )
 from bff.genauth import GenAuthClient, issuer_of
-from bff.observability import Audit, Metrics, Readiness, Reason
+from bff.observability import Audit, Metrics, Readiness, Reason, request_id
 from bff.resilience import RateLimit, SingleFlight, WaitingRoom
 from bff.settings import Settings
 from bff.storage import make_storage
@@ -73,6 +77,7 @@ class Services:
     unlinking: Unlinking
     links: LinkFlow
     accounts_cache: AccountsCache
+    changes: Changes
     user_limit: RateLimit | None
     change_limit: RateLimit | None
     address_limit: RateLimit | None
@@ -112,44 +117,68 @@ def make_services(
         accepted=settings.token_accepted_seconds,
         refused=REFUSAL_SECONDS,
     )
-    cache = AccountsCache(store, codec, Locks(store, LOCK_SECONDS), metrics, lifetimes, person=person, clock=clock)
+
+    def changed(person: str, *, refusals: bool, acceptances: bool) -> None:
+        linked_accounts.on_change()
+        if refusals:
+            refused_tokens.forget(person)
+        if refusals or acceptances:
+            sessions.forget(person, acceptances=acceptances)
+
+    def on_gap() -> None:
+        responses.clear()
+        sessions.forget_everybody()
+
+    values = Values(codec, metrics, lifetimes)
+    invalidations = InvalidationBus(
+        store,
+        storage.changes_channel,
+        on_invalidate=responses.invalidate,
+        on_gap=on_gap,
+        on_change=lambda person, marker: changes.receive(person, marker),  # noqa: PLW0108 - made below
+    )
+    changes = Changes(
+        store,
+        values,
+        invalidations,
+        metrics,
+        person=person,
+        on_change=changed,
+        stream=EventStream(stream, is_cluster(settings.redis_url), request_id) if (stream := settings.events_stream) else None,
+        clock=clock,
+    )
+    cache = AccountsCache(store, values, Locks(store, LOCK_SECONDS), changes, person=person, clock=clock)
     providers = Providers(
         genauth,
         settings.upstream_deadline_seconds,
         Snapshot(store, codec, f"{PREFIX}providers:{application}", metrics),
     )
+    refused_tokens = Refusals(REFUSAL_SECONDS, clock, kept_seconds=lifetimes.longest, person=person)
     linked_accounts = LinkedAccounts(
         genauth,
         cache,
         providers,
-        Refusals(REFUSAL_SECONDS, clock, kept_seconds=lifetimes.longest, person=person),
+        refused_tokens,
         metrics,
         waiting_room=waiting_room,
-        changed=lambda user_id, seconds: invalidations.publish(person(user_id), seconds),
         clock=clock,
-    )
-    invalidations = InvalidationBus(
-        store,
-        storage.changes_channel,
-        on_invalidate=responses.invalidate,
-        on_gap=responses.clear,
-        on_hold=linked_accounts.on_hold,
     )
     security_facts = SecurityFacts(genauth, cache, linked_accounts, hint_seconds=hint_seconds, clock=clock)
     verifier = _verifier(settings, genauth, _jwks_snapshot(settings, store, codec, metrics), person)
     discovery = settings.genauth_issuer is None or settings.genauth_jwks_url is None
+    sessions = Sessions(
+        verifier,
+        recognised=RecognisedTokens(store, codec, f"{PREFIX}recognised:{application}", metrics)
+        if settings.token_verification == "introspection"  # noqa: S105 - the name of a way, no password
+        else None,
+        flights=SingleFlight(waiting_room),
+        refused=linked_accounts.refuse,
+        person=person,
+    )
     audit = Audit(metrics, _named(settings.log_user_ids, person))
     return Services(
         settings=settings,
-        sessions=Sessions(
-            verifier,
-            recognised=RecognisedTokens(store, codec, f"{PREFIX}recognised:{application}", metrics)
-            if settings.token_verification == "introspection"  # noqa: S105 - the name of a way, no password
-            else None,
-            flights=SingleFlight(waiting_room),
-            refused=linked_accounts.refuse,
-            person=person,
-        ),
+        sessions=sessions,
         id_tokens=IdTokens(
             verifier if isinstance(verifier, AccessTokens) else None,
             audience=settings.genauth_app_id,
@@ -166,7 +195,6 @@ def make_services(
         unlinking=Unlinking(
             genauth,
             linked_accounts,
-            cache,
             providers,
             security_facts,
             audit,
@@ -184,6 +212,7 @@ def make_services(
             clock=clock,
         ),
         accounts_cache=cache,
+        changes=changes,
         user_limit=_limit("user", settings.rate_limit, store, names, metrics),
         change_limit=_limit("change", settings.change_rate_limit, store, names, metrics),
         address_limit=_limit("address", settings.rate_limit, store, names, metrics),

@@ -79,6 +79,11 @@ text = Type(_printable, "printable text")
 header_text = Type(Regexp(r"[!-~]+\Z", error="holds a blank or a character outside ASCII"), "visible ASCII without blanks")
 # Not every character that a header may have: quotes, and what templates put around a name, are left over from somewhere.
 app_id = Type(Regexp(r"[!#%&(-;=?-_a-z|~]+\Z", error="holds a character that no id has"), "the application's id")
+# No braces: what is noted about the stream has its name as a hash tag, to be in its slot of a cluster.
+stream_name = Type(
+    Regexp(r"[A-Za-z0-9:._-]{1,128}\Z", error="holds a character that no such key has"),
+    "a key such as la:events: letters, digits, colon, dot, underscore, hyphen",
+)
 # A token of RFC 9110 5.6.2, which RFC 6265 4.1.1 takes for cookie names.
 cookie_name = Type(
     Regexp(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z", error="holds a character that no cookie name may hold"),

@@ -98,6 +98,7 @@ class Settings(StorageSettings):
     sign_in_methods: Annotated[tuple[str, ...], types.sign_in_methods] = ("password", "email", "phone")
     step_up_seconds: Annotated[int | None, types.whole(1, 30 * _DAY)] = None
     webhook_secret: Annotated[tuple[str, ...], types.secrets] = field(default=(), repr=False)
+    events_stream: Annotated[str | None, types.stream_name] = None
     metrics_token: Annotated[str | None, types.header_text] = field(default=None, repr=False)
     rate_limit: Annotated[str | None, types.rate] = "120/minute"
     change_rate_limit: Annotated[str | None, types.rate] = "10/minute"

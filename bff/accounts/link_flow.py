@@ -182,7 +182,7 @@ class LinkFlow:
             raise LinkExpired(note="used link")
         succeeded = success()
         with redis_needed():
-            self._accounts.forget(link.user_id)
+            self._accounts.changes.forget(link.user_id, cause="link_returned")
             if not self._notes.is_first(state, "returned"):
                 raise LinkExpired(note="used link")
         self._put(state, replace(link, succeeded=succeeded))

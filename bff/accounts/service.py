@@ -95,26 +95,21 @@ class LinkedAccounts:
         recorder: Recorder,
         *,
         waiting_room: WaitingRoom,
-        changed: Callable[[str, float | None], bool] = lambda _user_id, _seconds: True,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """``waiting_room`` is for threads that wait for another caller's outcome.
-
-        ``changed(user_id, seconds)`` is called when answers given for the user a moment ago no longer hold, in any process; with
-        ``seconds``, because the user's accounts change, which may take so long. Whether the others could be reached.
-        """
+        """``waiting_room`` is for threads that wait for another caller's outcome."""
         self._genauth = genauth
         self._cache = cache
+        self.changes = cache.changes
         self._providers = providers
         self._refusals = refusals
         self._recorder = recorder
         self._lifetimes = cache.lifetimes
         self.waiting_room = waiting_room
-        self._changed = changed
         self._clock = clock
         self._flights: SingleFlight[Answer] = SingleFlight(waiting_room)
         self._calls = Shares(_CALLS_EACH)
-        self._changes = 0
+        self._changed_so_far = 0
 
     def of(self, session: Session, deadline: Deadline, *, refresh: bool = False, since: float | None = None) -> Answer:
         """The accounts linked to the session's user. ``refresh``: no older than two seconds, or than ``since``.
@@ -132,7 +127,7 @@ class LinkedAccounts:
         except UpstreamFailure as failure:
             return self._last_good(session, failure)
         if refresh:
-            self._changed(session.user_id, None)
+            self.changes.outdate(session.user_id)
         return found
 
     def now(self, session: Session, deadline: Deadline) -> Answer:
@@ -147,36 +142,12 @@ class LinkedAccounts:
                 entry = self._ask(session, deadline)
         except BulkheadFull:
             raise UpstreamUnavailable(note="too many wait", retry_after=1) from None
-        self._changed(session.user_id, None)
+        self.changes.outdate(session.user_id)
         return self._answer(entry, Source.GENAUTH, entry.at, Forward.REQUEST)
 
-    def forget(self, user_id: str) -> None:
-        """The user's accounts changed: nothing that was asked for before is served by anybody.
-
-        Raises `CacheUnavailable` when other processes may go on serving it.
-        """
-        try:
-            self._cache.invalidate(user_id)
-        finally:
-            sent = self._changed(user_id, 0.0)
-        if not sent:
-            raise CacheUnavailable
-
-    def hold(self, user_id: str, source_id: str, seconds: float) -> None:
-        """As `AccountsCache.hold`, and have every process keep it in mind. Raises `CacheUnavailable`."""
-        self._cache.hold(user_id, source_id, seconds)
-        if not self._changed(user_id, seconds):
-            raise CacheUnavailable
-
-    def settle(self, user_id: str, source_id: str, entry: Entry | None = None) -> None:
-        """As `AccountsCache.settle`. Whoever asks from now on shares no call that began before."""
-        self._cache.settle(user_id, source_id, entry)
-        self._changed(user_id, 0.0)
-
-    def on_hold(self, person: str, seconds: float) -> None:
-        """As `AccountsCache.on_hold`: the accounts of a person change somewhere, or changed."""
-        self._changes += 1
-        self._cache.on_hold(person, seconds)
+    def on_change(self) -> None:
+        """Somebody's accounts changed, somewhere: who asks from now on shares no call that began before."""
+        self._changed_so_far += 1
 
     def raise_if_refused(self, session: Session) -> None:
         """Raise TokenRefused or UserBlocked where GenAuth is known to have refused the session. One round trip."""
@@ -186,7 +157,7 @@ class LinkedAccounts:
         """GenAuth refused the token: nothing it was accepted for before holds, here or elsewhere. ``begun`` as in `Refusals`."""
         self._refusals.put(session, refusal, begun)
         self._cache.put_refusal(session, refusal)
-        self._changed(session.user_id, None)
+        self.changes.outdate(session.user_id)
 
     def _look_up(self, session: Session) -> Lookup:
         """What is known of the session's user and token. One round trip; raises TokenRefused or UserBlocked."""
@@ -197,13 +168,13 @@ class LinkedAccounts:
 
     def _shared(self, session: Session, deadline: Deadline, younger_than: float, seen: Lookup) -> Answer:
         """What one thread of this process finds for all that ask with the same token."""
-        changes = self._changes
+        changed_so_far = self._changed_so_far
         while True:
             try:
                 found, shared = self._flights.do(
                     # By token, not by user: GenAuth has to accept every single one of them. A call that began before somebody's
                     # accounts changed is no answer to who asks afterwards.
-                    (session.digest, changes),
+                    (session.digest, changed_so_far),
                     lambda: self._locked(session, deadline, younger_than, seen),
                     deadline,
                     visitor=session.user_id,

@@ -15,7 +15,7 @@ be removed lately does not count as an account that the person keeps.
 import random
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from threading import Event
 
@@ -24,7 +24,7 @@ from bff.accounts.providers import Providers
 from bff.accounts.security_facts import SecurityFacts
 from bff.accounts.service import Answer, LinkedAccounts, redis_needed
 from bff.accounts.unlink_rule import LinkedSource, needs_facts, permission
-from bff.cache import AccountsCache, CacheUnavailable, StoreLock
+from bff.cache import CacheUnavailable, Entry, StoreLock
 from bff.errors import (
     BffError,
     ChangeUnconfirmed,
@@ -74,7 +74,6 @@ class Unlinking:
         self,
         genauth: GenAuthClient,
         accounts: LinkedAccounts,
-        cache: AccountsCache,
         providers: Providers,
         facts: SecurityFacts,
         audit: Audit,
@@ -84,7 +83,7 @@ class Unlinking:
     ) -> None:
         self._genauth = genauth
         self._accounts = accounts
-        self._cache = cache
+        self._changes = accounts.changes
         self._providers = providers
         self._facts = facts
         self._audit = audit
@@ -107,10 +106,10 @@ class Unlinking:
                 chosen = next((each for each in sources if each.source_id == account_id), None)
                 if chosen is None:
                     raise NotLinkedHere(before)
-                pending = self._cache.unconfirmed(session.user_id)
+                pending = self._changes.unconfirmed(session.user_id)
                 self._check(session, sources, chosen, pending, deadline)
                 # What was asked for before may come about all the same, whatever becomes of this.
-                undo = self._accounts.settle if account_id not in pending else _leave
+                undo = self._settle if account_id not in pending else _leave
                 self._prepare(session, account_id, deadline, lock, undo)
                 after = self._remove(session, account_id, deadline, undo)
         except BffError as error:
@@ -122,7 +121,7 @@ class Unlinking:
     @contextmanager
     def _locked(self, session: Session, deadline: Deadline) -> Iterator[StoreLock]:
         """The right to change the person's accounts, for the block. Raises `CacheUnavailable`, UpstreamUnavailable."""
-        lock = self._cache.change_lock(session.user_id, deadline.remaining() + _LOCK_MARGIN_SECONDS)
+        lock = self._changes.lock(session.user_id, deadline.remaining() + _LOCK_MARGIN_SECONDS)
         with ExitStack() as waiting:
             wait = None
             while not lock.acquire():
@@ -162,7 +161,7 @@ class Unlinking:
     def _prepare(self, session: Session, source_id: str, deadline: Deadline, lock: StoreLock, undo: Undo) -> None:
         """Have every process hold back what is asked for from now on. Raises `CacheUnavailable`, UpstreamUnavailable."""
         try:
-            self._accounts.hold(session.user_id, source_id, deadline.remaining() + UNCONFIRMED_SECONDS)
+            self._changes.hold(session.user_id, source_id, deadline.remaining() + UNCONFIRMED_SECONDS)
         except CacheUnavailable:
             undo(session.user_id, source_id)
             raise
@@ -180,7 +179,7 @@ class Unlinking:
         except NotLinked:
             answer = self._accounts.now(session, deadline)
             if source_id not in answer.entry.accounts.sources:  # else the list may only be late
-                self._accounts.settle(session.user_id, source_id, answer.entry)
+                self._settle(session.user_id, source_id, answer.entry)
             raise NotLinkedHere(answer, note="GenAuth says so") from None
         except BffError as refusal:  # GenAuth's clear no, or it was never asked
             undo(session.user_id, source_id)
@@ -195,9 +194,14 @@ class Unlinking:
             except BffError as failure:
                 raise ChangeUnconfirmed(note=f"not read back: {failure.note or failure.code}") from None
             if source_id not in after.entry.accounts.sources:
-                self._accounts.settle(session.user_id, source_id, after.entry)
+                self._settle(session.user_id, source_id, after.entry)
                 return after
         raise unconfirmed or ChangeUnconfirmed(note="still there")
+
+    def _settle(self, user_id: str, source_id: str, entry: Entry | None = None) -> None:
+        """As `Changes.settle`; while Redis is away the hold ends by itself, and nothing is kept until then."""
+        with suppress(CacheUnavailable):
+            self._changes.settle(user_id, source_id, entry)
 
     def _record(self, session: Session, result: str, chosen: LinkedSource | None) -> None:
         self._audit.record(

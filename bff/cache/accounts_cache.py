@@ -1,87 +1,99 @@
 """What is stored of a person: their accounts as finished JSON, and which of their tokens GenAuth accepted or refused.
 
-    la:5:{person}:accounts       one for each user
-    la:5:{person}:security       how the user can sign in but by linked accounts
-    la:5:{person}:token:<id>     one for each session token: when GenAuth was asked last that accepted it
-    la:5:{person}:recent:<id>    for as long as that acceptance saves a question, by Redis's clock as well as by ours
-    la:5:{person}:refused:<id>   one for each session token: when GenAuth refused it last; what it was accepted before is void
-    la:5:{person}:invalidated    after a change: accounts asked for before it are void; while one is under way: whichever
-    la:5:{person}:failure:<id>   for two seconds: GenAuth failed to answer for the token, and is not asked with it again so soon
-    la:5:{person}:lock:<id>      held by the process that is asking GenAuth right now
-    la:5:{person}:lock:refresh   the same, where a fresh answer to any of the person's tokens will do
-    la:5:{person}:lock:change    held by the request that changes the person's accounts
+    la:6:{person}:accounts       one for each user
+    la:6:{person}:security       how the user can sign in but by linked accounts
+    la:6:{person}:token:<id>     one for each session token: when GenAuth was asked last that accepted it
+    la:6:{person}:recent:<id>    for as long as that acceptance saves a question, by Redis's clock as well as by ours
+    la:6:{person}:refused:<id>   one for each session token: when GenAuth refused it last; what it was accepted before is void
+    la:6:{person}:invalidated    what changed about the person, and what that voids (`changes`)
+    la:6:{person}:failure:<id>   for two seconds: GenAuth failed to answer for the token, and is not asked with it again so soon
+    la:6:{person}:lock:<id>      held by the process that is asking GenAuth right now
+    la:6:{person}:lock:refresh   the same, where a fresh answer to any of the person's tokens will do
+    la:6:{person}:lock:change    held by the request that changes the person's accounts
 
 ``{person}`` is an opaque id in a Redis Cluster hash tag: a user's keys share a slot and one round trip. `values` has the shapes.
 
 A process may be paused between asking GenAuth and storing the answer. So the order of writing decides nothing: each value carries
 its moment, and refusals and changes have keys of their own, which are kept until nothing from before them could be served.
 
-A change that GenAuth is asked for is dated ahead before it is sent (`hold`): should Redis go away then, nothing that was asked
-for meanwhile comes back with it. Every process keeps it in mind as well, for while Redis cannot (`on_hold`).
+What changed about a person, and what that voids, is `changes`'s.
 """
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
+from typing import NamedTuple
 
-from bff.cache.codec import Codec
+from bff.cache.changes import Changes
 from bff.cache.entries import (
     FAILURE_SECONDS,
     Dated,
     Entry,
     Failure,
     InvalidationMarker,
-    Keys,
-    Lifetimes,
     Lookup,
     SecurityEntry,
     TokenStatus,
     latest,
 )
-from bff.cache.fallback import FRESH_SECONDS, FallbackCache, Holds
 from bff.cache.lock import Locks
-from bff.cache.redis_store import PREFIX, CacheUnavailable, RedisStore, StoreLock
+from bff.cache.memory import FRESH_SECONDS, FallbackCache
+from bff.cache.redis_errors import CacheUnavailable
+from bff.cache.redis_store import PREFIX, RedisStore
 from bff.cache.values import Values
 from bff.errors import TokenRefused, UpstreamFailure, UpstreamRejected, UserBlocked
 from bff.models import RenderedAccounts, SecurityInfo, Session
-from bff.observability import Recorder
 from bff.resilience import Cache, cache
 
-CHANGE_LOCK_AT_MOST = 60.0  # seconds; more than the longest CHANGE_DEADLINE_SECONDS
-HOLD_AT_MOST = 55.0  # a marker that is a minute ahead, or more, is not believed (`values`)
 _RECENT = b"1"  # says nothing by itself, so it needs no codec
 
 
-class AccountsCache:
-    """The cache below the route, by verified user id and never by path or token alone.
+class Keys(NamedTuple):
+    """Where everything about a session's user and token is in Redis."""
 
-    Fails open, but for `invalidate` and what a change stands on: `change_lock`, `unconfirmed` and `hold`.
-    """
+    accounts: str
+    token: str
+    recent: str
+    refused: str
+    invalidated: str
+    failure: str
+
+    @classmethod
+    def of(cls, person: str, token: str) -> "Keys":
+        """By what the person's keys begin with, and the token's opaque id."""
+        return cls(
+            accounts=f"{person}:accounts",
+            token=f"{person}:token:{token}",
+            recent=f"{person}:recent:{token}",
+            refused=f"{person}:refused:{token}",
+            invalidated=f"{person}:invalidated",
+            failure=f"{person}:failure:{token}",
+        )
+
+
+class AccountsCache:
+    """The cache below the route, by verified user id and never by path or token alone. Fails open."""
 
     def __init__(
         self,
         store: RedisStore,
-        codec: Codec,
+        values: Values,
         locks: Locks,
-        recorder: Recorder,
-        lifetimes: Lifetimes,
+        changes: Changes,
         *,
         person: Callable[[str], str],
         clock: Callable[[], float] = time.time,
     ) -> None:
         """``person`` gives the opaque id of a user."""
         self._store = store
-        self._codec = codec
+        self._values = values
         self._locks = locks
-        self._values = Values(codec, recorder, lifetimes)
-        self.lifetimes = lifetimes
+        self.changes = changes
+        self.lifetimes = lifetimes = values.lifetimes
         self._person_id = person
         self._clock = clock
         self._copies = FallbackCache(lifetimes.accepted, clock)
-        # Those of this process, which Redis may not have stored.
-        self._invalidations: Cache[str, float] = cache("invalidations", seconds=lifetimes.longest)
-        self._holds = Holds(max(lifetimes.longest, HOLD_AT_MOST), clock)
         self._failures: Cache[str, Failure] = cache("failures", seconds=FAILURE_SECONDS)
 
     def get(self, session: Session) -> Lookup:
@@ -109,9 +121,9 @@ class AccountsCache:
         try:
             known, marker = self._find(keys)
         except CacheUnavailable:
-            known, marker = Lookup(), None
+            known, marker = Lookup(), self.changes.marker(keys.invalidated, None)
         values: dict[str, Entry | TokenStatus] = {}
-        valid = self._valid(keys, entry, marker)
+        valid = _valid(entry, marker)
         if valid and (known.entry is None or known.entry.at <= entry.at):
             values[keys.accounts] = entry
         if latest(status, known.status) is status:
@@ -127,8 +139,8 @@ class AccountsCache:
         keys, key = self._keys(session), f"{self._person(session.user_id)}:security"
         with suppress(CacheUnavailable):
             stored, marked = self._store.get_many(key, keys.invalidated)
-            marker = self._values.decode(keys.invalidated, marked, InvalidationMarker, self._clock())
-            return self._valid(keys, self._values.decode(key, stored, SecurityEntry, self._clock()), marker)
+            marker = self.changes.marker(keys.invalidated, marked)
+            return _valid(self._values.decode(key, stored, SecurityEntry, self._clock()), marker)
         return None
 
     def put_security(self, session: Session, info: SecurityInfo, asked_at: float) -> SecurityEntry:
@@ -153,7 +165,7 @@ class AccountsCache:
             self._store.delete_many(keys.token)
         if isinstance(error, UserBlocked):
             with suppress(CacheUnavailable):
-                self.invalidate(session.user_id)
+                self.changes.forget(session.user_id, cause="user_blocked", wait=False)
 
     def put_failure(self, session: Session, error: UpstreamFailure | UpstreamRejected) -> None:
         """GenAuth failed to answer for the token, just now: who waits for that answer, or asks again soon, fails likewise."""
@@ -161,57 +173,6 @@ class AccountsCache:
         key = self._keys(session).failure
         self._failures.put(key, failure)
         self._store.set_many(self._values.encode({key: failure}), FAILURE_SECONDS)
-
-    def invalidate(self, user_id: str) -> None:
-        """Drop a user's accounts, those that GenAuth is being asked for right now included.
-
-        Raises `CacheUnavailable` when other processes would go on serving them.
-        """
-        now = self._clock()
-        self._invalidations.put(f"{self._person(user_id)}:invalidated", now)
-        marker = InvalidationMarker(now)
-        with suppress(CacheUnavailable):
-            marker = self._marker(user_id).changed(now)
-        self._mark(user_id, marker)
-
-    def change_lock(self, user_id: str, seconds: float) -> StoreLock:
-        """The lock under which a user's accounts are changed, not yet acquired. It is not extended by itself."""
-        return self._store.lock(f"{self._person(user_id)}:lock:change", seconds, at_most=CHANGE_LOCK_AT_MOST)
-
-    def unconfirmed(self, user_id: str) -> Collection[str]:
-        """The ids of sources whose removal was sent lately and not confirmed. `CacheUnavailable` also where Redis lost them."""
-        marker, now = self._marker(user_id), self._clock()
-        if self._holds.untold(f"{self._person(user_id)}:invalidated", marker) > now:
-            raise CacheUnavailable
-        return marker.pending(now)
-
-    def hold(self, user_id: str, source_id: str, seconds: float) -> None:
-        """The removal of a source is about to be sent: for ``seconds``, or until it is settled, nothing asked for is kept.
-
-        Under the `change_lock`. Raises `CacheUnavailable`.
-        """
-        self._mark(user_id, self._marker(user_id).holding(source_id, self._clock(), min(seconds, HOLD_AT_MOST)))
-
-    def settle(self, user_id: str, source_id: str, entry: Entry | None = None) -> Entry | None:
-        """The removal of a source is confirmed by the ``entry``, or was not made (None). Under the `change_lock`.
-
-        The entry as it is served from now on, while everything else that was asked for meanwhile stays void. None if there is
-        none: with Redis away, or another removal unconfirmed, nothing is kept until the hold ends by itself.
-        """
-        try:
-            marker = self._marker(user_id).settled(source_id, self._clock(), entry)
-            self._mark(user_id, marker)
-        except CacheUnavailable:
-            return None
-        if entry is None or marker.voids(entry):
-            return None
-        entry = entry.fresh(self.lifetimes.fresh_for())
-        stored = self._values.encode({f"{self._person(user_id)}:accounts": entry})
-        return entry if self._store.set_many(stored, self.lifetimes.ttl + self.lifetimes.stale) else None
-
-    def on_hold(self, person: str, seconds: float) -> None:
-        """The accounts of ``person``, an opaque id, change, which may take ``seconds``; `Holds` says what for."""
-        self._holds.put(f"{PREFIX}{{{person}}}:invalidated", min(seconds, HOLD_AT_MOST))
 
     def attempt(self, session: Session, *, refresh: bool = False, held: bool = False) -> AbstractContextManager[bool]:
         """Whether this process may ask GenAuth about the session; if it acquired the lock for that, it holds it for the block.
@@ -224,31 +185,18 @@ class AccountsCache:
             return self._locks.attempt(f"{self._person(session.user_id)}:lock:refresh")
         return self._locks.attempt(self._keys(session).failure.replace(":failure:", ":lock:"))
 
-    def _marker(self, user_id: str) -> InvalidationMarker:
-        key = f"{self._person(user_id)}:invalidated"
-        (stored,) = self._store.get_many(key)
-        return self._values.decode(key, stored, InvalidationMarker, self._clock()) or InvalidationMarker(0.0)
-
-    def _mark(self, user_id: str, marker: InvalidationMarker) -> None:
-        person = self._person(user_id)
-        kept = max(self.lifetimes.longest, marker.at - self._clock())
-        marked = self._store.set_many(self._values.encode({f"{person}:invalidated": marker}), kept)
-        self._store.delete_many(f"{person}:accounts", f"{person}:security")
-        if not marked:
-            raise CacheUnavailable
-
     def _person(self, user_id: str) -> str:
         return f"{PREFIX}{{{self._person_id(user_id)}}}"
 
     def _keys(self, session: Session) -> Keys:
-        return Keys.of(self._person(session.user_id), self._codec.opaque_id("token", session.digest))
+        return Keys.of(self._person(session.user_id), self._values.opaque_id("token", session.digest))
 
     def _lookup(self, keys: Keys) -> Lookup:
         """What Redis holds, and what it could not store a moment ago. One round trip; raises `CacheUnavailable`."""
         known, marker = self._find(keys)
         # A refusal that is repeated is newer than what could not be stored there.
         if not known.refused and (copy := self._copies.unstored(keys.token)):
-            return known.newer(self._aged(copy.value, copy.seen_at, keys, marker))
+            return known.newer(self._aged(copy.value, copy.seen_at, marker))
         if known.entry and known.accepted_at is not None:
             self._put_copy(keys, Lookup(known.entry, known.status), stored=True)
         else:
@@ -265,36 +213,41 @@ class AccountsCache:
             # It is older than it says: whoever dated it has a clock that is ahead.
             accepted = replace(accepted, at=min(accepted.at, now - self.lifetimes.accepted))
         refused = self._values.decode(keys.refused, stored[keys.refused], TokenStatus, now)
-        marker = self._values.decode(keys.invalidated, stored[keys.invalidated], InvalidationMarker, now)
+        marker = self.changes.marker(keys.invalidated, stored[keys.invalidated])
         failure = self._values.decode(keys.failure, stored[keys.failure], Failure, now)
-        status = latest(refused, accepted)
+        status = latest(refused, _valid_acceptance(accepted, marker))
         repeated = status is not None and status.repeats(now, self.lifetimes.refused)
+        if status and marker and marker.reconsiders(status):
+            repeated = False
         failure = failure if failure and failure.is_repeated(now) else None
-        return Lookup(self._valid(keys, entry, marker), status, failure, repeated, bool(marker and marker.at > now)), marker
+        held = marker is not None and marker.held_until > now
+        return Lookup(_valid(entry, marker), status, failure, repeated, held), marker
 
     def _from_copy(self, keys: Keys) -> Lookup:
         copy = self._copies.get(keys.token)
-        return self._aged(copy.value, copy.seen_at, keys) if copy else Lookup()
+        return self._aged(copy.value, copy.seen_at, self.changes.marker(keys.invalidated, None)) if copy else Lookup()
 
-    def _aged(self, known: Lookup, seen_at: float, keys: Keys, marker: InvalidationMarker | None = None) -> Lookup:
+    def _aged(self, known: Lookup, seen_at: float, marker: InvalidationMarker | None) -> Lookup:
         """A copy, fresh for a few seconds and good for nothing once the acceptance of its token is too old.
 
         What is served as stale later than that could be somebody's whom another process saw refused.
         """
-        accepted_at = known.accepted_at
-        entry = self._valid(keys, known.entry, marker)
-        if entry is None or accepted_at is None or accepted_at <= self._clock() - self.lifetimes.accepted:
+        entry, status = _valid(known.entry, marker), _valid_acceptance(known.status, marker)
+        if entry is None or status is None or status.at <= self._clock() - self.lifetimes.accepted:
             return Lookup()
         fresh_until = min(entry.fresh_until, seen_at + FRESH_SECONDS)
-        return Lookup(Entry(entry.at, fresh_until, entry.accounts), known.status)
+        return Lookup(Entry(entry.at, fresh_until, entry.accounts), status)
 
     def _put_copy(self, keys: Keys, known: Lookup, *, stored: bool) -> None:
         if known.entry:
             self._copies.put(keys.token, known, stored=stored)
 
-    def _valid(self, keys: Keys, entry: Dated | None, marker: InvalidationMarker | None) -> Dated | None:
-        """The entry, unless the person's accounts changed since GenAuth was asked."""
-        changed_at = self._invalidations.get(keys.invalidated) or 0.0
-        if entry is None or entry.at <= max(changed_at, self._holds.untold(keys.invalidated, marker)):
-            return None
-        return None if marker and marker.voids(entry) else entry
+
+def _valid(entry: Dated | None, marker: InvalidationMarker | None) -> Dated | None:
+    """The entry, unless the person's accounts changed since GenAuth was asked."""
+    return None if entry and marker and marker.voids(entry) else entry
+
+
+def _valid_acceptance(status: TokenStatus | None, marker: InvalidationMarker | None) -> TokenStatus | None:
+    """The acceptance, unless the person was signed out since GenAuth was asked."""
+    return None if status and marker and marker.rejects(status) else status

@@ -3,8 +3,8 @@
 import math
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from bff.errors import (
     TokenRefused,
@@ -108,42 +108,92 @@ def latest(*statuses: TokenStatus | None) -> TokenStatus | None:
     return max(known, key=lambda each: (each.at + (0 if each.accepted else SKEW_SECONDS), not each.accepted), default=None)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class InvalidationMarker:
-    """A person's accounts changed at ``at``, in epoch seconds: entries asked for before it are void.
+    """What changed about a person, as it is stored and published. Times in epoch seconds, 0 for never.
 
-    ``unconfirmed``: ids of the sources whose removal is being asked for; until it is confirmed, ``at`` is ahead.
-    ``confirmed``: what was asked for at this very moment is what confirmed the change, and holds.
+    ``at``: accounts asked for before it are void. ``refusals_at``: GenAuth's refusals from before it are not repeated.
+    ``acceptances_at``: its acceptances from before it are void.
+
+    ``held_until``: the accounts are being changed, so nothing that is asked for meanwhile is kept; ``unconfirmed`` are the ids of
+    the sources whose removal is asked for. ``confirmed``: what was asked for at this very ``at`` confirmed a change, and holds.
+
+    ``noted_at``: when it was written; later than that of the marker before, whatever the clocks say.
     """
 
-    at: float
-    unconfirmed: tuple[str, ...] = ()
+    at: float = 0.0
+    refusals_at: float = 0.0
+    acceptances_at: float = 0.0
+    held_until: float = 0.0
     confirmed: bool = False
+    unconfirmed: tuple[str, ...] = ()
+    noted_at: float = 0.0
 
     def voids(self, entry: Entry | SecurityEntry) -> bool:
-        """Whether the entry may be from before the change: another replica's clock may have dated it."""
-        return entry.at <= self.at + SKEW_SECONDS and not (self.confirmed and entry.at == self.at)
+        """Whether the entry may be from before a change: another replica's clock may have dated it."""
+        if self.confirmed and entry.at == self.at and entry.at > self.held_until:
+            return False
+        return entry.at <= max(self.at, self.held_until) + SKEW_SECONDS
+
+    def rejects(self, acceptance: TokenStatus) -> bool:
+        """Whether GenAuth's acceptance of a token may be from before the person was signed out."""
+        return acceptance.at <= self.acceptances_at + SKEW_SECONDS
+
+    def reconsiders(self, refusal: TokenStatus) -> bool:
+        """Whether GenAuth's refusal of a token may be from before something that changed its mind."""
+        return refusal.at <= self.refusals_at + SKEW_SECONDS
 
     def pending(self, now: float) -> tuple[str, ...]:
         """The ids of the sources whose removal may still come about."""
-        return self.unconfirmed if self.at > now else ()
+        return self.unconfirmed if self.held_until > now else ()
 
-    def changed(self, now: float) -> "InvalidationMarker":
-        """Something else changed just now; a removal that is asked for is not over by that."""
-        return InvalidationMarker(max(now, self.at), self.pending(now))
+    def changed(self, now: float, *, refusals: bool = False, acceptances: bool = False) -> "InvalidationMarker":
+        """Something changed just now; a removal that is asked for is not over by that, nor is anything else undone."""
+        return replace(
+            self,
+            at=max(now, self.at),
+            refusals_at=max(now, self.refusals_at) if refusals else self.refusals_at,
+            acceptances_at=max(now, self.acceptances_at) if acceptances else self.acceptances_at,
+            confirmed=False,
+            unconfirmed=self.pending(now),
+            noted_at=self._next(now),
+        )
 
     def holding(self, source_id: str, now: float, seconds: float) -> "InvalidationMarker":
         """The removal of a source is about to be asked for, and may come about within ``seconds``."""
         others = tuple([each for each in self.pending(now) if each != source_id])
-        until = now + seconds
-        return InvalidationMarker(max(until, self.at) if others else until, (*others, source_id))
+        until = max(now + seconds, self.held_until) if others else now + seconds
+        return replace(self, held_until=until, unconfirmed=(*others, source_id), noted_at=self._next(now))
 
-    def settled(self, source_id: str, now: float, entry: Entry | None) -> "InvalidationMarker":
-        """The removal of a source is confirmed by the ``entry``, or was not made (None). Others may still be unconfirmed."""
+    def settled(self, source_id: str | None, now: float, entry: Entry | None) -> "InvalidationMarker":
+        """The removal of a source, or None for what was changed elsewhere, is confirmed by the ``entry``; None: was not made.
+
+        Others may still be unconfirmed. The entry holds if nothing else changed since it was asked for.
+        """
         shown = entry.accounts.sources if entry else self.unconfirmed
         if others := tuple([each for each in self.pending(now) if each != source_id and each in shown]):
-            return InvalidationMarker(self.at, others)
-        return InvalidationMarker(entry.at if entry else now, confirmed=entry is not None)
+            return replace(self, unconfirmed=others, noted_at=self._next(now))
+        if entry is None:
+            return replace(self.changed(now), held_until=0.0, unconfirmed=())
+        holds = entry.at > self.at + (0.0 if self.confirmed else SKEW_SECONDS)
+        at = max(self.at, entry.at)
+        return replace(self, at=at, held_until=0.0, confirmed=holds, unconfirmed=(), noted_at=self._next(now))
+
+    def newer(self, other: "InvalidationMarker | None") -> "InvalidationMarker":
+        """What this one and another one of the person say together: Redis may have lost the later."""
+        if other is None:
+            return self
+        last, first = (self, other) if self.noted_at >= other.noted_at else (other, self)
+        return replace(
+            last,
+            at=max(last.at, first.at),
+            refusals_at=max(last.refusals_at, first.refusals_at),
+            acceptances_at=max(last.acceptances_at, first.acceptances_at),
+            confirmed=last.confirmed and last.at >= first.at,
+        )
+
+    def _next(self, now: float) -> float:
+        return max(now, self.noted_at + 0.001)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,29 +252,6 @@ class Lookup:
         """Raise the failure, if GenAuth failed to answer for the token a moment ago."""
         if self.failure:
             raise self.failure.error()
-
-
-class Keys(NamedTuple):
-    """Where everything about a session's user and token is in Redis."""
-
-    accounts: str
-    token: str
-    recent: str
-    refused: str
-    invalidated: str
-    failure: str
-
-    @classmethod
-    def of(cls, person: str, token: str) -> "Keys":
-        """By what the person's keys begin with, and the token's opaque id."""
-        return cls(
-            accounts=f"{person}:accounts",
-            token=f"{person}:token:{token}",
-            recent=f"{person}:recent:{token}",
-            refused=f"{person}:refused:{token}",
-            invalidated=f"{person}:invalidated",
-            failure=f"{person}:failure:{token}",
-        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,12 @@
-"""Invalidations between workers and replicas: a person's cached responses no longer hold (Redis publish and subscribe).
+"""Invalidations between workers and replicas: what they keep of a person no longer holds (Redis publish and subscribe).
+
+A message is a person's opaque id alone, for their cached responses, or with it a marker as it is stored (`changes`).
 
 Redis delivers a message only to whoever is subscribed when it is sent. So responses may be cached only while `connected` is true,
 and it is true only while an echo of our own comes back: a frozen server is silent, and so are a connection that a firewall forgot
 and a server that others no longer publish to, as after a failover behind one address.
 """
 
-import re
 import threading
 import time
 from collections.abc import Callable
@@ -14,7 +15,8 @@ from secrets import token_hex
 
 from redis.client import PubSub
 
-from bff.cache.redis_store import CacheUnavailable, RedisStore
+from bff.cache.redis_errors import CacheUnavailable
+from bff.cache.redis_store import RedisStore
 
 _PING_SECONDS = 0.5
 _CONNECTED_SECONDS = 1.2  # after the last message or echo
@@ -31,21 +33,21 @@ class InvalidationBus:
         on_invalidate: Callable[[str], None],
         on_gap: Callable[[], None],
         *,
-        on_hold: Callable[[str, float], None] = lambda _person, _seconds: None,
+        on_change: Callable[[str, bytes], None] = lambda _person, _marker: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """``on_invalidate(person)`` is called for each invalidation, ``on_gap()`` when some may have been missed.
 
-        ``on_hold(person, seconds)`` is called as well where the person's accounts change, which may take so long.
+        ``on_change(person, marker)`` is called as well for a message with a marker, which anybody who writes Redis can send.
 
         ``channel`` is Redis's, the same in all workers and replicas of one application.
         """
         self._store = store
-        self._channel = channel
+        self.channel = channel
         self._echo = f"{channel}:{token_hex(8)}"
         self._on_invalidate = on_invalidate
         self._on_gap = on_gap
-        self._on_hold = on_hold
+        self._on_change = on_change
         self._clock = clock
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -59,19 +61,22 @@ class InvalidationBus:
             self.listen()
         return self._clock() - self._last_message < _CONNECTED_SECONDS
 
-    def publish(self, person: str, seconds: float | None = None) -> bool:
-        """Invalidate the person here at once, and everywhere else. Whether that could be sent.
+    def publish(self, person: str) -> None:
+        """Invalidate the person's cached responses here at once, and everywhere else.
 
         With Redis away nobody is connected, so nobody caches. If it is away from this process alone, the others learn nothing:
         what they keep holds until its own end, at most ``LOCAL_CACHE_SECONDS``.
         """
-        message = person if seconds is None else f"{person} {seconds:.3f}"
-        self._receive(message)
-        try:
-            self._store.publish(self._channel, message)
-        except CacheUnavailable:
-            return False
-        return True
+        self._on_invalidate(person)
+        with suppress(CacheUnavailable):
+            self._store.publish(self.channel, person)
+
+    def receive(self, sent: bytes) -> None:
+        """Do what the message asks for, in this process."""
+        person, _, marker = sent.partition(b" ")
+        self._on_invalidate(person.decode("ascii", "replace"))
+        if marker:
+            self._on_change(person.decode("ascii", "replace"), marker)
 
     def stop(self, *, wait_seconds: float = 0.0) -> None:
         """End the subscription, and wait for its end up to ``wait_seconds``."""
@@ -88,27 +93,21 @@ class InvalidationBus:
                     thread.start()
                     self._thread = thread
 
-    def _receive(self, message: str) -> None:
-        person, _, seconds = message.partition(" ")
-        self._on_invalidate(person)
-        if re.fullmatch(r"\d{1,3}\.\d{3}", seconds):  # anybody who can write to Redis can send anything
-            self._on_hold(person, float(seconds))
-
     def _listen(self) -> None:
         while not self._stopped.is_set():
             try:
-                with self._store.subscribed(self._channel, self._echo) as subscription:
+                with self._store.subscribed(self.channel, self._echo) as subscription:
                     last_message = self._clock()
                     while not self._stopped.is_set():
-                        message = subscription.get_message(timeout=_PING_SECONDS)
-                        if message is None:
+                        received = subscription.get_message(timeout=_PING_SECONDS)
+                        if received is None:
                             if self._clock() - last_message >= _CONNECTED_SECONDS:
                                 raise TimeoutError
                             self._call(subscription)
                             continue
                         self._last_message = last_message = self._clock()
-                        if message["type"] == "message" and message["data"]:
-                            self._receive(message["data"].decode("ascii", "replace"))
+                        if received["type"] == "message" and received["data"]:
+                            self.receive(received["data"])
             except CacheUnavailable:
                 pass
             self._last_message = float("-inf")
@@ -121,3 +120,8 @@ class InvalidationBus:
             self._store.publish(self._echo, "")
         except CacheUnavailable:
             subscription.ping()
+
+
+def message(person: str, marker: bytes) -> bytes:
+    """What tells of a person's change."""
+    return b"%b %b" % (person.encode(), marker)

@@ -145,6 +145,11 @@ def redis_backend(app: Flask, url: str, *, timeout: float) -> RedisBackend:
     return RedisBackend(cache, client)
 
 
+def is_cluster(url: str) -> bool:
+    """Whether the URL names a cluster, which keeps keys of different slots on different servers."""
+    return split_address(url).scheme.endswith("+cluster")
+
+
 def redis_client(url: str, *, timeout: float) -> Any:  # noqa: ANN401 - see `RedisBackend`
     """redis-py's client for ``url``."""
     parts = split_address(url)

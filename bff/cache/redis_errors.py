@@ -52,6 +52,10 @@ _REASONS: tuple[tuple[_Kinds, str], ...] = (
 )
 
 
+class CacheUnavailable(Exception):
+    """Redis did not do what had to be done."""
+
+
 def reason_of(error: BaseException) -> str:
     """A word for why Redis did not do its work; ``other`` for what is no error of Redis or of the way to it."""
     causes = list(_causes(error))

@@ -16,25 +16,24 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from math import ceil, inf
-from secrets import token_hex
 from typing import Any, TypeVar
 
 import structlog
 from redis.client import PubSub
-from redis.exceptions import LockError, RedisError
-from redis.lock import Lock
+from redis.exceptions import RedisError
 
+from bff.cache.lock import StoreLock
 from bff.cache.redis_client import RedisBackend
-from bff.cache.redis_errors import RIGHTS, is_away, is_demoted, reason_of
+from bff.cache.redis_errors import RIGHTS, CacheUnavailable, is_away, is_demoted, reason_of
 from bff.observability import Recorder
 from bff.resilience import CircuitBreaker, CircuitOpen, Permit, in_background
 
 log = structlog.get_logger()
 
 T = TypeVar("T")
-_Do = Callable[[str, Callable[[RedisBackend], bool]], bool]
+Script = tuple[str, Sequence[str], Sequence[str | bytes | int]]  # Lua, keys of one slot, arguments
 
-PREFIX = "la:5:"  # of every key and channel; with another shape of what is stored comes another number
+PREFIX = "la:6:"  # of every key and channel; with another shape of what is stored comes another number
 _PROBE_KEY = f"{PREFIX}probe"  # nothing reads what it holds; a PING asks every node of a cluster, and one of them may be gone
 # Counts, and starts the window with its first request. What cannot be counted on, or has no end, or one beyond its window, is
 # none of ours.
@@ -53,7 +52,6 @@ return {count, left}
 """
 _QUIET_SECONDS = 60.0  # in which the log says once that an operation fails for a reason
 _RENEWED_EVERY = 0.25  # seconds; a server that refuses every write must not cost a connection each
-_NO_END = -1  # what PTTL says of a key without one
 
 
 # What a server that answers may refuse all the same: full, a replica, or without the right. Tried to find out.
@@ -62,63 +60,6 @@ _TRIALS: dict[str, Callable[[RedisBackend], object]] = {
     "increment": lambda redis: redis.client.eval("return 1", 1, _PROBE_KEY),
     "publish": lambda redis: redis.client.publish(_PROBE_KEY, ""),
 }
-
-
-class CacheUnavailable(Exception):
-    """Redis did not do what had to be done."""
-
-
-class StoreLock:
-    """redis-py's lock, failing as the store does. Only the one who acquired it knows the owner token."""
-
-    def __init__(self, do: _Do, name: str, seconds: float, at_most: float) -> None:
-        self._do = do
-        self._name = name
-        self._seconds = seconds
-        self._at_most = at_most
-        self._lock: Lock | None = None
-
-    def acquire(self) -> bool:
-        """Whether the lock is ours now; waits for nobody. Raises `CacheUnavailable`."""
-        return self._do("lock", self._acquire)
-
-    def extend(self) -> bool:
-        """Hold the lock for its whole time from now. Whether it was still ours."""
-        return self._if_owned(lambda lock: lock.extend(self._seconds, replace_ttl=True))
-
-    def release(self) -> bool:
-        """Release the lock. Whether it was still ours; else it ends by itself."""
-        return self._if_owned(Lock.release)
-
-    def _acquire(self, redis: RedisBackend) -> bool:
-        lock = redis.client.lock(self._name, timeout=self._seconds, blocking=False, thread_local=False)
-        token = token_hex(16)  # unlike others'; redis-py's own asks the system for its network address each time
-        acquired: bool = lock.acquire(token=token)
-        if not acquired:
-            left = redis.client.pttl(self._name)
-            # One that never ends, or later than any of ours could, was written by somebody else: nobody waits for it.
-            if left == _NO_END or left > self._at_most * 1000:
-                redis.client.delete(self._name)
-                acquired = lock.acquire(token=token)
-        if acquired:
-            self._lock = lock
-        return acquired
-
-    def _if_owned(self, act: Callable[[Lock], object]) -> bool:
-        lock = self._lock
-        if lock is None:
-            return False
-
-        def work(_: RedisBackend) -> bool:
-            with suppress(LockError):  # it ended, and may be somebody else's by now
-                act(lock)
-                return True
-            return False
-
-        try:
-            return self._do("lock", work)
-        except CacheUnavailable:
-            return False
 
 
 class RedisStore:
@@ -165,7 +106,7 @@ class RedisStore:
         None when Redis is away. One round trip.
         """
         try:
-            count, left = self._do("increment", lambda redis: redis.client.eval(_INCREMENT, 1, key, round(window * 1000), by))
+            ((count, left),) = self.run_scripts("increment", [(_INCREMENT, [key], [round(window * 1000), by])])
         except CacheUnavailable:
             return None
         return int(count), int(left) / 1000
@@ -196,6 +137,10 @@ class RedisStore:
             except CacheUnavailable:
                 refused = refused or self._reason
         return RIGHTS if self._forbidden else refused
+
+    def run_scripts(self, operation: str, scripts: Sequence[Script]) -> Sequence[Any]:
+        """What the scripts return, one after the other, each done as a whole. One round trip; raises `CacheUnavailable`."""
+        return self._do(operation, lambda redis: _run(redis.client, scripts))
 
     def publish(self, channel: str, message: str) -> None:
         """Send ``message`` to whoever is `subscribed` right now, or raise `CacheUnavailable`."""
@@ -288,6 +233,17 @@ class RedisStore:
         if now - self._logged.get((operation, reason), -inf) >= quiet:
             self._logged[operation, reason] = now
             log.warning("cache_failed", operation=operation, reason=reason)
+
+
+def _run(client: Any, scripts: Sequence[Script]) -> Sequence[Any]:  # noqa: ANN401 - see `RedisBackend`
+    if len(scripts) == 1:
+        ((script, keys, arguments),) = scripts
+        return [client.eval(script, len(keys), *keys, *arguments)]
+    pipeline = client.pipeline(transaction=False)
+    for script, keys, arguments in scripts:
+        pipeline.eval(script, len(keys), *keys, *arguments)
+    done: Sequence[Any] = pipeline.execute()
+    return done
 
 
 def _subscribed(client: Any, channels: Sequence[str]) -> PubSub:  # noqa: ANN401 - see `RedisBackend`

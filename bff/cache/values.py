@@ -44,7 +44,11 @@ class Values:
     def __init__(self, codec: Codec, recorder: Recorder, lifetimes: Lifetimes) -> None:
         self._codec = codec
         self._recorder = recorder
-        self._lifetimes = lifetimes
+        self.lifetimes = lifetimes
+
+    def opaque_id(self, *parts: str) -> str:
+        """As in `Codec`."""
+        return self._codec.opaque_id(*parts)
 
     def encode(self, values: Mapping[str, Stored]) -> dict[str, bytes]:
         """Values by their keys, as they are stored."""
@@ -67,10 +71,13 @@ class Values:
 
     def _plausible(self, value: Stored, now: float) -> bool:
         """Whether its times are such as we would have written: not of the future, nor fresh for longer than the setting says."""
+        if isinstance(value, InvalidationMarker):
+            times = (value.at, value.refusals_at, value.acceptances_at, value.held_until, value.noted_at)
+            return max(times) <= now + _AHEAD_SECONDS
         gives = isinstance(value, (Entry, SecurityEntry)) or (isinstance(value, TokenStatus) and value.accepted)
         if value.at > now + (SKEW_SECONDS if gives else _AHEAD_SECONDS):
             return False
-        return not isinstance(value, (Entry, SecurityEntry)) or value.fresh_until <= value.at + self._lifetimes.fresh_at_most
+        return not isinstance(value, (Entry, SecurityEntry)) or value.fresh_until <= value.at + self.lifetimes.fresh_at_most
 
 
 def _written(value: Stored) -> bytes:
@@ -85,7 +92,7 @@ def _written(value: Stored) -> bytes:
         case Failure():
             return orjson.dumps((value.at, value.code, value.retry_after))
         case InvalidationMarker():
-            return orjson.dumps((value.at, value.confirmed, *value.unconfirmed))
+            return orjson.dumps(astuple(value))
         case _:
             return orjson.dumps((value.at,))
 
@@ -128,10 +135,18 @@ def _token_status(text: bytes) -> TokenStatus:
 
 
 def _invalidation_marker(text: bytes) -> InvalidationMarker:
-    at, confirmed, *unconfirmed = orjson.loads(text)
-    if type(confirmed) is not bool or not {str}.issuperset(map(type, unconfirmed)):
+    at, refusals_at, acceptances_at, held_until, confirmed, unconfirmed, noted_at = orjson.loads(text)
+    if type(confirmed) is not bool or type(unconfirmed) is not list or not {str}.issuperset(map(type, unconfirmed)):
         raise TypeError
-    return InvalidationMarker(_time(at), tuple(unconfirmed), confirmed)
+    return InvalidationMarker(
+        at=_time(at),
+        refusals_at=_time(refusals_at),
+        acceptances_at=_time(acceptances_at),
+        held_until=_time(held_until),
+        confirmed=confirmed,
+        unconfirmed=tuple(unconfirmed),
+        noted_at=_time(noted_at),
+    )
 
 
 def _failure(text: bytes) -> Failure:

@@ -2,6 +2,7 @@
 
 from bff.observability.audit import Action, Audit
 from bff.observability.circuits import circuit_log
+from bff.observability.logging import request_id
 from bff.observability.metrics import CONTENT_TYPE, Metrics
 from bff.observability.readiness import Readiness, Reason, Status
 from bff.observability.recorder import Recorder
@@ -16,4 +17,5 @@ __all__ = [
     "Recorder",
     "Status",
     "circuit_log",
+    "request_id",
 ]

@@ -40,6 +40,11 @@ _ROOT = str(Path(__file__).parents[2]) + os.sep
 _OURS = (f"{_ROOT}bff{os.sep}", f"{_ROOT}schemas{os.sep}", f"{_ROOT}app.py")
 
 
+def request_id() -> str:
+    """The id of the request that this thread answers, empty outside of one."""
+    return str(structlog.contextvars.get_contextvars().get("request_id", ""))
+
+
 def configure(level: str = "info") -> None:
     """Log lines of ``level`` and above, those of libraries from warning on. To be called before the first line."""
     threshold = logging.getLevelNamesMapping()[level.upper()]

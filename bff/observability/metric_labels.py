@@ -37,7 +37,7 @@ def _one_of(*values: str) -> Bound:
 SOURCE = _one_of(*SOURCES)
 OPERATION = _words("identities ext_idps discovery key_set introspection security_info link_url unlink")
 OUTCOME = _one_of(*OUTCOMES)
-CACHE_OPERATION = _words("get set delete lock increment ping publish subscribe")
+CACHE_OPERATION = _words("get set delete lock increment forget add ping publish subscribe")
 CACHE_REASON = _one_of(*CACHE_REASONS)
 REJECTION = _words("foreign unreadable forged oversized")
 BREAKER = _words(
@@ -59,6 +59,8 @@ _CODES = [kind.code for kind in vars(errors).values() if hasattr(kind, "code")]
 CODE = _one_of(*_CODES)
 ACTION = _one_of(*get_args(Action))
 RESULT = _one_of("ok", "pending", "linked", "unchanged", "failed", "another_person", *_CODES)
+CAUSE = _words("webhook unlink link_returned link_outcome user_blocked")
+EVENT = _words("linked_account.linked linked_account.unlinked")
 _FIELD = _words(
     "id provider display_name email avatar_url identity_types identities type subject connection_ids name logo_url * "
     "displayName avatarUrl identityTypes connectionIds logoUrl"

@@ -65,6 +65,9 @@ class Metrics(Recorder):
         self._rate_limited = self._counter("rate_limited", "Requests over a rate limit.", "scope")
         self._changes = self._counter("changes", "Steps of linking, and unlinks, by how they ended.", "action", "result")
         self._webhook_events = self._counter("webhook_events", "GenAuth's events, by what came of them.", "event", "result")
+        self._forgotten = self._counter("forgotten", "People of whom everything that was known was dropped.", "cause")
+        self._events_added = self._counter("events_added", "Events that went into the stream.", "event")
+        self._events_failed = self._counter("events_failed", "Events that Redis did not take.", "event")
         self._log_lines_dropped = self._counter("log_lines_dropped", "Log lines that could not be written.")
         self._series = memoised("answer_series")(self._series_of)
 
@@ -121,6 +124,15 @@ class Metrics(Recorder):
 
     def webhook_received(self, event: str, result: str) -> None:
         self._webhook_events.labels(labels.WEBHOOK_EVENT(event), labels.WEBHOOK_RESULT(result)).inc()
+
+    def forgotten(self, cause: str, people: int) -> None:
+        self._forgotten.labels(labels.CAUSE(cause)).inc(people)
+
+    def event_added(self, event: str) -> None:
+        self._events_added.labels(labels.EVENT(event)).inc()
+
+    def event_failed(self, event: str) -> None:
+        self._events_failed.labels(labels.EVENT(event)).inc()
 
     def log_lines_dropped(self, lines: int) -> None:
         self._log_lines_dropped.inc(lines)

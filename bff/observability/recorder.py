@@ -49,5 +49,14 @@ class Recorder:
     def webhook_received(self, event: str, result: str) -> None:
         """An event of GenAuth's was read, or could not be. ``event`` is its name, or ``test``."""
 
+    def forgotten(self, cause: str, people: int) -> None:
+        """What was known of so many people was dropped, everywhere."""
+
+    def event_added(self, event: str) -> None:
+        """An event of that name went into the stream."""
+
+    def event_failed(self, event: str) -> None:
+        """Redis did not take an event; whoever asked for the change learns that."""
+
     def log_lines_dropped(self, lines: int) -> None:
         """Log lines were dropped: stdout takes none, or too few."""

@@ -1,7 +1,7 @@
 """Finished responses to ``GET /me/linked-accounts``, sent again from this worker's memory: the second middleware.
 
 A request is answered from memory if an identical one was answered lately: identical in everything that decides the response's
-status, headers or bytes. Whose response it is, how long it holds and what ends it earlier is `bff.cache.cached_responses`'s.
+status, headers or bytes. Whose response it is, how long it holds and what ends it earlier is `bff.cache.memory`'s.
 """
 
 import time

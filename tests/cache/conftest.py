@@ -11,11 +11,14 @@ from flask import Flask
 from bff.accounts.providers import Catalogue
 from bff.accounts.rendering import render
 from bff.cache.accounts_cache import AccountsCache
+from bff.cache.changes import Changes
 from bff.cache.codec import PlainCodec
 from bff.cache.entries import Lifetimes
+from bff.cache.invalidation import InvalidationBus
 from bff.cache.lock import Locks
 from bff.cache.redis_client import redis_backend
 from bff.cache.redis_store import RedisStore
+from bff.cache.values import Values
 from bff.models import LinkedAccount, Session
 from bff.resilience.circuit_breaker import CircuitBreaker, Rules
 from tests.cache.proxy import Proxy
@@ -40,12 +43,23 @@ class Witness:
     def __init__(self):
         self.failed = []
         self.rejected = []
+        self.forgot = []
+        self.events = []
 
     def cache_failed(self, operation, reason):
         self.failed.append((operation, reason))
 
     def cache_rejected(self, reason):
         self.rejected.append(reason)
+
+    def forgotten(self, cause, people):
+        self.forgot.append((cause, people))
+
+    def event_added(self, event):
+        self.events.append(event)
+
+    def event_failed(self, event):
+        self.events.append(f"not {event}")
 
     def leak_stopped(self, field):
         raise AssertionError(field)
@@ -108,7 +122,16 @@ def cache_on(witness, clock):
     def make(store, codec=None, lifetimes=LIFETIMES, app_id="app"):
         codec = codec or PlainCodec()
         person = partial(codec.opaque_id, app_id)
-        return AccountsCache(store, codec, Locks(store, 1.5), witness, lifetimes, person=person, clock=clock)
+        values = Values(codec, witness, lifetimes)
+        bus = InvalidationBus(
+            store,
+            f"changed:{app_id}",
+            lambda _person: None,
+            lambda: None,
+            on_change=lambda person, marker: changes.receive(person, marker),  # noqa: PLW0108 - made below
+        )
+        changes = Changes(store, values, bus, witness, person=person, clock=clock)
+        return AccountsCache(store, values, Locks(store, 1.5), changes, person=person, clock=clock)
 
     return make
 

@@ -9,7 +9,7 @@ import redis
 
 from bff.cache.codec import PlainCodec
 from bff.cache.entries import Entry, Lookup
-from bff.cache.fallback import FallbackCache
+from bff.cache.memory import FallbackCache
 from bff.cache.redis_store import CacheUnavailable
 from bff.errors import TokenRefused, UpstreamUnavailable, UserBlocked
 from bff.resilience.caches import DECLARED
@@ -128,7 +128,7 @@ def test_what_was_asked_before_a_change_does_not_come_back_after_it(cache_on, st
     here, there = cache_on(store), cache_on(store)
     asked_at = clock()
     clock.advance(0.5)
-    there.invalidate("mei")
+    there.changes.forget("mei", cause="webhook", wait=False)
 
     here.put(MEI, accounts("unlinked by now"), asked_at)
 
@@ -149,18 +149,18 @@ def test_forgetting_says_when_it_could_not(cache_on, store_at, clock):
         valkey.kill()
 
         with pytest.raises(CacheUnavailable):
-            cache.invalidate("mei")
+            cache.changes.forget("mei", cause="webhook", wait=False)
 
 
-def test_forgetting_says_when_what_is_on_its_way_could_still_be_stored(cache, clock, stored):
+def test_a_full_redis_forgets(cache, clock, stored):
     cache.put(MEI, accounts("a"), clock())
     stored.config_set("maxmemory-policy", "noeviction")
     stored.config_set("maxmemory", 1)
 
-    with pytest.raises(CacheUnavailable):
-        cache.invalidate("mei")
+    cache.changes.forget("mei", cause="webhook", wait=False)
 
-    assert not stored.keys("*:accounts"), "what could be deleted is deleted"
+    assert not stored.keys("*:accounts")
+    assert stored.keys("*:invalidated"), "and what is on its way is void"
 
 
 # One asks, the others wait -----------------------------------------------------------------------------
@@ -276,7 +276,7 @@ def test_with_redis_away_what_was_refused_or_forgotten_here_is_gone(own, clock):
 
     clock.advance(1)
     with pytest.raises(CacheUnavailable):
-        cache.invalidate("mei")
+        cache.changes.forget("mei", cause="webhook", wait=False)
     assert cache.get(PHONE).entry is None
 
 
@@ -288,7 +288,7 @@ def test_what_another_process_refused_or_forgot_while_redis_was_there_is_not_in_
         clock.advance(1)
         there.put_refusal(MEI, TokenRefused())
         assert here.get(MEI).accepted_at is None
-        there.invalidate("mei")
+        there.changes.forget("mei", cause="webhook", wait=False)
         assert here.get(PHONE).entry is None
         valkey.kill()
 

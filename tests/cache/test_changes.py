@@ -1,11 +1,14 @@
 """While a person's accounts change, nothing asked for meanwhile is kept; afterwards exactly what confirmed the change is."""
 
+import threading
 import time
 
 import pytest
+import redis
 
-from bff.cache import CacheUnavailable, Entry, InvalidationBus, PlainCodec
+from bff.cache import PREFIX, CacheUnavailable, Entry, InvalidationBus, PlainCodec
 from bff.cache.entries import InvalidationMarker
+from bff.errors import TokenRefused
 from tests.cache.conftest import accounts, ids, session
 from tests.valkey import ValkeyServer
 
@@ -19,29 +22,29 @@ def others(cache_on, store_at, valkey):
 
 
 def test_one_person_is_changed_by_one_request_at_a_time(cache, others):
-    lock = cache.change_lock("mei", 12)
+    lock = cache.changes.lock("mei", 12)
     assert lock.acquire()
 
-    assert not others.change_lock("mei", 12).acquire()
-    assert others.change_lock("yusuf", 12).acquire()
+    assert not others.changes.lock("mei", 12).acquire()
+    assert others.changes.lock("yusuf", 12).acquire()
     assert lock.extend()
     lock.release()
-    assert others.change_lock("mei", 12).acquire()
+    assert others.changes.lock("mei", 12).acquire()
 
 
 def test_who_waits_for_a_shorter_time_does_not_end_a_longer_change(cache, others):
-    assert cache.change_lock("mei", 47).acquire()
+    assert cache.changes.lock("mei", 47).acquire()
 
-    assert not others.change_lock("mei", 3).acquire()
+    assert not others.changes.lock("mei", 3).acquire()
 
 
 def test_a_lock_that_none_of_ours_could_have_written_keeps_nobody_from_changing(cache, stored):
-    lock = cache.change_lock("mei", 12)
+    lock = cache.changes.lock("mei", 12)
     assert lock.acquire()
     (key,) = stored.keys("*:lock:change")
     stored.set(key, "mallory", ex=86_400)
 
-    assert cache.change_lock("mei", 12).acquire()
+    assert cache.changes.lock("mei", 12).acquire()
 
 
 def test_nothing_is_changed_without_redis(cache_on, store_at):
@@ -50,18 +53,18 @@ def test_nothing_is_changed_without_redis(cache_on, store_at):
         own.kill()
 
         for change in (
-            lambda: cache.change_lock("mei", 12).acquire(),
-            lambda: cache.unconfirmed("mei"),
-            lambda: cache.hold("mei", "src-1", 12),
+            lambda: cache.changes.lock("mei", 12).acquire(),
+            lambda: cache.changes.unconfirmed("mei"),
+            lambda: cache.changes.hold("mei", "src-1", 12),
         ):
             with pytest.raises(CacheUnavailable):
                 change()
-        assert not cache.change_lock("mei", 12).extend(), "what was never held is not ours"
+        assert not cache.changes.lock("mei", 12).extend(), "what was never held is not ours"
 
 
 def test_what_is_asked_for_during_a_change_is_not_kept(cache, others, clock):
     cache.put(MEI, accounts("one", "two"), clock())
-    cache.hold("mei", "two", 10)
+    cache.changes.hold("mei", "two", 10)
 
     for process in (cache, others):
         assert process.get(MEI).entry is None
@@ -73,24 +76,25 @@ def test_what_is_asked_for_during_a_change_is_not_kept(cache, others, clock):
 
 
 def test_a_change_that_nobody_ends_ends_by_itself(cache, clock):
-    cache.hold("mei", "two", 10)
+    cache.changes.hold("mei", "two", 10)
     clock.advance(11.1)
 
-    assert cache.unconfirmed("mei") == ()
+    assert cache.changes.unconfirmed("mei") == ()
     cache.put(MEI, accounts("one"), clock())
     assert ids(cache.get(MEI).entry) == ["one"]
 
 
 def test_what_confirmed_a_change_is_kept_for_everybody_and_nothing_else_that_was_asked_for_meanwhile(cache, others, clock):
-    cache.hold("mei", "two", 10)
+    cache.changes.hold("mei", "two", 10)
     clock.advance(0.5)
     read_back = cache.put(MEI, accounts("one"), clock())
 
-    kept = cache.settle("mei", "two", read_back)
+    cache.changes.settle("mei", "two", read_back)
 
-    assert kept.fresh_until > clock() + 50
     for process in (cache, others):
-        assert ids(process.get(MEI).entry) == ["one"]
+        kept = process.get(MEI).entry
+        assert ids(kept) == ["one"]
+        assert kept.fresh_until > clock() + 50
     others.put(MEI, accounts("one", "two"), clock() - 0.2)  # by a process that was paused
     others.put(MEI, accounts("one", "two"), clock() + 0.4)  # or has another clock
     for process in (cache, others):
@@ -101,37 +105,37 @@ def test_what_confirmed_a_change_is_kept_for_everybody_and_nothing_else_that_was
 
 
 def test_what_is_read_back_is_void_for_the_next_change(cache, clock):
-    cache.hold("mei", "two", 10)
-    cache.settle("mei", "two", cache.put(MEI, accounts("one"), clock()))
+    cache.changes.hold("mei", "two", 10)
+    cache.changes.settle("mei", "two", cache.put(MEI, accounts("one"), clock()))
     assert cache.get(MEI).entry
 
-    cache.invalidate("mei")
+    cache.changes.forget("mei", cause="webhook", wait=False)
 
     assert cache.get(MEI).entry is None
 
 
 def test_a_change_that_was_not_made_ends_at_once(cache, others, clock):
-    cache.hold("mei", "two", 10)
-    assert others.unconfirmed("mei") == ("two",)
+    cache.changes.hold("mei", "two", 10)
+    assert others.changes.unconfirmed("mei") == ("two",)
 
-    assert cache.settle("mei", "two") is None
+    cache.changes.settle("mei", "two")
 
-    assert others.unconfirmed("mei") == ()
+    assert others.changes.unconfirmed("mei") == ()
     clock.advance(1.1)
     cache.put(MEI, accounts("one", "two"), clock())
     assert ids(others.get(MEI).entry) == ["one", "two"]
 
 
 def test_a_removal_that_is_not_confirmed_is_known_to_the_next_change(cache, others, clock):
-    cache.hold("mei", "two", 30)
+    cache.changes.hold("mei", "two", 30)
     clock.advance(5)
-    others.hold("mei", "three", 10)
-    assert cache.unconfirmed("mei") == ("two", "three")
+    others.changes.hold("mei", "three", 10)
+    assert cache.changes.unconfirmed("mei") == ("two", "three")
 
     clock.advance(5)
-    assert others.settle("mei", "three", others.put(MEI, accounts("one", "two"), clock())) is None
+    others.changes.settle("mei", "three", others.put(MEI, accounts("one", "two"), clock()))
 
-    assert cache.unconfirmed("mei") == ("two",), "and may still come about"
+    assert cache.changes.unconfirmed("mei") == ("two",), "and may still come about"
     assert others.get(MEI).entry is None
     clock.advance(10)
     cache.put(MEI, accounts("one", "two"), clock())
@@ -139,32 +143,33 @@ def test_a_removal_that_is_not_confirmed_is_known_to_the_next_change(cache, othe
 
 
 def test_a_list_without_them_confirms_all_removals(cache, clock):
-    cache.hold("mei", "two", 30)
-    cache.hold("mei", "three", 30)
+    cache.changes.hold("mei", "two", 30)
+    cache.changes.hold("mei", "three", 30)
 
-    assert ids(cache.settle("mei", "three", cache.put(MEI, accounts("one"), clock()))) == ["one"]
+    cache.changes.settle("mei", "three", cache.put(MEI, accounts("one"), clock()))
 
-    assert cache.unconfirmed("mei") == ()
+    assert ids(cache.get(MEI).entry) == ["one"]
+    assert cache.changes.unconfirmed("mei") == ()
 
 
 def test_something_else_that_changes_does_not_end_a_change(cache, others, clock):
-    cache.hold("mei", "two", 10)
+    cache.changes.hold("mei", "two", 10)
     clock.advance(2)
 
-    others.invalidate("mei")
+    others.changes.forget("mei", cause="webhook", wait=False)
 
-    assert cache.unconfirmed("mei") == ("two",)
+    assert cache.changes.unconfirmed("mei") == ("two",)
     clock.advance(5)
     others.put(MEI, accounts("one", "two"), clock())
     assert cache.get(MEI).entry is None
 
 
 def test_a_change_is_held_for_no_longer_than_a_marker_is_believed(cache, others, witness, clock):
-    cache.hold("mei", "two", 500)
+    cache.changes.hold("mei", "two", 500)
 
-    assert others.unconfirmed("mei") == ("two",)
+    assert others.changes.unconfirmed("mei") == ("two",)
     clock.advance(56)
-    assert others.unconfirmed("mei") == ()
+    assert others.changes.unconfirmed("mei") == ()
     assert not witness.rejected
 
 
@@ -175,9 +180,8 @@ def test_with_redis_gone_after_the_removal_was_sent_nothing_old_comes_back(cache
             process.put(MEI, accounts("one", "two"), clock())
             assert process.get(MEI).entry
         clock.advance(1)
-        changing.hold("mei", "two", 20)
-        for process in (changing, other):
-            process.on_hold(PlainCodec().opaque_id("app", "mei"), 20)
+        changing.changes.hold("mei", "two", 20)
+        receives(other, own)
         own.kill()
 
         for process in (changing, other):
@@ -185,52 +189,265 @@ def test_with_redis_gone_after_the_removal_was_sent_nothing_old_comes_back(cache
             assert process.get(MEI).entry is None
             process.put(MEI, accounts("one", "two"), clock())
             assert process.get(MEI).entry is None
-        assert changing.settle("mei", "two", changing.put(MEI, accounts("one"), clock())) is None
+        with pytest.raises(CacheUnavailable):
+            changing.changes.settle("mei", "two", changing.put(MEI, accounts("one"), clock()))
         clock.advance(20)
         other.put(MEI, accounts("one"), clock())
         assert ids(other.get(MEI).entry) == ["one"]
 
 
-@pytest.mark.parametrize("written", [b"[1,0]", b"[1]", b"[1,true,1]", b'[1,false,["two"]]', b"{}", b"[]", b"1"])
-def test_a_marker_that_is_none_of_ours_is_none(cache, stored, witness, written):
-    cache.hold("mei", "two", 10)
+@pytest.mark.parametrize(
+    "written",
+    [
+        b"[1,0]",
+        b"[1,0,0,0,0,[],1]",
+        b"[1,0,0,0,false,[2],1]",
+        b'[1,0,0,0,false,"two",1]',
+        b'[1,0,0,"9",false,[],1]',
+        b"{}",
+        b"[]",
+        b"1",
+    ],
+)
+def test_a_marker_that_is_none_of_ours_is_none(cache, others, stored, witness, written):
+    cache.changes.hold("mei", "two", 10)
     (key,) = stored.keys("*:invalidated")
     stored.set(key, b"%b %b" % (key, written))
 
-    assert cache.unconfirmed("mei") == ()
-    assert witness.rejected == ["unreadable"]
+    assert others.changes.unconfirmed("mei") == ()
+    assert cache.changes.unconfirmed("mei") == ("two",), "this process has heard another one"
+    assert witness.rejected == ["unreadable"] * 2
 
 
 def test_a_marker_lets_pass_what_was_asked_for_at_its_moment_alone_and_only_when_confirmed(clock):
     entry, next_ = (Entry.reported(accounts("one"), moment, 60) for moment in (clock(), clock() + 0.001))
 
-    assert not InvalidationMarker(entry.at, confirmed=True).voids(entry)
-    assert InvalidationMarker(entry.at, confirmed=True).voids(next_)
-    assert InvalidationMarker(entry.at).voids(entry)
+    assert not InvalidationMarker(at=entry.at, confirmed=True).voids(entry)
+    assert InvalidationMarker(at=entry.at, confirmed=True).voids(next_)
+    assert InvalidationMarker(at=entry.at).voids(entry)
 
 
-def test_a_change_reaches_other_processes_with_its_length(store_at, valkey):
-    invalidated, held = [], []
+def test_a_change_reaches_other_processes_and_nonsense_harms_nobody(store_at, valkey):
+    invalidated, heard = [], []
     bus = InvalidationBus(
         store_at(valkey.url),
         "changed",
         invalidated.append,
         lambda: None,
-        on_hold=lambda person, seconds: held.append((person, seconds)),
+        on_change=lambda person, marker: heard.append((person, marker)),
     )
     try:
         patience = time.monotonic() + 8
         while not bus.connected and time.monotonic() < patience:
             time.sleep(0.01)
         sender = store_at(valkey.url)
-        for message in ("mei 12.500", "yusuf", "mallory 1e308", "mallory nan", "mallory -1.000", "mallory 99999.000", "end"):
+        for message in ("mei a marker", "yusuf", b"mallory \x00\xff", b"\xff\xfe", "end"):
             sender.publish("changed", message)
         while invalidated[-1:] != ["end"] and time.monotonic() < patience:
             time.sleep(0.01)
 
-        assert invalidated == ["mei", "yusuf", *["mallory"] * 4, "end"]
-        assert held == [("mei", 12.5)]
-        assert bus.publish("mei", 3)
-        assert held[1] == ("mei", 3.0), "here at once"
+        assert invalidated == ["mei", "yusuf", "mallory", "\ufffd\ufffd", "end"]
+        assert heard == [("mei", b"a marker"), ("mallory", b"\x00\xff")]
+        bus.receive(b"mei again")
+        assert heard[2:] == [("mei", b"again")], "here at once"
     finally:
         bus.stop(wait_seconds=5)
+
+
+def receives(process, server):
+    """The process hears of what was written last about mei, as by the bus."""
+    person = PlainCodec().opaque_id("app", "mei")
+    process.changes.receive(person, redis.Redis.from_url(server.url).get(f"{PREFIX}{{{person}}}:invalidated"))
+
+
+# Whose tokens GenAuth accepts, and refuses ------------------------------------------------------------------------------------
+
+
+def forget(cache, *people, **what):
+    cache.changes.forget(*(people or ["mei"]), cause="webhook", wait=False, **what)
+
+
+@pytest.mark.parametrize("later", [1, 59, 3000])
+def test_who_is_signed_out_has_no_token_that_counts_as_accepted(cache, others, clock, later):
+    cache.put(MEI, accounts("one"), clock())
+    clock.advance(2)
+
+    forget(cache, acceptances=True)
+
+    clock.advance(later)
+    for process in (cache, others):
+        assert process.get(MEI).accepted_at is None
+        assert process.get(MEI).entry is None
+
+
+def test_an_acceptance_that_was_on_its_way_when_somebody_was_signed_out_is_void(cache, others, clock):
+    asked_at = clock()
+    clock.advance(0.5)
+    forget(others, acceptances=True)
+
+    cache.put(MEI, accounts("one"), asked_at)
+
+    for process in (cache, others):
+        assert process.get(MEI).accepted_at is None
+    clock.advance(2)
+    cache.put(MEI, accounts("one"), clock())
+    assert others.get(MEI).accepted_at == clock(), "who signs in again is served from the cache again"
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {},
+        {"refusals": True},
+        pytest.param("hold", id="hold"),
+        pytest.param("settle", id="settle"),
+    ],
+)
+def test_a_smaller_event_does_not_undo_that_somebody_was_signed_out(cache, others, clock, event):
+    cache.put(MEI, accounts("one", "two"), clock())
+    clock.advance(2)
+    forget(cache, acceptances=True)
+    clock.advance(2)
+
+    if isinstance(event, dict):
+        forget(others, **event)
+    else:
+        others.changes.hold("mei", "two", 5)
+    if event == "settle":
+        others.changes.settle("mei", "two", others.put(session("mei", "another"), accounts("one"), clock()))
+
+    clock.advance(5)
+    for process in (cache, others):
+        assert process.get(MEI).accepted_at is None
+
+
+def test_others_stay_signed_in(cache, clock):
+    yusuf = session("yusuf", "token-of-yusuf")
+    cache.put(yusuf, accounts("one"), clock())
+    clock.advance(2)
+
+    forget(cache, acceptances=True)
+
+    assert cache.get(yusuf).accepted_at
+    assert cache.get(yusuf).entry
+
+
+def test_after_an_event_that_may_change_genauths_mind_a_refusal_is_not_repeated_but_still_counts(cache, others, clock):
+    cache.put(MEI, accounts("one"), clock())
+    clock.advance(1)
+    cache.put_refusal(MEI, TokenRefused())
+    clock.advance(1.5)
+    assert others.get(MEI).refused
+
+    forget(others, refusals=True)
+
+    for process in (cache, others):
+        process.get(MEI).raise_if_refused()
+        assert process.get(MEI).accepted_at is None, "what the token was accepted for before it was refused stays void"
+
+
+def test_with_redis_gone_nobody_who_was_signed_out_is_served_from_this_process(cache_on, store_at, clock):
+    with ValkeyServer() as own:
+        here, there = cache_on(store_at(own.url)), cache_on(store_at(own.url))
+        for process in (here, there):
+            process.put(MEI, accounts("one"), clock())
+        clock.advance(2)
+        forget(here, acceptances=True)
+        receives(there, own)
+        own.kill()
+
+        for process in (here, there):
+            assert process.get(MEI).accepted_at is None
+
+
+def test_a_redis_that_lost_it_lets_nobody_in_again(cache, others, clock, stored):
+    cache.put(MEI, accounts("one"), clock())
+    before = {key: stored.get(key) for key in stored.keys("*")}
+    clock.advance(2)
+    forget(cache, acceptances=True)
+
+    stored.flushall()
+    for key, value in before.items():
+        stored.set(key, value)
+
+    assert cache.get(MEI).accepted_at is None
+    assert cache.get(MEI).entry is None
+
+
+def test_a_person_who_cannot_be_forgotten_everywhere_is_forgotten_here(cache_on, store_at, clock):
+    with ValkeyServer() as own:
+        cache = cache_on(store_at(own.url))
+        cache.put(MEI, accounts("one"), clock())
+        clock.advance(2)
+        own.kill()
+
+        with pytest.raises(CacheUnavailable):
+            forget(cache, acceptances=True)
+
+        assert cache.get(MEI).entry is None
+        assert cache.get(MEI).accepted_at is None
+
+
+# Many at a time ---------------------------------------------------------------------------------------------------------------
+
+
+def test_changes_at_the_same_time_undo_none_of_each_other(cache_on, store_at, valkey, clock):
+    processes = [cache_on(store_at(valkey.url)) for _ in range(6)]
+    processes[0].put(MEI, accounts("one", "two"), clock())
+    clock.advance(2)
+    works = [
+        lambda process: forget(process, acceptances=True),
+        forget,
+        lambda process: process.changes.hold("mei", "two", 10),
+        lambda process: forget(process, refusals=True),
+        lambda process: forget(process, "mei", "yusuf"),
+        forget,
+    ]
+    threads = [threading.Thread(target=work, args=(process,)) for work, process in zip(works, processes, strict=True)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    late = cache_on(store_at(valkey.url))
+    assert late.changes.unconfirmed("mei") == ("two",)
+    assert late.get(MEI).accepted_at is None
+
+
+def test_ten_thousand_people_are_forgotten_in_few_round_trips(cache, clock, stored, witness):
+    people = [f"user-{n}" for n in range(10_000)]
+    for each in (people[0], people[777], people[-1]):
+        cache.put(session(each, each), accounts("one"), clock())
+    clock.advance(2)
+
+    forget(cache, *people, acceptances=True)
+
+    assert len(stored.keys("*:invalidated")) == 10_000
+    assert witness.forgot == [("webhook", 10_000)]
+    assert stored.info("commandstats")["cmdstat_eval"]["calls"] >= 10_000
+    for each in (people[0], people[777], people[-1]):
+        assert cache.get(session(each, each)).accepted_at is None
+
+
+def test_a_read_back_list_does_not_hold_where_something_else_changed_since_it_was_asked_for(cache, others, clock):
+    cache.changes.hold("mei", "two", 10)
+    clock.advance(2)
+    read_back = cache.put(MEI, accounts("one"), clock())
+    clock.advance(0.5)
+    forget(others)
+
+    cache.changes.settle("mei", "two", read_back)
+
+    assert cache.get(MEI).entry is None
+    assert others.changes.unconfirmed("mei") == ()
+
+
+def test_a_change_elsewhere_that_a_list_shows_leaves_that_list_to_everybody(cache, others, clock):
+    others.put(MEI, accounts("one"), clock())
+    clock.advance(5)
+    shown = cache.put(MEI, accounts("one", "two"), clock())
+
+    cache.changes.settle("mei", None, shown)
+
+    for process in (cache, others):
+        assert ids(process.get(MEI).entry) == ["one", "two"]

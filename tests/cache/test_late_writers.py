@@ -142,13 +142,13 @@ def test_a_late_answer_is_not_copied_for_while_redis_is_away_once_the_accounts_c
         paused, other = cache_on(store_at(valkey.url)), cache_on(store_at(valkey.url))
         asked_at = clock()
         clock.advance(2)
-        other.invalidate("mei")
+        other.changes.forget("mei", cause="webhook", wait=False)
         paused.put(MEI, accounts("a"), asked_at)
         valkey.kill()
 
         assert paused.get(MEI).entry is None
         with pytest.raises(CacheUnavailable):
-            paused.invalidate("mei")
+            paused.changes.forget("mei", cause="webhook", wait=False)
 
 
 def test_an_acceptance_that_redis_no_longer_calls_recent_saves_no_question(cache, clock, stored):
@@ -166,7 +166,7 @@ def test_a_process_that_is_paused_in_the_middle_of_storing_brings_nothing_back_e
     late = {key: stored.get(key) for key in stored.keys("*")}
     clock.advance(2)
     there.put_refusal(MEI, TokenRefused())
-    there.invalidate("mei")
+    there.changes.forget("mei", cause="webhook", wait=False)
 
     stored.mset(late)
 

@@ -16,7 +16,7 @@ from tests.timing import in_time
 from tests.valkey import ValkeyServer
 
 CODECS = {"plain": PlainCodec(), "secret": EncryptedCodec([("1", b"k" * 32)])}
-KEY = "la:5:providers:app"
+KEY = "la:6:providers:app"
 LIST = [ExtIdp("src", "wechat", "social", "微信登录", "Our WeChat", "https://logo.example/wechat.svg", "wechat-pc")]
 
 

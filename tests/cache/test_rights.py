@@ -39,23 +39,23 @@ def store(store_at, server):
 
 def everything(store):
     """Whatever is asked of Redis: the names of what it did."""
-    lock = store.lock("la:5:lock", 1)
+    lock = store.lock("la:6:lock", 1)
     return {
-        "set": store.set_many({"la:5:a": b"one", "la:5:b": b"two"}, 60),
-        "get": store.get_many("la:5:a", "la:5:b") == [b"one", b"two"],
-        "single": store.get_many("la:5:a") == [b"one"],
-        "increment": store.increment("la:5:count", 60) is not None,
+        "set": store.set_many({"la:6:a": b"one", "la:6:b": b"two"}, 60),
+        "get": store.get_many("la:6:a", "la:6:b") == [b"one", b"two"],
+        "single": store.get_many("la:6:a") == [b"one"],
+        "increment": store.increment("la:6:count", 60) is not None,
         "lock": lock.acquire() and lock.extend() and lock.release(),
-        "stuck": store.lock("la:5:stuck", 1).acquire(),
-        "delete": store.delete_many("la:5:a", "la:5:b") is None,
+        "stuck": store.lock("la:6:stuck", 1).acquire(),
+        "delete": store.delete_many("la:6:a", "la:6:b") is None,
         "trouble": store.trouble() is None,
     }
 
 
 def test_the_rights_in_the_documents_are_enough(store, admin, witness):
-    admin.set("la:5:stuck", "for ever")
+    admin.set("la:6:stuck", "for ever")
     received = Received()
-    bus = InvalidationBus(store, "la:5:changed", received.people.append, received.gap)
+    bus = InvalidationBus(store, "la:6:changed", received.people.append, received.gap)
     assert eventually(lambda: bus.connected)
     bus.publish("mei")
 
@@ -85,7 +85,7 @@ def test_without_the_right_to_subscribe_nothing_is_kept_in_memory_and_the_log_sa
     admin.execute_command("ACL", "SETUSER", "linked-accounts", "-subscribe")
     received = Received()
     with capture_logs() as lines:
-        bus = InvalidationBus(store, "la:5:changed", received.people.append, received.gap)
+        bus = InvalidationBus(store, "la:6:changed", received.people.append, received.gap)
         assert not bus.connected
         assert eventually(lambda: received.gaps == 2)
         assert not bus.connected
@@ -100,7 +100,7 @@ def test_without_a_right_the_rest_goes_on(store, admin):
 
     assert {name for name, done in everything(store).items() if not done} == {"increment", "lock", "trouble"}
     with pytest.raises(CacheUnavailable):
-        store.publish("la:5:changed", "mei")
+        store.publish("la:6:changed", "mei")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ CODEC = EncryptedCodec([("1", b"k" * 32)])
 
 @pytest.fixture
 def snapshot(store, witness):
-    return Snapshot(store, CODEC, "la:5:some:thing", witness)
+    return Snapshot(store, CODEC, "la:6:some:thing", witness)
 
 
 def test_what_was_put_there_last_is_there_for_a_week(snapshot, stored):
@@ -19,7 +19,7 @@ def test_what_was_put_there_last_is_there_for_a_week(snapshot, stored):
     snapshot.put(b"last")
 
     assert snapshot.get() == b"last"
-    assert 0 <= 7 * 86_400 - stored.ttl("la:5:some:thing") <= 2
+    assert 0 <= 7 * 86_400 - stored.ttl("la:6:some:thing") <= 2
 
 
 def test_no_snapshot_is_not_recorded(snapshot, witness):
@@ -32,15 +32,15 @@ def test_no_snapshot_is_not_recorded(snapshot, witness):
     [
         (b"", "foreign"),
         (b"anything", "foreign"),
-        (PlainCodec().encode("la:5:some:thing", b"value"), "foreign"),
-        (CODEC.encode("la:5:another:thing", b"value"), "foreign"),
-        (EncryptedCodec([("1", b"x" * 32)]).encode("la:5:some:thing", b"value"), "foreign"),
+        (PlainCodec().encode("la:6:some:thing", b"value"), "foreign"),
+        (CODEC.encode("la:6:another:thing", b"value"), "foreign"),
+        (EncryptedCodec([("1", b"x" * 32)]).encode("la:6:some:thing", b"value"), "foreign"),
         (b"x" * (2 * 1024 * 1024 + 1), "oversized"),
     ],
     ids=["empty", "anything", "in the clear", "moved here", "another secret", "too large"],
 )
 def test_what_is_not_ours_is_nothing_and_is_recorded(snapshot, stored, witness, value, reason):
-    stored.set("la:5:some:thing", value)
+    stored.set("la:6:some:thing", value)
 
     assert snapshot.get() is None
     assert witness.rejected == [reason]
@@ -48,7 +48,7 @@ def test_what_is_not_ours_is_nothing_and_is_recorded(snapshot, stored, witness, 
 
 @pytest.fixture
 def brief(store, witness):
-    return BriefValues(store, CODEC, "la:5:brief", 600, witness, opaque_id=lambda name: CODEC.opaque_id("brief", name))
+    return BriefValues(store, CODEC, "la:6:brief", 600, witness, opaque_id=lambda name: CODEC.opaque_id("brief", name))
 
 
 def test_a_brief_value_is_there_for_its_time_under_a_name_that_redis_does_not_show(brief, stored):
@@ -83,7 +83,7 @@ def test_what_happens_to_a_brief_value_is_counted_each_by_itself(brief, stored):
 
 
 def test_without_redis_nothing_brief_is_claimed(store_at, valkey, witness, tmp_path):
-    brief = BriefValues(store_at(f"unix://{tmp_path}/nothing.sock"), CODEC, "la:5:brief", 600, witness, opaque_id=str)
+    brief = BriefValues(store_at(f"unix://{tmp_path}/nothing.sock"), CODEC, "la:6:brief", 600, witness, opaque_id=str)
 
     for call in (lambda: brief.put("one", b"value"), lambda: brief.get("one"), lambda: brief.is_first("one", "seen")):
         with pytest.raises(CacheUnavailable):

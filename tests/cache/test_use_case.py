@@ -54,7 +54,6 @@ class Process:
     def __init__(self, genauth, cache, witness, clock):
         self.cache = cache
         self.refusals = Refusals(8, clock)
-        self.changed = []
         self._use_case = LinkedAccounts(
             genauth,
             cache,
@@ -62,16 +61,15 @@ class Process:
             self.refusals,
             witness,
             waiting_room=WaitingRoom(5),
-            changed=self.change,
             clock=clock,
         )
-        self.forget = self._use_case.forget
+        self.on_change = self._use_case.on_change
 
-    def change(self, user, seconds):
-        self.changed.append(user)
-        if seconds is not None:
-            self._use_case.on_hold(user, seconds)
-        return True
+    def forget(self, user):
+        try:
+            self.cache.changes.forget(user, cause="webhook", wait=False)
+        finally:
+            self.on_change()
 
     def ask(self, who=MEI, *, refresh=False, seconds=5.0):
         return self._use_case.of(who, Deadline.after(seconds), refresh=refresh)
@@ -117,7 +115,7 @@ def test_who_was_refused_meanwhile_in_another_process_is_served_nothing_stale(ou
 
 def test_whose_accounts_changed_meanwhile_is_served_nothing_stale(outage, process, genauth):
     other = process()
-    genauth.meanwhile = lambda: other.cache.invalidate("mei")
+    genauth.meanwhile = lambda: other.cache.changes.forget("mei", cause="webhook", wait=False)
 
     with pytest.raises(UpstreamUnavailable):
         outage.ask()
@@ -125,7 +123,7 @@ def test_whose_accounts_changed_meanwhile_is_served_nothing_stale(outage, proces
 
 def test_an_answer_asked_for_in_the_millisecond_of_a_change_is_not_served_again(process, genauth):
     one, other = process(), process()
-    genauth.meanwhile = lambda: other.cache.invalidate("mei")  # the clock stands still
+    genauth.meanwhile = lambda: other.cache.changes.forget("mei", cause="webhook", wait=False)  # the clock stands still
 
     one.ask()
     genauth.meanwhile = lambda: None
@@ -324,7 +322,6 @@ def test_what_is_forgotten_is_forgotten_by_everybody(process, genauth):
 
     one.forget("mei")
 
-    assert one.changed == ["mei"], "the answers that workers hold are none any more either"
     assert other.ask().source is Source.GENAUTH
 
 
@@ -337,7 +334,6 @@ def test_who_cannot_tell_the_others_says_so_and_forgets_for_itself(process, cach
         with pytest.raises(CacheUnavailable):
             one.forget("mei")
 
-        assert one.changed == ["mei"]
         assert one.ask().source is Source.GENAUTH
 
 

@@ -222,7 +222,7 @@ def test_a_change_voids_how_somebody_signs_in_even_what_was_asked_before_it_and_
     cache.put_security(MEI, SECURE, clock())
     asked_at = clock()
     clock.advance(2)
-    cache.invalidate(MEI.user_id)
+    cache.changes.forget(MEI.user_id, cause="webhook", wait=False)
     assert not [key for key in stored.keys("*") if b":security" in key]
 
     cache.put_security(MEI, SECURE, asked_at)

@@ -84,7 +84,7 @@ class Cluster:
         for n in range(4):
             try:
                 if b"role:master" in self.ask(n, "INFO", "replication"):
-                    total += len(self.ask(n, "KEYS", "la:5:{*"))
+                    total += len(self.ask(n, "KEYS", "la:6:{*"))
             except (redis.RedisError, OSError):
                 continue
         return total

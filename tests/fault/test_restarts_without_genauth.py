@@ -15,7 +15,7 @@ from tests.timing import in_time
 from tests.valkey import legible
 
 SECRET = {"CACHE_SECRET": "a passphrase of more than thirty-two characters"}
-KEYS = "la:5:jwks:*"
+KEYS = "la:6:jwks:*"
 JWKS = "/oidc/.well-known/jwks.json"
 
 

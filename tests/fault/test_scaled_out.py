@@ -104,7 +104,7 @@ def locks_on():
 
 def test_locks_in_every_part_of_a_cluster_are_held_by_one_and_renewed(locks_on, cluster):
     here, there = locks_on(cluster.url), locks_on(cluster.url)
-    names = [f"la:5:{{{person}}}:lock" for person in range(30)]
+    names = [f"la:6:{{{person}}}:lock" for person in range(30)]
 
     with ExitStack() as held:
         mine = [held.enter_context(here.attempt(name)) for name in names]
@@ -122,7 +122,7 @@ def test_a_refusal_and_a_change_reach_every_worker_over_a_cluster(app_on, cluste
     one, other = connected(app_on(cluster.url)), connected(app_on(cluster.url))
     for app in (one, other):
         assert timed(app.test_client(), headers).status == 200
-    services(one).accounts_cache.invalidate(genauth.id_of("mei"))
+    services(one).changes.forget(genauth.id_of("mei"), cause="webhook")
 
     assert "fwd=" in timed(other.test_client(), headers).source
 

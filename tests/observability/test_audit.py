@@ -50,7 +50,7 @@ def test_a_person_is_named_as_the_setting_says(app_with, audited, stored, sign_i
     assert "mei" not in mei
     # The same as in the names of what Redis holds of her, so that the two can be brought together.
     app = app_with(**secret)
-    services_of(app).accounts_cache.invalidate("user-mei")
+    services_of(app).changes.forget("user-mei", cause="webhook")
     assert any(mei.encode() in key for key in stored.keys())  # noqa: SIM118 - redis-py's method
 
 

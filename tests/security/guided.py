@@ -24,7 +24,7 @@ with atheris.instrument_imports(include=["bff", "schemas"]):
     from bff.genauth.protocol import read_ext_idps, read_identities
     from bff.observability import Recorder
 
-KEY = "la:5:{AAAAAAAAAAAAAAAA}:accounts"
+KEY = "la:6:{AAAAAAAAAAAAAAAA}:accounts"
 STATUSES = (200, 200, 200, 201, 302, 401, 403, 404, 429, 500, 503, 999)
 SEALED = EncryptedCodec([("k1", b"k" * 32)])
 

@@ -49,10 +49,10 @@ def warm(request, service_with, sign_in, stored):
     service = service_with(**(SECRET if request.param == "sealed" else {}))
     headers = [*sign_in("mei").items()]
     right = service.ask(headers=headers, query="include=identities").accounts
-    kept = {key: stored.get(key) for key in sorted(stored.keys("la:5:{*"))}
+    kept = {key: stored.get(key) for key in sorted(stored.keys("la:6:{*"))}
     kept = {key: value for key, value in kept.items() if key.endswith(b":accounts") or b":token:" in key}
     assert len(kept) == 2
-    eventually(lambda: stored.keys("la:5:providers:*"), within=5)  # in the background
+    eventually(lambda: stored.keys("la:6:providers:*"), within=5)  # in the background
     return service, headers, right, kept
 
 

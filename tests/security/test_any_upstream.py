@@ -159,7 +159,7 @@ def test_any_place_for_a_token(answered_with, somebody, stored, log, data, plant
     again = asked(service, token)
 
     tried("answers of GenAuth: tokens planted anywhere")
-    kept = b"".join(legible(key, stored.get(key) or b"") for key in stored.keys("la:5:*:accounts")).decode("utf-8", "replace")
+    kept = b"".join(legible(key, stored.get(key) or b"") for key in stored.keys("la:6:*:accounts")).decode("utf-8", "replace")
     stored.flushall()
     found_nowhere(CANARY, answer.everything, again.everything, kept, log.read())
     found_nowhere(token, kept)

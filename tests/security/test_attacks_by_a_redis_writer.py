@@ -24,7 +24,7 @@ IDENTITIES = "/api/v3/get-identities"
 
 
 def ours(stored):
-    return {key: stored.get(key) for key in stored.keys("la:5:*") if stored.type(key) == b"string"}
+    return {key: stored.get(key) for key in stored.keys("la:6:*") if stored.type(key) == b"string"}
 
 
 @BOTH
@@ -143,7 +143,7 @@ def test_a_counter_that_cannot_be_counted_on_takes_no_limit_away(service_with, s
     here, there = service_with(RATE_LIMIT="4/minute"), service_with(RATE_LIMIT="4/minute")
     token = genauth.token("mei")
     here.accounts_of(token)
-    (counter,) = stored.keys("la:5:rate:*")
+    (counter,) = stored.keys("la:6:rate:*")
     stored.delete(counter)
     stored.rpush(counter, *value) if isinstance(value, list) else stored.set(counter, value)
 
@@ -158,7 +158,7 @@ def test_a_counter_that_never_ends_shuts_nobody_out_for_longer_than_a_window(ser
     service, token = service_with(RATE_LIMIT="2/second"), genauth.token("mei")
     for _ in range(2):
         service.accounts_of(token)
-    counters = [key for key in stored.keys("la:5:rate:*") if b":user/" in key]
+    counters = [key for key in stored.keys("la:6:rate:*") if b":user/" in key]
     assert counters
     for key in counters:
         stored.set(key, 1_000_000)
@@ -215,7 +215,7 @@ def eventually(truth):
 def test_a_counter_that_cannot_be_counted_shuts_nobody_out(service_with, stored, genauth, value):
     service, token = service_with(RATE_LIMIT="5/second"), genauth.token("mei")
     service.accounts_of(token)
-    for key in stored.keys("la:5:rate:*"):
+    for key in stored.keys("la:6:rate:*"):
         stored.set(key, value, ex=60)
 
     assert service.accounts_of(token).status == 200
@@ -252,12 +252,12 @@ def test_a_token_that_is_recognised_is_asked_about_all_the_same(service_with, st
     service = service_with(TOKEN_VERIFICATION="introspection")
     mine, made_up = genauth.token("mei", kind="opaque"), "made-up"
     accounts = service.accounts_of(mine).accounts
-    (key,) = stored.keys("la:5:recognised:*")
+    (key,) = stored.keys("la:6:recognised:*")
     prefix = key.decode().rpartition(":")[0]
     for token in (mine, made_up):
         planted = f"{prefix}:{PlainCodec().opaque_id('recognised', hashlib.sha256(token.encode()).hexdigest())}"
         stored.set(planted, PlainCodec().encode(planted, genauth.id_of("omar").encode()))
-    assert stored.keys("la:5:recognised:*") != [key]
+    assert stored.keys("la:6:recognised:*") != [key]
     another = service_with(TOKEN_VERIFICATION="introspection")
 
     assert another.accounts_of(mine).accounts == accounts
@@ -269,7 +269,7 @@ def test_whatever_stands_where_tokens_are_recognised(service_with, stored, genau
     settings = {"TOKEN_VERIFICATION": "introspection"}
     mine = genauth.token("mei", kind="opaque")
     service_with(**settings).accounts_of(mine)
-    (key,) = stored.keys("la:5:recognised:*")
+    (key,) = stored.keys("la:6:recognised:*")
     for value in (planted, key + b" " + planted):
         stored.set(key, value)
         assert service_with(**settings).accounts_of(mine).status == 200

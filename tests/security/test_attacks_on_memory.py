@@ -10,7 +10,8 @@ import pytest
 
 from bff.auth.sessions import Acceptance
 from bff.cache import CachedResponses, Entry, Freshness, Lookup
-from bff.cache.fallback import FallbackCache
+from bff.cache.entries import InvalidationMarker
+from bff.cache.memory import FallbackCache
 from bff.models import LANGUAGES, RenderedAccounts, Session
 from bff.resilience import Cache, RateLimit
 from bff.resilience.caches import DECLARED, MEMOISED
@@ -54,7 +55,7 @@ ENTRIES = {
     "accepted_tokens, short": lambda n: (digest(n), Acceptance(f"{n}", n + 0.5, n + 0.25, n)),
     "refused_tokens": lambda n: (digest(n), n + 0.5),
     "refusals": lambda n: (digest(n).hex(), (n + 0.5, ValueError)),
-    "invalidations": lambda n: (f"la:{{{digest(n).hex()[:16]}}}:invalidated", n + 0.5),
+    "changes": lambda n: (f"la:{{{digest(n).hex()[:16]}}}:invalidated", InvalidationMarker(at=n + 0.5, noted_at=n + 0.25)),
     "unknown_key_ids": lambda n: (f"{n}".rjust(256, WIDE), None),
     "texts": lambda n: (digest(n), f"{n}".rjust(3_000, WIDE)),
     "bytes": lambda n: (digest(n), b"%015000d" % n),

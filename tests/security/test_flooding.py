@@ -26,7 +26,7 @@ def grow_older(stored):
     """Let what Redis holds have been fetched so many seconds earlier."""
 
     def grow(seconds):
-        for key in stored.keys("la:5:*:accounts"):
+        for key in stored.keys("la:6:*:accounts"):
             header, _, accounts = legible(key, stored.get(key)).partition(b"\n")
             at, fresh_until, total = json.loads(header)
             older = json.dumps([at - seconds, fresh_until - seconds, total]).encode()

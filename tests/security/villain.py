@@ -67,7 +67,7 @@ class Villain:
         return redis.Redis.from_url(self._valkey.url, socket_timeout=1)
 
     def _values(self, connection):
-        keys = [key for key in connection.keys("la:5:*") if b":lock:" not in key]
+        keys = [key for key in connection.keys("la:6:*") if b":lock:" not in key]
         values = connection.mget(keys) if keys else []
         return {key: value for key, value in zip(keys, values, strict=True) if value is not None}
 

@@ -1,4 +1,4 @@
-"""Finished responses, bounded in bytes: `bff.cache.cached_responses`. What uses them: tests/web/test_response_cache.py."""
+"""Finished responses, bounded in bytes: `bff.cache.memory`. What uses them: tests/web/test_response_cache.py."""
 
 import gc
 import tracemalloc

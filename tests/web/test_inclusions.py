@@ -319,7 +319,7 @@ def test_a_crowd_asks_how_somebody_signs_in_once(app, genauth, sign_in):
 def test_after_a_change_how_somebody_signs_in_is_asked_anew(app, genauth, unlink):
     unlink("kim")
     genauth.sign_in("kim", password=False)
-    services_of(app).linked_accounts.forget(genauth.id_of("kim"))
+    services_of(app).changes.forget(genauth.id_of("kim"), cause="webhook")
     app.extensions["clock"].by = 3
 
     assert unlink("kim") == [LAST]

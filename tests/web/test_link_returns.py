@@ -233,7 +233,7 @@ def test_coming_back_prolongs_nothing(person, client, app, stored):
 
     come_back(client, *decide(link["url"]))
 
-    lifetimes = [stored.ttl(key) for key in stored.keys("la:5:link:*") if not key.endswith(b":returned")]
+    lifetimes = [stored.ttl(key) for key in stored.keys("la:6:link:*") if not key.endswith(b":returned")]
     assert [0 < seconds <= 100 for seconds in lifetimes] == [True]
 
 

@@ -56,7 +56,7 @@ def test_nothing_of_a_user_is_in_the_names_of_what_is_counted(client, genauth, s
     client.get(PATH, headers=sign_in("mei"), environ_overrides={"REMOTE_ADDR": "198.51.100.7"})
     client.get(PATH, headers=bad(genauth), environ_overrides={"REMOTE_ADDR": "198.51.100.7"})
 
-    names = [name.decode() for name in stored.keys("la:5:rate:*")]
+    names = [name.decode() for name in stored.keys("la:6:rate:*")]
     assert len(names) == 2
     assert not [name for name in names if genauth.id_of("mei") in name or "198.51" in name]
     assert all(0 < stored.ttl(name) <= 60 for name in names)
@@ -67,7 +67,7 @@ def test_there_is_no_limit_where_it_is_off(client_with, sign_in, stored):
 
     assert response.status_code == 200
     assert "RateLimit" not in response.headers
-    assert not stored.keys("la:5:rate:*")
+    assert not stored.keys("la:6:rate:*")
 
 
 def test_preflights_and_health_count_for_nobody(client, sign_in):
@@ -87,7 +87,7 @@ def test_counting_goes_on_in_the_process_while_redis_is_away(client_with, sign_i
 @pytest.mark.parametrize("poison", ["text", "list", "for ever", "for a year"])
 def test_a_count_that_is_none_locks_nobody_out(client, sign_in, stored, poison):
     client.get(PATH, headers=sign_in("mei"))
-    (name,) = stored.keys("la:5:rate:user/*")
+    (name,) = stored.keys("la:6:rate:user/*")
     stored.delete(name)
     if poison == "list":
         stored.rpush(name, "1")

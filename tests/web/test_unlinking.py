@@ -524,7 +524,7 @@ def test_a_redis_that_lost_the_change_does_not_let_both_go(hearing, sign_in, gen
     client, other = (hearing(SIGN_IN_METHODS="none") for _ in range(2))
     token, before = sign_in("user-7"), {}
     if changed_before:
-        services_of(client.application).linked_accounts.forget("user-7")
+        services_of(client.application).changes.forget("user-7", cause="webhook")
         before = {key: stored.get(key) for key in stored.keys("*:invalidated")}
         for each in (client, other):
             each.application.extensions["clock"].by = 5
@@ -540,7 +540,7 @@ def test_a_redis_that_lost_the_change_does_not_let_both_go(hearing, sign_in, gen
 
 def test_a_redis_that_lost_the_change_brings_no_old_list_back(hearing, sign_in, stored):
     here, there, token = hearing(), hearing(), sign_in("omar")
-    services_of(here.application).linked_accounts.forget("omar")
+    services_of(here.application).changes.forget("omar", cause="webhook")
     for each in (here, there):
         each.application.extensions["clock"].by = 5
         each.get(PATH, headers=token)
@@ -568,7 +568,7 @@ def test_what_is_noted_of_a_change_outlives_short_lived_answers(client_with, sig
 def test_who_asks_while_accounts_change_waits_for_no_other_process(client_with, sign_in, genauth):
     """Nothing is kept then, so each process asks: one after the other they would answer too late."""
     clients = [client_with(UPSTREAM_DEADLINE_SECONDS="1.9", REQUEST_DEADLINE_SECONDS="1.9") for _ in range(2)]
-    services_of(clients[0].application).linked_accounts.hold(genauth.id_of("omar"), GITHUB, 30)
+    services_of(clients[0].application).changes.hold(genauth.id_of("omar"), GITHUB, 30)
     genauth.trouble(path=IDENTITIES, latency=1.0)
     token, answers = sign_in("omar"), []
     threads = [threading.Thread(target=lambda c=c: answers.append(c.get(PATH, headers=token).status_code)) for c in clients * 2]

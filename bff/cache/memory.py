@@ -1,7 +1,10 @@
-"""The finished responses that a worker keeps in memory, bounded in bytes.
+"""What a worker keeps of people in its own memory: finished responses, and copies for while Redis cannot answer.
 
 No response is kept beyond the token's ``exp``, GenAuth's acceptance of it, or the entry's freshness. A person's responses are
-dropped at once when something about them changed (`bff.cache.invalidation`), and an answer that was begun before is not kept.
+dropped at once when something about them changed (`invalidation`), and an answer that was begun before is not kept.
+
+Without the copies every request would ask GenAuth as soon as Redis is away, and GenAuth's bulkhead would turn most of them away.
+They are no second cache: while Redis answers and stores what it is given, none is read.
 """
 
 import threading
@@ -10,14 +13,18 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from bff.cache.entries import Lookup
 from bff.models import Session
 from bff.resilience import Cache, cache
 
 Headers = tuple[tuple[str, str], ...]
 
+FRESH_SECONDS = 10.0  # what another process invalidated or saw refused since then is not known here
+
 # The most bytes of Python objects beside the texts in them, measured: of a response, and of each of its headers.
 _OBJECTS = 512
 _HEADER = 168
+_COPY = 832  # of a copy, beside its JSON
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,3 +114,42 @@ class CachedResponses:
 def _bytes(cached: CachedResponse) -> int:
     headers = sum([_HEADER + len(name) + len(value) for name, value in cached.headers])
     return _OBJECTS + len(cached.body) + len(cached.user_id) + len(cached.person) + headers
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A ``value`` that held at ``seen_at``, in epoch seconds. ``stored``: Redis has it, or had it then."""
+
+    value: Lookup
+    seen_at: float
+    stored: bool
+
+
+class FallbackCache:
+    """Bounded copies by key."""
+
+    def __init__(self, seconds: float, clock: Callable[[], float]) -> None:
+        """A copy is kept for ``seconds``; one that is larger than others is not kept (`bff.resilience.caches`)."""
+        self._copies: Cache[str, Copy] = cache("fallback_entries", seconds=seconds, weigh=_copy_bytes)
+        self._clock = clock
+
+    def put(self, key: str, value: Lookup, *, stored: bool) -> None:
+        """``value`` holds at this moment."""
+        self._copies.put(key, Copy(value, self._clock(), stored))
+
+    def drop(self, key: str) -> None:
+        """Nothing holds any more."""
+        self._copies.drop(key)
+
+    def get(self, key: str) -> Copy | None:
+        """The last copy."""
+        return self._copies.get(key)
+
+    def unstored(self, key: str) -> Copy | None:
+        """The last copy, if Redis would not store it a moment ago (it is full, or became a replica)."""
+        copy = self._copies.get(key)
+        return copy if copy and not copy.stored and self._clock() - copy.seen_at < FRESH_SECONDS else None
+
+
+def _copy_bytes(copy: Copy) -> int:
+    return _COPY + (copy.value.entry.size if copy.value.entry else 0)

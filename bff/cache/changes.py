@@ -1,0 +1,272 @@
+"""What changed about a person: nothing from before holds, in Redis, in every worker and replica, and others learn of it.
+
+This is the one way to forget somebody. The marker, what it voids, its publication and the events go to Redis in one script: all
+of it is done, or whoever asked hears that it was not, for others would go on serving what is old. Each process keeps the last
+marker that it received of a person, so a Redis that was emptied or lost its last writes brings nothing back.
+
+A change that GenAuth is asked for is noted before it is sent (`hold`): should Redis go away then, nothing that was asked for
+meanwhile comes back with it.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
+from math import ceil
+from typing import Protocol
+
+from bff.cache.entries import Entry, InvalidationMarker
+from bff.cache.event_stream import ADD_EVENTS, EventStream
+from bff.cache.invalidation import InvalidationBus, message
+from bff.cache.lock import StoreLock
+from bff.cache.redis_errors import CacheUnavailable
+from bff.cache.redis_store import PREFIX, RedisStore, Script
+from bff.cache.values import Values
+from bff.models import AccountEvent
+from bff.observability import Recorder
+from bff.resilience import Cache, cache, released
+
+LOCK_AT_MOST = 60.0  # seconds; more than the longest CHANGE_DEADLINE_SECONDS
+HOLD_AT_MOST = 55.0  # a marker that is a minute ahead, or more, is not believed (`values`)
+# A message takes a millisecond to every worker, and a busy one some more to read it: nobody is answered before.
+_EVERYWHERE_SECONDS = 0.05
+_AT_ONCE = 500  # people in one round trip
+_ATTEMPTS = 8  # of a marker that others write at the same time
+
+# The marker is replaced only as it was read, so that no change undoes another; returned is what there is instead. What is deleted
+# comes first: after that even a full Redis lets the script write. The marker comes after the events: what others could not learn
+# of is not over.
+_FORGET = """
+local kept = redis.pcall('get', KEYS[1])
+if type(kept) ~= 'string' then kept = '' end
+if kept ~= ARGV[1] then return kept end
+redis.call('del', KEYS[2], KEYS[3])
+local keys, args = 3, 7
+%s
+redis.call('set', KEYS[1], ARGV[2], 'px', ARGV[3])
+if ARGV[4] ~= '' then redis.call('set', KEYS[2], ARGV[4], 'px', ARGV[5]) end
+redis.call('publish', ARGV[6], ARGV[7])
+return added
+"""
+_FORGET_ONLY, _FORGET_AND_ADD = _FORGET % "local added = 0", _FORGET % ADD_EVENTS
+_ONLY_ADD = f"local keys, args = 0, 0{ADD_EVENTS}return added"
+
+
+class OnChange(Protocol):
+    """What learns of each change in this process."""
+
+    def __call__(self, person: str, /, *, refusals: bool, acceptances: bool) -> None:
+        """``person`` is an opaque id; ``refusals``, ``acceptances``: GenAuth's earlier ones count no longer, since just now."""
+
+
+class Changes:
+    """Forgets people, and adds events to the stream. Fails closed: `CacheUnavailable` where Redis is away."""
+
+    def __init__(
+        self,
+        store: RedisStore,
+        values: Values,
+        bus: InvalidationBus,
+        recorder: Recorder,
+        *,
+        person: Callable[[str], str],
+        on_change: OnChange = lambda _person, *, refusals, acceptances: None,  # noqa: ARG005
+        stream: EventStream | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """``person`` gives the opaque id of a user. ``on_change`` is called for each change, whoever made it.
+
+        ``stream`` is what events go into, None for nowhere.
+        """
+        self._store = store
+        self._values = values
+        self._bus = bus
+        self._recorder = recorder
+        self._lifetimes = values.lifetimes
+        self._person = person
+        self._on_change = on_change
+        self._stream = stream
+        self._clock = clock
+        self._received: Cache[str, InvalidationMarker] = cache("changes", seconds=max(values.lifetimes.longest, HOLD_AT_MOST))
+        self._receiving = threading.Lock()
+
+    def forget(
+        self,
+        *user_ids: str,
+        cause: str,
+        refusals: bool = False,
+        acceptances: bool = False,
+        events: Sequence[AccountEvent] = (),
+        wait: bool = True,
+    ) -> None:
+        """Drop what is known of people's accounts and ways to sign in, those that GenAuth is being asked for right now included.
+
+        ``refusals``: GenAuth is asked again with tokens that it refused. ``acceptances``: those that it accepted count no longer.
+        ``wait`` until every worker knows. ``cause`` is a word of docs/observability.md.
+        """
+        now = self._clock()
+        change = partial(InvalidationMarker.changed, now=now, refusals=refusals, acceptances=acceptances)
+        people = [self._person(user_id) for user_id in user_ids]
+        try:
+            for first in range(0, len(people), _AT_ONCE):
+                chosen = people[first : first + _AT_ONCE]
+                self._write(chosen, change, events=[each for each in events if self._person(each.user_id) in chosen])
+        except CacheUnavailable:
+            for person in people:  # here at least
+                self._apply(person, change(self.marker(_key(person), None) or InvalidationMarker()))
+            raise
+        self._recorder.forgotten(cause, len(people))
+        if wait:
+            with released():
+                time.sleep(_EVERYWHERE_SECONDS)
+
+    def outdate(self, user_id: str) -> None:
+        """Answers given for the user a moment ago no longer hold, in any process: there is something newer, or a refusal."""
+        self._bus.publish(self._person(user_id))
+
+    def lock(self, user_id: str, seconds: float) -> StoreLock:
+        """The lock under which a user's accounts are changed, not yet acquired. It is not extended by itself."""
+        return self._store.lock(f"{_prefix(self._person(user_id))}:lock:change", seconds, at_most=LOCK_AT_MOST)
+
+    def unconfirmed(self, user_id: str) -> Collection[str]:
+        """The ids of sources whose removal was sent lately and not confirmed."""
+        key = _key(self._person(user_id))
+        (stored,) = self._store.get_many(key)
+        marker = self.marker(key, stored)
+        return marker.pending(self._clock()) if marker else ()
+
+    def hold(self, user_id: str, source_id: str, seconds: float) -> None:
+        """The removal of a source is about to be sent: for ``seconds``, or until it is settled, nothing asked for is kept.
+
+        Under the `lock`.
+        """
+        now, seconds = self._clock(), min(seconds, HOLD_AT_MOST)
+        self._write([self._person(user_id)], lambda marker: marker.holding(source_id, now, seconds))
+
+    def settle(
+        self, user_id: str, source_id: str | None, entry: Entry | None = None, *, events: Sequence[AccountEvent] = ()
+    ) -> None:
+        """The removal of a source is confirmed by the ``entry``, or was not made (None). Under the `lock`.
+
+        ``source_id`` None: the entry shows what was changed elsewhere; then without the lock. From now on the entry is served,
+        while everything else that was asked for meanwhile stays void; not while another removal is unconfirmed.
+        """
+        now = self._clock()
+        self._write([self._person(user_id)], lambda marker: marker.settled(source_id, now, entry), entry=entry, events=events)
+
+    def marker(self, key: str, stored: bytes | None) -> InvalidationMarker | None:
+        """What is known of a person's changes, where this is stored under the key of their marker, or nothing can be read."""
+        marker, received = self._values.decode(key, stored, InvalidationMarker, self._clock()), self._received.get(key)
+        return marker.newer(received) if marker else received
+
+    def receive(self, person: str, stored: bytes) -> None:
+        """A person's marker was published, as it is stored; anything else that somebody sent is ignored."""
+        key = _key(person)
+        with self._receiving:
+            sent, before = self._values.decode(key, stored, InvalidationMarker, self._clock()), self._received.get(key)
+            if sent is None:
+                return
+            before = before or InvalidationMarker()
+            marker = sent.newer(before)
+            self._received.put(key, marker)
+        self._on_change(
+            person,
+            refusals=marker.refusals_at > before.refusals_at,
+            acceptances=marker.acceptances_at > before.acceptances_at,
+        )
+
+    def _write(
+        self,
+        people: Collection[str],
+        change: Callable[[InvalidationMarker], InvalidationMarker],
+        *,
+        entry: Entry | None = None,
+        events: Sequence[AccountEvent] = (),
+    ) -> None:
+        """Replace people's markers, which is published, and delete what these void; the ``entry`` is stored if it holds."""
+        events = events if self._stream else ()
+        try:
+            if events and self._stream and self._stream.clustered:
+                # Who reads the event may look at once; and nothing is over that others could not learn of.
+                self._replace(people, lambda marker: marker.changed(self._clock()))
+                (added,) = self._store.run_scripts("add", [(_ONLY_ADD, *self._event_arguments(self._stream, events))])
+                self._count(events, added)
+                events = ()
+            self._count(events, self._replace(people, change, entry, events))
+        except CacheUnavailable:
+            for event in events:
+                self._recorder.event_failed(event.name)
+            raise
+
+    def _replace(
+        self,
+        people: Collection[str],
+        change: Callable[[InvalidationMarker], InvalidationMarker],
+        entry: Entry | None = None,
+        events: Sequence[AccountEvent] = (),
+    ) -> int:
+        """The same, but for a cluster's events. How many events were added."""
+        count = 0
+        # Most people have no marker, so that is what is tried first.
+        found: dict[str, bytes] = dict.fromkeys(people, b"")
+        for _ in range(_ATTEMPTS):
+            markers = {
+                person: change(self.marker(_key(person), stored or None) or InvalidationMarker())
+                for person, stored in found.items()
+            }
+            calls = [self._call(person, found[person], marker, entry, events) for person, marker in markers.items()]
+            answers = zip(found, self._store.run_scripts("forget", calls), strict=True)
+            found = {}
+            for person, answer in answers:
+                if isinstance(answer, bytes):
+                    found[person] = answer  # somebody else's, and not yet counted with
+                else:
+                    count += answer
+                    self._apply(person, markers[person])
+            if not found:
+                return count
+        raise CacheUnavailable
+
+    def _call(
+        self, person: str, found: bytes, marker: InvalidationMarker, entry: Entry | None, events: Sequence[AccountEvent]
+    ) -> Script:
+        key, accounts = _key(person), f"{_prefix(person)}:accounts"
+        kept = b""
+        if entry and not marker.voids(entry):
+            kept = self._values.encode({accounts: entry.fresh(self._lifetimes.fresh_for())})[accounts]
+        stored = self._values.encode({key: marker})[key]
+        seconds = max(self._lifetimes.longest, marker.held_until - self._clock())
+        arguments: list[str | bytes | int] = [found, stored, _milliseconds(seconds), kept]
+        arguments += [_milliseconds(self._lifetimes.ttl + self._lifetimes.stale), self._bus.channel, message(person, stored)]
+        keys = [key, accounts, f"{_prefix(person)}:security"]
+        own = [event for event in events if self._person(event.user_id) == person]
+        if not (own and self._stream):
+            return _FORGET_ONLY, keys, arguments
+        event_keys, event_arguments = self._event_arguments(self._stream, own)
+        return _FORGET_AND_ADD, [*keys, *event_keys], [*arguments, *event_arguments]
+
+    def _event_arguments(self, stream: EventStream, events: Sequence[AccountEvent]) -> tuple[list[str], list[str | bytes | int]]:
+        return stream.arguments(
+            events, self._clock(), lambda event: self._values.opaque_id(self._person(event.user_id), event.source_id)
+        )
+
+    def _count(self, events: Sequence[AccountEvent], count: int) -> None:
+        for event in events[:count]:
+            self._recorder.event_added(event.name)
+
+    def _apply(self, person: str, marker: InvalidationMarker) -> None:
+        """In this process at once; the message comes as well."""
+        key = _key(person)
+        self._bus.receive(message(person, self._values.encode({key: marker})[key]))
+
+
+def _prefix(person: str) -> str:
+    return f"{PREFIX}{{{person}}}"
+
+
+def _key(person: str) -> str:
+    return f"{_prefix(person)}:invalidated"
+
+
+def _milliseconds(seconds: float) -> int:
+    return ceil(seconds * 1000)

@@ -1,0 +1,65 @@
+"""Events for others, in a Redis Stream: that an account was linked or unlinked. docs/events.md is for those who read it.
+
+    {EVENTS_STREAM}                        the stream, its latest ten thousand events
+    la:6:{EVENTS_STREAM}:linked:<id>       when there was an event last that somebody linked this source
+
+This is what to write, and how. `changes` writes it: in the script that forgets the person, or, in a cluster, where the stream has
+a slot of its own, in one right after.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from math import ceil
+
+from bff.cache.redis_store import PREFIX
+from bff.models import LINKED, AccountEvent
+
+# GenAuth repeats its events, and of a link that we saw ourselves it sends one as well.
+_REPEATED_SECONDS = 3600.0
+_SCHEMA_VERSION = "1"
+# Reads KEYS and ARGV after the first `keys` and `args`: the stream and a key for each event; for each event the time since when
+# an earlier one will do ('' for never), the time now, for how long that is kept, and the fields. `added` counts.
+ADD_EVENTS = """
+local added = 0
+for event = 1, #KEYS - keys - 1 do
+  local mark, first = KEYS[keys + 1 + event], args + (event - 1) * 17
+  local since, last = tonumber(ARGV[first + 1]), redis.pcall('get', mark)
+  if not since or type(last) ~= 'string' or (tonumber(last) or 0) < since then
+    redis.call('xadd', KEYS[keys + 1], 'maxlen', '~', '10000', '*', unpack(ARGV, first + 4, first + 17))
+    if since then redis.call('set', mark, ARGV[first + 2], 'px', ARGV[first + 3]) else redis.call('del', mark) end
+    added = added + 1
+  end
+end
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class EventStream:
+    """The stream under ``key``, which holds no braces. ``clustered``: its slot is not a person's.
+
+    ``request_id`` names the request that events come from.
+    """
+
+    key: str
+    clustered: bool
+    request_id: Callable[[], str]
+
+    def arguments(
+        self, events: Sequence[AccountEvent], now: float, account: Callable[[AccountEvent], str]
+    ) -> tuple[list[str], list[str | bytes | int]]:
+        """What `ADD_EVENTS` reads, ``now`` in epoch seconds. ``account(event)`` is an opaque id of its person and source."""
+        # The stream's name is the hash tag: all keys are in its slot.
+        keys = [self.key, *(f"{PREFIX}{{{self.key}}}:linked:{account(event)}" for event in events)]
+        arguments = list[str | bytes | int]()
+        for event in events:
+            since = ceil(event.since * 1000) if event.name == LINKED else ""
+            arguments += [since, ceil(now * 1000), ceil(_REPEATED_SECONDS * 1000)]
+            arguments += ["event", event.name, "userId", event.user_id, "sourceId", event.source_id]
+            arguments += ["providerType", event.provider_type or "", "time", _rfc3339(now)]
+            arguments += ["requestId", self.request_id(), "schemaVersion", _SCHEMA_VERSION]
+        return keys, arguments
+
+
+def _rfc3339(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
