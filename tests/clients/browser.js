@@ -1,7 +1,8 @@
 // A real browser that does what stdin says, a JSON object a line, and prints what came of it, a line each.
 // {"page": "http://…"} opens a page; {"fetch": [address, options]} asks from it; {"cookies": ["a=b; Path=/"]} sets them from it.
 // {"click": "Continue"} clicks that button and waits for an address with {"until": "…"} in it; {"popup": "http://…", "click": "…"}
-// opens a popup from the page, clicks there and waits for its end.
+// opens a popup from the page, clicks there and waits for its end. {"script": "…"} is run as one of the page's own; {"value": "…"}
+// gives what that expression is there.
 // Arguments: the browser's program, an empty folder for its profile.
 const { chromium } = require("playwright-core");
 const readline = require("readline");
@@ -20,6 +21,8 @@ async function main() {
     let result = null;
     if (step.page) await page.goto(step.page);
     if (step.cookies) await page.evaluate((cookies) => cookies.forEach((cookie) => (document.cookie = cookie)), step.cookies);
+    if (step.script) await page.addScriptTag({ content: step.script });
+    if (step.value) result = { text: JSON.stringify(await page.evaluate(step.value)) };
     if (step.fetch) result = await page.evaluate(ask, step.fetch);
     if (step.popup) result = await throughPopup(page, step);
     else if (step.click) {

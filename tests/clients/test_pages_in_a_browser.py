@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -14,11 +15,15 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import requests
 
+from bff.sandbox import sources
 from tests.clients.conftest import HERE
 from tests.server.service import Service, eventually
 from tests.valkey import free_port
 
+README = Path(__file__).parents[2] / "README.md"
+WECHAT = sources.WECHAT.id
 IDENTITIES = "/api/v3/get-identities"
 CHROMIUM = shutil.which("chromium")
 
@@ -223,3 +228,50 @@ def test_a_page_links_accounts_in_a_popup_and_by_going_there(browser, service, p
     outcome = ask(f"/links/{link['state']}").json
     assert outcome["status"] == "failed"
     assert [each["provider"]["type"] for each in outcome["linkedAccounts"]] == ["github", "google", "lark", "wechat"]
+
+
+COUNTING = """
+const statuses = [], lists = [], show = (list) => lists.push(list.linkedAccounts.length), ask = window.fetch;
+window.fetch = async (...question) => {
+  const response = await ask(...question);
+  statuses.push(response.status);
+  return response;
+};
+const turn = (state) => {
+  Object.defineProperty(document, "visibilityState", { value: state, configurable: true });
+  document.dispatchEvent(new Event("visibilitychange"));
+};
+"""
+
+
+def test_a_page_that_stays_open_asks_again_as_the_readme_says(browser, service, pages, genauth):
+    (snippet,) = re.findall(r"```js\n(.*?)```", README.read_text(), re.DOTALL)
+    token = genauth.token("mei")
+    page = f"const SERVICE = {json.dumps(service.url)}, token = async () => {json.dumps(token)};"
+
+    def seen():
+        return json.loads(browser(value="({statuses, lists})").text)
+
+    def looked(times):
+        """Wait until the page has asked so many times more."""
+        before = len(seen()["statuses"])
+        eventually(lambda: len(seen()["statuses"]) >= before + times, within=10)
+
+    browser(page=f"http://127.0.0.1:{pages}/")
+    browser(script=page + COUNTING + snippet.replace("30_000", "50"))
+    looked(2)
+    told = seen()
+    assert (told["statuses"][0], set(told["statuses"][1:]), told["lists"]) == (200, {304}, [2])
+
+    requests.delete(f"{service.url}/me/linked-accounts/{WECHAT}", headers={"Authorization": f"Bearer {token}"}, timeout=15)
+    looked(3)
+    assert seen()["lists"] == [2, 1]
+
+    browser(value="turn('hidden')")
+    time.sleep(0.2)
+    hidden = len(seen()["statuses"])
+    time.sleep(0.3)
+    assert len(seen()["statuses"]) == hidden, "a page that nobody sees asks nothing"
+    browser(value="turn('visible')")
+    looked(2)
+    assert set(seen()["statuses"]) == {200, 304}
