@@ -135,6 +135,7 @@ def make_services(
         storage.changes_channel,
         on_invalidate=responses.invalidate,
         on_gap=on_gap,
+        on_connect=lambda: sessions.forget_everybody(),  # noqa: PLW0108 - made below
         on_change=lambda person, marker: changes.receive(person, marker),  # noqa: PLW0108 - made below
     )
     changes = Changes(

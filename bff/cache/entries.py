@@ -152,8 +152,9 @@ class InvalidationMarker:
         return replace(
             self,
             at=max(now, self.at),
-            refusals_at=max(now, self.refusals_at) if refusals else self.refusals_at,
-            acceptances_at=max(now, self.acceptances_at) if acceptances else self.acceptances_at,
+            # Later than before, whatever the clocks say: by that a process knows what is new to it.
+            refusals_at=max(now, self.refusals_at + 0.001) if refusals else self.refusals_at,
+            acceptances_at=max(now, self.acceptances_at + 0.001) if acceptances else self.acceptances_at,
             confirmed=False,
             unconfirmed=self.pending(now),
             noted_at=self._next(now),

@@ -21,6 +21,7 @@ from bff.cache.redis_store import RedisStore
 _PING_SECONDS = 0.5
 _CONNECTED_SECONDS = 1.2  # after the last message or echo
 _RETRY_SECONDS = 1.0
+_NEVER = float("-inf")
 
 
 class InvalidationBus:
@@ -34,9 +35,12 @@ class InvalidationBus:
         on_gap: Callable[[], None],
         *,
         on_change: Callable[[str, bytes], None] = lambda _person, _marker: None,
+        on_connect: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``on_invalidate(person)`` is called for each invalidation, ``on_gap()`` when some may have been missed.
+        """``on_invalidate(person)`` is called for each invalidation.
+
+        ``on_gap()`` is called once when some may be missed from now on, ``on_connect()`` when none is missed any more.
 
         ``on_change(person, marker)`` is called as well for a message with a marker, which anybody who writes Redis can send.
 
@@ -48,10 +52,11 @@ class InvalidationBus:
         self._on_invalidate = on_invalidate
         self._on_gap = on_gap
         self._on_change = on_change
+        self._on_connect = on_connect
         self._clock = clock
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._last_message = float("-inf")
+        self._last_message = _NEVER
         self._stopped = threading.Event()
 
     @property
@@ -73,10 +78,12 @@ class InvalidationBus:
 
     def receive(self, sent: bytes) -> None:
         """Do what the message asks for, in this process."""
-        person, _, marker = sent.partition(b" ")
-        self._on_invalidate(person.decode("ascii", "replace"))
+        name, _, marker = sent.partition(b" ")
+        person = name.decode("ascii", "replace")
         if marker:
-            self._on_change(person.decode("ascii", "replace"), marker)
+            self._on_change(person, marker)
+        # Last: a response that is begun from here on is of after the change, and may be kept.
+        self._on_invalidate(person)
 
     def stop(self, *, wait_seconds: float = 0.0) -> None:
         """End the subscription, and wait for its end up to ``wait_seconds``."""
@@ -94,6 +101,7 @@ class InvalidationBus:
                     self._thread = thread
 
     def _listen(self) -> None:
+        gap = False
         while not self._stopped.is_set():
             try:
                 with self._store.subscribed(self.channel, self._echo) as subscription:
@@ -105,13 +113,18 @@ class InvalidationBus:
                                 raise TimeoutError
                             self._call(subscription)
                             continue
+                        if self._last_message == _NEVER:
+                            self._on_connect()
+                        gap = False
                         self._last_message = last_message = self._clock()
                         if received["type"] == "message" and received["data"]:
                             self.receive(received["data"])
             except CacheUnavailable:
                 pass
-            self._last_message = float("-inf")
-            self._on_gap()
+            self._last_message = _NEVER
+            if not gap:
+                self._on_gap()
+            gap = True
             self._stopped.wait(_RETRY_SECONDS)
 
     def _call(self, subscription: PubSub) -> None:

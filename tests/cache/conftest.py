@@ -119,7 +119,7 @@ def store(store_at, valkey):
 def cache_on(witness, clock):
     """``cache_on(store)``: a cache of its own over a store."""
 
-    def make(store, codec=None, lifetimes=LIFETIMES, app_id="app"):
+    def make(store, codec=None, lifetimes=LIFETIMES, app_id="app", **hooks):
         codec = codec or PlainCodec()
         person = partial(codec.opaque_id, app_id)
         values = Values(codec, witness, lifetimes)
@@ -130,7 +130,7 @@ def cache_on(witness, clock):
             lambda: None,
             on_change=lambda person, marker: changes.receive(person, marker),  # noqa: PLW0108 - made below
         )
-        changes = Changes(store, values, bus, witness, person=person, clock=clock)
+        changes = Changes(store, values, bus, witness, person=person, clock=clock, **hooks)
         return AccountsCache(store, values, Locks(store, 1.5), changes, person=person, clock=clock)
 
     return make

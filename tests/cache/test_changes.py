@@ -267,6 +267,24 @@ def forget(cache, *people, **what):
     cache.changes.forget(*(people or ["mei"]), cause="webhook", wait=False, **what)
 
 
+@pytest.mark.parametrize("behind", [0.0, 0.7])
+def test_each_change_is_new_to_a_process_though_the_clock_of_the_next_is_behind(cache_on, store, valkey, clock, behind):
+    told = []
+    cache, others = cache_on(store), cache_on(store, on_change=lambda _person, **what: told.append(what))
+    everything = {"refusals": True, "acceptances": True}
+
+    for _ in range(2):
+        forget(cache, **everything)
+        receives(others, valkey)
+        receives(others, valkey)  # as who writes it does
+        clock.advance(-behind)
+    forget(cache)
+    receives(others, valkey)
+
+    nothing = {"refusals": False, "acceptances": False}
+    assert told == [everything, nothing, everything, nothing, nothing]
+
+
 @pytest.mark.parametrize("later", [1, 59, 3000])
 def test_who_is_signed_out_has_no_token_that_counts_as_accepted(cache, others, clock, later):
     cache.put(MEI, accounts("one"), clock())

@@ -1,10 +1,12 @@
 """Invalidations reach every worker and replica, and a bus knows when they may not have."""
 
 import time
+from contextlib import contextmanager
 
 import pytest
 
-from bff.cache.invalidation import InvalidationBus
+from bff.cache import CacheUnavailable
+from bff.cache.invalidation import InvalidationBus, message
 from tests.timing import in_time
 from tests.valkey import ValkeyServer, free_port
 
@@ -12,10 +14,13 @@ from tests.valkey import ValkeyServer, free_port
 class Received:
     def __init__(self):
         self.people = []
-        self.gaps = 0
+        self.gaps = self.connects = 0
 
     def gap(self):
         self.gaps += 1
+
+    def connect(self):
+        self.connects += 1
 
 
 def eventually(what, seconds=8.0):
@@ -34,7 +39,9 @@ def bus_on(store_at):
 
     def make(url, **rules):
         received = Received()
-        bus = InvalidationBus(store_at(url, **rules), "changed", received.people.append, received.gap)
+        bus = InvalidationBus(
+            store_at(url, **rules), "changed", received.people.append, received.gap, on_connect=received.connect
+        )
         made.append(bus)
         assert eventually(lambda: bus.connected)
         return bus, received
@@ -77,12 +84,14 @@ def test_nothing_is_connected_before_it_subscribed(store_at, own):
 
 def test_a_redis_that_ends_is_a_gap_until_it_is_back(bus_on, own):
     bus, received = bus_on(own.url)
+    assert received.connects == 1
 
     own.kill()
 
     assert eventually(lambda: not bus.connected and received.gaps)
     own.restart()
     assert eventually(lambda: bus.connected)
+    assert (received.gaps, received.connects) == (1, 2)
     bus.publish("mei")
     assert eventually(lambda: received.people == ["mei", "mei"])
 
@@ -106,3 +115,33 @@ def test_a_bus_that_is_stopped_is_no_longer_connected(bus_on, valkey):
 
     assert eventually(lambda: not bus.connected, 2)
     assert received.people == []
+
+
+def test_a_gap_is_told_once_however_long_it_lasts():
+    class Away:
+        attempts = 0
+
+        @contextmanager
+        def subscribed(self, *_channels):
+            self.attempts += 1
+            raise CacheUnavailable
+            yield
+
+    away, received = Away(), Received()
+    bus = InvalidationBus(away, "changed", received.people.append, received.gap, on_connect=received.connect)
+    bus.listen()
+
+    assert eventually(lambda: away.attempts == 3)
+    bus.stop(wait_seconds=5)
+    assert (received.gaps, received.connects) == (1, 0)
+
+
+def test_what_a_change_voids_is_void_before_responses_may_be_kept_again():
+    happened = []
+    bus = InvalidationBus(
+        None, "changed", happened.append, lambda: None, on_change=lambda person, marker: happened.append((person, marker))
+    )
+
+    bus.receive(message("mei", b"marker"))
+
+    assert happened == [("mei", b"marker"), "mei"]
