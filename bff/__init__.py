@@ -41,6 +41,7 @@ Where do I change …
     … what of Redis is believed?                   cache/values.py
     … who is forgotten when something changed?     cache/changes.py; what others learn of it: cache/event_stream.py
     … which tokens are accepted?                   auth/access_tokens.py, auth/introspection.py, schemas/oidc.py
+    … what an event of GenAuth's makes void?        web/webhooks.py, schemas/webhooks.py
     … where a token may be sent, and CSRF?         web/authentication.py
     … what GenAuth's answers mean?                 genauth/envelope.py, schemas/genauth.py; its facts: docs/genauth.md
     … what a change that GenAuth did not confirm means?    genauth/changes.py, accounts/unlinking.py

@@ -32,6 +32,8 @@ from bff.web import (
     requires_metrics_token,
     requires_no_session,
     requires_session,
+    requires_webhook_secret,
+    webhooks,
 )
 
 if TYPE_CHECKING:
@@ -45,6 +47,8 @@ PERMITS = 4
 # A worker's threads, where the machine allows so many, and how many are kept for what waits for nobody: health, metrics, hits.
 THREADS = 80
 _NEVER_WAITING = 16
+# One computes; the others wait for their bodies, for Redis, for every worker to know, or for their turn.
+_EVENTS_AT_ONCE = 33
 # A thread that computes is asked to give the interpreter to others after this many seconds, for requests that hold no permit.
 _SWITCH_SECONDS = 0.001
 
@@ -94,6 +98,8 @@ def create_app(
     register(docs, guard=requires_no_session)
     if settings.metrics_token:
         register(metrics, guard=requires_metrics_token)
+    if settings.webhook_secret:
+        register(webhooks, guard=requires_webhook_secret)
 
     app.wsgi_app = _behind_middleware(app.wsgi_app, services, clock, threads)  # type: ignore[assignment,method-assign]
     return app
@@ -116,7 +122,9 @@ def _behind_middleware(
 ) -> "WSGIApplication":
     """Flask behind its middleware; a request passes the last one first."""
     settings = services.settings
-    application: WSGIApplication = AdmissionControl(flask, PERMITS, waiting=threads - min(_NEVER_WAITING, threads // 4))
+    application: WSGIApplication = AdmissionControl(
+        flask, PERMITS, waiting=threads - min(_NEVER_WAITING, threads // 4), events=min(_EVENTS_AT_ONCE, max(1, threads // 2))
+    )
     if settings.local_cache_seconds:
         application = ResponseCache(
             application,

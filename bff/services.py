@@ -57,6 +57,8 @@ REDIS_TIMEOUT_SECONDS = 0.25
 REFUSAL_SECONDS = 8.0
 # A site that has a /48 of IPv6 may fail as often as so many addresses: one client of it can come from 65,536 of them.
 NETWORK_TIMES = 4
+# How many events one address may send without their secret, whatever RATE_LIMIT says.
+WEBHOOK_RATE = "20/minute"
 # A caller that is killed keeps the others waiting this long; one that lives renews it.
 LOCK_SECONDS = 1.5
 # For those that wait for longer than a second: as many as a worker's threads leave to them (`bff.factory.THREADS`), and half of
@@ -82,6 +84,7 @@ class Services:
     change_limit: RateLimit | None
     address_limit: RateLimit | None
     network_limit: RateLimit | None
+    webhook_limit: RateLimit | None
     readiness: Readiness
     invalidations: InvalidationBus
     responses: CachedResponses
@@ -218,6 +221,7 @@ def make_services(
         change_limit=_limit("change", settings.change_rate_limit, store, names, metrics),
         address_limit=_limit("address", settings.rate_limit, store, names, metrics),
         network_limit=_limit("network", settings.rate_limit, store, names, metrics, times=NETWORK_TIMES),
+        webhook_limit=_limit("webhook", WEBHOOK_RATE if settings.webhook_secret else None, store, names, metrics),
         readiness=Readiness(
             {
                 "redis": lambda: Reason(word) if (word := store.trouble()) else None,

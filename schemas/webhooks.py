@@ -13,7 +13,64 @@ from schemas.genauth import LONGEST_ID, LONGEST_NAME, AllowList, Text, json_valu
 from schemas.oidc import UnexpectedShape, is_identifier
 
 MOST_USERS = 10_000
+# Any one will do: GenAuth's documents name each of them. The keys are what the contract calls them.
+SECRET_HEADERS = {
+    "webhookSecret": "X-Authing-Webhook-Secret",
+    "webhookGenAuthToken": "X-GenAuth-Token",
+    "webhookAuthingToken": "X-Authing-Token",
+}
 _TELLS_WHO = ("user", "users", "user_id", "primary_user", "secondary_user")
+
+
+_USER = {
+    "description": "A user with its `id` (or `userId`), or the id alone.",
+    "oneOf": [{"type": "object"}, {"type": "string", "minLength": 1, "maxLength": LONGEST_ID}],
+}
+_DATA: dict[str, Any] = {
+    "type": "object",
+    "description": "Whom it is about. All else that it may have is not read.",
+    "properties": {
+        "user": _USER,
+        "users": {"type": "array", "maxItems": MOST_USERS, "items": _USER},
+        "userId": {"type": "string", "minLength": 1, "maxLength": LONGEST_ID},
+        "primaryUser": {"type": "object", "description": "With `secondaryUser`: of a link, in its older form."},
+        "secondaryUser": {"type": "object"},
+        "extIdp": {"type": "object", "description": "Of a link: the identity source, `id` and `type`."},
+        "identity": {"type": "object", "description": "Of a link: the identity, `extIdpId` and `provider`."},
+    },
+}
+_NAME = {"type": "string", "description": "The event. A test has none.", "example": "user:updated"}
+_TEST = {"type": "string", "description": "Of a test, which has nothing else."}
+_EXAMPLES = {
+    "linked": {
+        "eventName": "user:link-account",
+        "data": {
+            "user": {"id": "6064925fb31803716a9df11f"},
+            "extIdp": {"id": "62f209327ab3cc10d9016ee5", "type": "github"},
+            "identity": {"extIdpId": "62f209327ab3cc10d9016ee5", "provider": "github"},
+        },
+    },
+    "password": {"eventName": "user:password-changed", "data": {"userId": "6064925fb31803716a9df11f"}},
+    "signedOut": {"eventName": "kick", "data": {"users": [{"id": "6064925fb31803716a9df11f"}]}},
+    "test": {"description": "A test from GenAuth Webhook"},
+}
+EVENT: dict[str, Any] = {
+    "required": True,
+    "description": "At most 1 MiB.",
+    "content": {
+        "application/json": {
+            "schema": {"type": "object", "properties": {"eventName": _NAME, "data": _DATA, "description": _TEST}},
+            "examples": {name: {"value": value} for name, value in _EXAMPLES.items()},
+        },
+        "application/x-www-form-urlencoded": {
+            "schema": {
+                "type": "object",
+                "required": ["eventName", "data"],
+                "properties": {"eventName": _NAME, "data": {"type": "string", "description": "The same as JSON text."}},
+            }
+        },
+    },
+}
 
 
 class NewLink(NamedTuple):

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from flask import Flask, current_app, g, request
+from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
 from bff.cache import Freshness
 from bff.models import Session
-from bff.resilience import Deadline
+from bff.resilience import Deadline, released
 from bff.services import Services
 
 Environ = dict[str, Any]
@@ -89,6 +90,18 @@ def finish(application: Application, environ: Environ) -> FinishedResponse:
             close()
     status, headers = started[-1]
     return FinishedResponse(status, headers, body)
+
+
+def sent_body(at_most: int) -> bytes:
+    """The whole body, of so many bytes at most; the framework cuts one off that comes in chunks, and takes what was cut off."""
+    request.max_content_length = at_most + 1
+    with released():  # a client may take its time to send it
+        body = request.get_data()
+    if len(body) > at_most:
+        raise RequestEntityTooLarge
+    if len(body) < (request.content_length or 0):
+        raise ClientDisconnected
+    return body
 
 
 def is_change(environ: Environ) -> bool:

@@ -9,14 +9,13 @@ from flask import Response, render_template, request
 from flask_smorest import Blueprint
 from markupsafe import Markup
 from marshmallow import ValidationError
-from werkzeug.exceptions import ClientDisconnected, MethodNotAllowed, RequestEntityTooLarge, UnsupportedMediaType
+from werkzeug.exceptions import MethodNotAllowed, UnsupportedMediaType
 
 from bff.accounts import LINK_SECONDS
 from bff.errors import InvalidRequest
 from bff.models import Language
-from bff.resilience import released
 from bff.web.authentication import one_cookie, require_recent_sign_in
-from bff.web.context import record, services, session
+from bff.web.context import record, sent_body, services, session
 from bff.web.openapi import problem_responses
 from bff.web.problems import CONTENT_TYPE
 from bff.web.representation import language, listed
@@ -184,20 +183,8 @@ def _page(title: str, script: Markup | None = None) -> Response:
 
 def _success() -> bool:
     """GenAuth's yes or no, from the query or the form; yes where it says neither, as its list decides anyway."""
-    _sent(_LARGEST_FORM)
+    sent_body(_LARGEST_FORM)
     return request.values.get("success", "").strip().lower() not in _NO
-
-
-def _sent(at_most: int) -> bytes:
-    """The whole body, of so many bytes at most; the framework cuts one off that comes in chunks, and takes what was cut off."""
-    request.max_content_length = at_most + 1
-    with released():  # a client may take its time to send it
-        body = request.get_data()
-    if len(body) > at_most:
-        raise RequestEntityTooLarge
-    if len(body) < (request.content_length or 0):
-        raise ClientDisconnected
-    return body
 
 
 def _asked() -> Any:  # noqa: ANN401 - what the schema loads
@@ -205,7 +192,7 @@ def _asked() -> Any:  # noqa: ANN401 - what the schema loads
     if request.mimetype != "application/json":
         raise UnsupportedMediaType
     try:
-        return _BEGIN.load(cast("Any", strict_json(_sent(_LARGEST_BODY).decode())))
+        return _BEGIN.load(cast("Any", strict_json(sent_body(_LARGEST_BODY).decode())))
     except (ValueError, RecursionError):
         raise InvalidRequest("The body is not JSON, or has a member twice.", note="body") from None
     except ValidationError as error:

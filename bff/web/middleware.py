@@ -8,16 +8,17 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import structlog
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
-from bff.errors import BffError
+from bff.errors import BffError, UpstreamUnavailable
 from bff.genauth import echoes_credential
 from bff.observability import Recorder
-from bff.resilience import Deadline, FairSemaphore, admitted, begin_change
+from bff.resilience import BulkheadFull, Deadline, FairSemaphore, Shares, admitted, begin_change
 from bff.settings import Settings
 from bff.web.authentication import presented_credentials
 from bff.web.context import RECORD, Application, Environ, FinishedResponse, Headers, RequestRecord, finish, is_change, record_of
@@ -30,7 +31,8 @@ VARY = "Authorization, Cookie, Origin, Accept-Language"
 HSTS = "max-age=31536000"
 # An orchestrator asks every few seconds, for ever: a line for each good answer would be most of the log.
 _PROBES = frozenset({"/livez", "/readyz"})
-_QUEUEING = "/me/"
+_QUEUEING, _EVENTS = "/me/", "/webhooks/"
+_RETRY_SECONDS = 1.0
 _METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,128}", re.ASCII)
 
@@ -126,21 +128,40 @@ class AdmissionControl:
     """A WSGI application around ``application``: ``permits`` threads are in there at a time, but for those that wait.
 
     ``waiting`` is how many may: health, metrics and what the response cache holds need threads too. Only requests of signed-in
-    people queue.
+    people queue. GenAuth's events compute one at a time, and so many ``events`` may be here with those that wait: nobody else
+    waits for them.
     """
 
-    def __init__(self, application: Application, permits: int, *, waiting: int = sys.maxsize) -> None:
+    def __init__(self, application: Application, permits: int, *, waiting: int = sys.maxsize, events: int = sys.maxsize) -> None:
         self._application = application
         self._semaphore = FairSemaphore(permits, outside_at_most=waiting)
+        self._events = FairSemaphore(1)
+        self._event_places = Shares(events)
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         """The response, as a WSGI application. Raises UpstreamUnavailable for a request that the deadline finds in the queue."""
-        if not environ["PATH_INFO"].startswith(_QUEUEING):
+        path, deadline = environ["PATH_INFO"], record_of(environ).deadline
+        if path.startswith(_QUEUEING):
+            admission = admitted(self._semaphore, deadline)
+        elif path.startswith(_EVENTS):
+            admission = self._admitted_event(deadline)
+        else:
             return self._application(environ, start_response)
-        with admitted(self._semaphore, record_of(environ).deadline):
+        with admission:
             response = finish(self._application, environ)
         start_response(response.status, response.headers)
         return [response.body]
+
+    @contextmanager
+    def _admitted_event(self, deadline: Deadline) -> Iterator[None]:
+        """The same for an event, or UpstreamUnavailable where too many are here."""
+        with ExitStack() as held:
+            try:
+                held.enter_context(self._event_places.place(_EVENTS))
+            except BulkheadFull:
+                raise UpstreamUnavailable(note="too many events", retry_after=_RETRY_SECONDS) from None
+            held.enter_context(admitted(self._events, deadline))
+            yield
 
 
 def _marked(response: FinishedResponse, environ: Environ, record: RequestRecord) -> Headers:

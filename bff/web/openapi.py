@@ -13,6 +13,7 @@ from bff.errors import InvalidRequest
 from bff.settings import Settings
 from bff.web.problems import CONTENT_TYPE, REMEDIES, codes_by_status, errors_by_code
 from schemas.problem import ProblemSchema
+from schemas.webhooks import SECRET_HEADERS
 
 Document = dict[str, Any]
 
@@ -80,6 +81,9 @@ def _security_schemes(settings: Settings) -> Iterator[tuple[str, Document]]:
         yield "cookie", {"type": "apiKey", "in": "cookie", "name": settings.session_cookie_name, "description": cookie}
     if settings.metrics_token:
         yield "metrics", {"type": "http", "scheme": "bearer", "description": "METRICS_TOKEN."}
+    if settings.webhook_secret:
+        for scheme, header in SECRET_HEADERS.items():
+            yield scheme, {"type": "apiKey", "in": "header", "name": header, "description": "WEBHOOK_SECRET, sent by GenAuth."}
 
 
 def _extensible(schema: Document) -> Document:

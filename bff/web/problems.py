@@ -142,8 +142,9 @@ def _begin() -> None:
     request_record.route = request.url_rule.rule if request.url_rule else "unmatched"
     if request_record.refusal:
         raise request_record.refusal
-    # The framework looks when a body is read. Nobody reads that of a GET, which means nothing (RFC 9110 9.3.1).
-    if (request.content_length or 0) > (current_app.config["MAX_CONTENT_LENGTH"] or 0):
+    # The framework looks when a body is read. Nobody reads that of a GET, which means nothing (RFC 9110 9.3.1). That of an event
+    # may be longer, and is looked at after the secret.
+    if request.blueprint != "webhooks" and (request.content_length or 0) > (current_app.config["MAX_CONTENT_LENGTH"] or 0):
         raise RequestEntityTooLarge
     try:
         request.query_string.decode()  # werkzeug decodes it on first use, and raises what would be a defect of ours

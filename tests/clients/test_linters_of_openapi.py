@@ -13,7 +13,7 @@ from bff.settings import Settings
 QUIET = {**os.environ, "REDOCLY_TELEMETRY": "off", "REDOCLY_SUPPRESS_UPDATE_NOTICE": "true", "NO_COLOR": "1"}
 SETTINGS = {
     "least": {},
-    "most": {"SESSION_COOKIE_NAME": "__Host-session", "METRICS_TOKEN": "watching-from-the-tower"},
+    "most": {"SESSION_COOKIE_NAME": "__Host-session", "METRICS_TOKEN": "watching-from-the-tower", "WEBHOOK_SECRET": "events"},
 }
 
 

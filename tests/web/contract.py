@@ -110,7 +110,8 @@ def hold_to_what_is_always_so(response):
         assert problem["requestId"] == headers["X-Request-Id"]
         assert problem["type"] == f"/problems/{problem['code'].replace('_', '-')}"
     if response.status_code == 401:
-        assert headers["WWW-Authenticate"].startswith("Bearer")
+        scheme = "Webhook-Secret" if response.request.path.startswith("/webhooks/") else "Bearer"
+        assert headers["WWW-Authenticate"].startswith(scheme)
     if response.status_code in {429, 502, 503, 504} and response.mimetype == "application/problem+json":
         assert headers["Retry-After"].isdecimal()
         assert int(headers["Retry-After"]) >= 1
