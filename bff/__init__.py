@@ -14,7 +14,7 @@ The way of a request:
 
 The rooms, from the top. A room imports those on its own line and below, by the package (`from bff.cache import AccountsCache`):
 
-    server                     the processes around the application: how it starts, drains and ends
+    server cli                 the processes around the application: how it starts, drains and ends · the operator's commands
     factory                    the application: the order of the middleware, the blueprints with their guards
     web                        HTTP in, the only Flask
     services                   every dependency, built once and handed in
@@ -53,6 +53,7 @@ Where do I change …
     … what makes two requests alike for the response cache?    web/response_cache.py
     … which origins may ask?                       web/cors.py
     … what is logged or counted?                   observability/recorder.py, observability/metrics.py, docs/observability.md
+    … an operator's command?                       cli.py
     … a setting?                                   settings.py, setting_warnings.py, .env.example, docs/configuration.md
     … how the service starts and stops?            server/launch.py, server/serve.py
     … the image, and what it runs beside?          Dockerfile, compose.yaml, server/healthcheck.py

@@ -119,6 +119,12 @@ class RedisBackend:
         for pool in _pools(self.client):
             pool.disconnect(inuse_connections=False)
 
+    def subscribers(self, channel: str) -> int:
+        """How many are subscribed to the channel right now, at any server of a cluster."""
+        # redis-py would ask one of them.
+        everywhere = {"target_nodes": RedisCluster.ALL_NODES} if isinstance(self.client, RedisCluster) else {}
+        return sum([count for _, count in self.client.pubsub_numsub(channel, **everywhere)])
+
 
 def _pools(client: Any) -> list[ConnectionPool]:  # noqa: ANN401 - see `RedisBackend`
     if isinstance(client, RedisCluster):

@@ -146,6 +146,10 @@ class RedisStore:
         """Send ``message`` to whoever is `subscribed` right now, or raise `CacheUnavailable`."""
         self._do("publish", lambda redis: redis.client.publish(channel, message))
 
+    def subscribers(self, channel: str) -> int:
+        """How many are `subscribed` to the channel right now, or raise `CacheUnavailable`."""
+        return self._do("subscribers", lambda redis: redis.subscribers(channel))
+
     @contextmanager
     def subscribed(self, *channels: str) -> Iterator[PubSub]:
         """A subscription with a connection of its own; whatever of Redis fails in the block is `CacheUnavailable`."""

@@ -47,6 +47,7 @@ def everything(store):
         "increment": store.increment("la:6:count", 60) is not None,
         "lock": lock.acquire() and lock.extend() and lock.release(),
         "stuck": store.lock("la:6:stuck", 1).acquire(),
+        "subscribers": store.subscribers("la:6:nobody") == 0,
         "delete": store.delete_many("la:6:a", "la:6:b") is None,
         "trouble": store.trouble() is None,
     }

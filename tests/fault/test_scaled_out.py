@@ -5,9 +5,11 @@ from contextlib import ExitStack
 
 import pytest
 import redis
+from click.testing import CliRunner
 from flask import Flask
 
 from bff.cache import Locks, RedisStore, redis_backend
+from bff.cli import main
 from bff.observability import Recorder
 from bff.resilience import CircuitBreaker, Rules
 from tests.fault.conftest import ASKED, eventually, services, timed, together
@@ -88,6 +90,30 @@ def test_locks_work_in_a_cluster(app_on, cluster, genauth, sign_in):
 
     assert {answer.status for answer in answers} == {200}
     assert genauth.calls(ASKED) == 1
+
+
+def with_accounts(app, everybody):
+    """How many people this worker shows any accounts."""
+    return sum(bool(timed(app.test_client(), headers).response.json["linkedAccounts"]) for headers in everybody)
+
+
+def test_the_command_line_reaches_everybody_and_every_worker_of_a_cluster(app_on, cluster, environ, genauth, everybody):
+    apps = [connected(app_on(cluster.url, LOCAL_CACHE_SECONDS="30", CACHE_TTL_SECONDS="600")) for _ in range(2)]
+    assert eventually(lambda: all(services(app).invalidations.connected for app in apps))
+    before = [with_accounts(app, everybody) for app in apps * 2]
+    for person in PEOPLE:
+        genauth.answers(person, [])
+
+    results = [
+        CliRunner().invoke(main, ["forget", genauth.id_of(person)], env=environ | {"REDIS_URL": cluster.url}) for person in PEOPLE
+    ]
+
+    assert [with_accounts(app, everybody) for app in apps] == [0, 0]
+    assert min(before) > 3
+    assert {result.exit_code for result in results} == {0}
+    assert all("Workers that were listening: 2." in result.stdout for result in results)
+    for app in apps:
+        services(app).invalidations.stop(wait_seconds=5)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ FOREIGN = {"id_token", "at_hash", "jwks_uri", "HTTP_PROXY", "RS256", "ES256"}
 
 
 def test_every_setting_that_it_names_is_one():
-    assert {name for name in NAMED - FOREIGN if name.isupper()} <= set(Settings.kinds()) | {"TOKEN"}
+    assert {name for name in NAMED - FOREIGN if name.isupper()} <= set(Settings.kinds()) | {"TOKEN", "USER"}
 
 
 def test_every_code_event_metric_and_reason_that_it_names_is_one():
