@@ -15,6 +15,8 @@ from tests.web.linking import SETTINGS, Person, come_back, decide
 PATH = "/me/linked-accounts"
 GOOGLE, GITHUB = sources.GOOGLE.id, sources.GITHUB.id
 README = (Path(__file__).parents[2] / "README.md").read_text()
+SECRET = "secret-of-the-webhook-5c1d"
+KEPT_LONG = SETTINGS | {"LOCAL_CACHE_SECONDS": "300", "TOKEN_ACCEPTED_SECONDS": "300", "CACHE_TTL_SECONDS": "300"}
 _TABLE = README.partition("## How old a list can be")[2].partition("\n## ")[0]
 ROWS = [line.split(" | ")[0].removeprefix("| ") for line in re.findall(r"(?m)^\|.*\|$", _TABLE)][2:]
 
@@ -42,6 +44,12 @@ class Omar:
         assert first == second
         return first
 
+    def event(self, name, **data):
+        """GenAuth sends an event, which one of the replicas gets."""
+        body, shown = {"eventName": name, "data": data}, {"X-Authing-Webhook-Secret": SECRET}
+        client = self.replicas[0].test_client(use_cookies=False)
+        assert client.post("/webhooks/genauth", json=body, headers=shown).status_code == 204
+
     def later(self, seconds):
         for app in self.replicas:
             app.extensions["clock"].by += seconds
@@ -52,9 +60,7 @@ def omar(app_with, genauth, sign_in):
     made = []
 
     def make(**changed):
-        made.extend(
-            app_with(**SETTINGS | {"LOCAL_CACHE_SECONDS": "300", "TOKEN_ACCEPTED_SECONDS": "300"} | changed) for _ in range(2)
-        )
+        made.extend(app_with(**KEPT_LONG | {"WEBHOOK_SECRET": SECRET} | changed) for _ in range(2))
         eventually(lambda: all(services_of(app).invalidations.connected for app in made))
         person = Omar(genauth, made, sign_in("omar"))
         for _ in range(2):
@@ -101,6 +107,15 @@ def linked_here(omar):
     assert omar.sees(*ids(outcome))
 
 
+def changed_elsewhere_with_an_event(omar):
+    omar = omar()
+    omar.genauth.link("omar", "my-qq")
+
+    omar.event("user:link-account", user={"id": omar.genauth.id_of("omar")})
+
+    assert omar.sees(GITHUB, GOOGLE, sources.QQ.id)
+
+
 def changed_elsewhere(omar):
     omar = omar(CACHE_TTL_SECONDS="60")
 
@@ -119,6 +134,18 @@ def asked_to_be_fresh(omar):
 
     assert omar.sees(GOOGLE, query="?refresh=true")
     assert omar.sees(GOOGLE)
+
+
+def signed_out_elsewhere_with_an_event(omar):
+    omar = omar()
+    for code, end, event in (("token_invalid", omar.genauth.kick, "kick"), ("user_blocked", omar.genauth.block, "user:blocked")):
+        assert omar.sees(GITHUB, GOOGLE)
+        end("omar")
+
+        omar.event(event, users=[{"id": omar.genauth.id_of("omar")}])
+
+        assert omar.code() == code
+        omar.headers = {"Authorization": f"Bearer {omar.genauth.token('omar')}"}
 
 
 def signed_out_elsewhere(omar):
@@ -146,9 +173,11 @@ def genauth_is_away(omar):
 SHOWN = {
     "an account was unlinked here": unlinked_here,
     "an account was linked here": linked_here,
-    "something changed elsewhere": changed_elsewhere,
+    "something changed elsewhere, and GenAuth's event came": changed_elsewhere_with_an_event,
+    "something changed elsewhere, without an event": changed_elsewhere,
     "the same, asked with `refresh=true`": asked_to_be_fresh,
-    "the session was ended elsewhere": signed_out_elsewhere,
+    "the session was ended elsewhere, and GenAuth's event came": signed_out_elsewhere_with_an_event,
+    "the session was ended elsewhere, without an event": signed_out_elsewhere,
     "GenAuth does not answer": genauth_is_away,
 }
 
