@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import re
+import secrets
 import signal
 import subprocess
 import sys
@@ -58,13 +59,16 @@ def _options() -> argparse.Namespace:
 def _run(port: int, sandbox_port: int, keys: str | None) -> NoReturn:
     with ExitStack() as running:
         print("Starting the sandbox as GenAuth ...", flush=True)
+        url = f"http://127.0.0.1:{port}"
+        # A new one in each run: the service may listen for other machines, too.
+        webhook_secret = secrets.token_urlsafe(32)
         command = [sys.executable, "-m", "bff.sandbox", "--port", str(_if_free(sandbox_port)), "--app-id", _APP_ID]
+        command += ["--webhook-url", f"{url}/webhooks/genauth", "--webhook-secret", webhook_secret]
         genauth = _start(running, [*command, *(("--keys", keys) if keys else ())], stdout=subprocess.PIPE)
         genauth_url = _first_line(genauth)
 
         print(f"Starting the service with a private Valkey: {web_command()} ...", flush=True)
-        service = _start(running, ["/bin/sh", "-c", f"exec {web_command()}"], env=_environment(genauth_url, port))
-        url = f"http://127.0.0.1:{port}"
+        service = _start(running, ["/bin/sh", "-c", f"exec {web_command()}"], env=_environment(genauth_url, port, webhook_secret))
         _wait_until_ready(service, f"{url}/readyz")
         print(_welcome(url, genauth_url, _token(genauth_url), _token(genauth_url, kind="id")), flush=True)
         code = service.wait()
@@ -105,13 +109,13 @@ def web_command() -> str:
     return web[1]
 
 
-def _environment(genauth_url: str, port: int) -> dict[str, str]:
+def _environment(genauth_url: str, port: int, webhook_secret: str) -> dict[str, str]:
     """What an operator would set. A GENAUTH_* variable of the shell is for another GenAuth and left out."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("GENAUTH_")}
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     server = {"HOST": _HOST, "PORT": str(port), "PATH": path, "PUBLIC_URL": f"http://127.0.0.1:{port}"}
     genauth = {"GENAUTH_HOST": genauth_url, "GENAUTH_APP_ID": _APP_ID, "GENAUTH_APP_SECRET": _APP_SECRET}
-    return inherited | server | genauth | {"REDIS_URL": "embedded"}
+    return inherited | server | genauth | {"REDIS_URL": "embedded", "WEBHOOK_SECRET": webhook_secret}
 
 
 def _token(genauth_url: str, **which: str) -> str:
@@ -162,6 +166,10 @@ curl -s '{url}/me/linked-accounts?include=providers,unlink' {bearer}
 Link GitHub: open the `url` that comes back in a browser, and ask for {url}/me/linked-accounts/links/<state>.
 
 curl -s {url}/me/linked-accounts/links {bearer} -H 'Content-Type: application/json' -d {link}
+
+Link QQ elsewhere, as another client of GenAuth's does: its event comes to {url}/webhooks/genauth, and the next answer has it.
+
+curl -s {genauth_url}/sandbox/link -d '{{"person": "mei", "source": "my-qq"}}' && curl -s {url}/me/linked-accounts {bearer}
 
 Unlink WeChat:
 

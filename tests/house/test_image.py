@@ -150,3 +150,9 @@ def test_compose_asks_the_application_that_the_sandbox_is():
 
     settings = SERVICES["service"]["environment"]
     assert (settings["GENAUTH_APP_ID"], settings["GENAUTH_APP_SECRET"]) == (APP_ID, APP_SECRET)
+    assert SERVICES["sandbox"]["command"][-4:] == [
+        "--webhook-url",
+        f"{settings['PUBLIC_URL']}/webhooks/genauth",
+        "--webhook-secret",
+        settings["WEBHOOK_SECRET"],
+    ]

@@ -49,6 +49,19 @@ def test_the_other_printed_lines_show_the_whole_screen(running):
     assert run(unlink)["unlinked"]["provider"]["type"] == "wechat"
 
 
+def test_what_is_linked_elsewhere_is_shown_at_once(running):
+    mei, elsewhere = re.findall(r"^curl .*/me/linked-accounts -H.*$", running.printed(), re.MULTILINE)
+
+    def providers(line):
+        printed = subprocess.run(["/bin/sh", "-c", line], capture_output=True, timeout=10, check=True).stdout
+        return [account["provider"]["type"] for account in json.loads(printed.removeprefix(b'{"ok":true}'))["linkedAccounts"]]
+
+    # More than once, so that every worker has an answer in its memory.
+    assert [providers(mei) for _ in range(6)] == [["lark", "wechat"]] * 6
+    assert providers(elsewhere) == ["lark", "qq", "wechat"]
+    assert [providers(mei) for _ in range(6)] == [["lark", "qq", "wechat"]] * 6
+
+
 def test_it_warns_of_nothing_but_a_cache_that_everybody_can_read_and_metrics_that_nobody_can(running):
     lines = [json.loads(line) for line in running.printed().splitlines() if line.startswith('{"timestamp"')]
     warnings = [(line["event"], line["setting"]) for line in lines if line["level"] != "info"]
