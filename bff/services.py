@@ -122,7 +122,7 @@ def make_services(
     )
 
     def changed(person: str, *, refusals: bool, acceptances: bool) -> None:
-        linked_accounts.on_change()
+        linked_accounts.on_change(person)
         if refusals:
             refused_tokens.forget(person)
         if refusals or acceptances:
@@ -165,6 +165,7 @@ def make_services(
         refused_tokens,
         metrics,
         waiting_room=waiting_room,
+        person=person,
         clock=clock,
     )
     security_facts = SecurityFacts(genauth, cache, linked_accounts, hint_seconds=hint_seconds, clock=clock)

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from math import inf
 
 from bff.accounts.linking import link
 from bff.accounts.providers import Providers
@@ -28,7 +29,7 @@ from bff.errors import TokenRefused, UpstreamFailure, UpstreamRejected, Upstream
 from bff.genauth import CallNotMade, GenAuthClient
 from bff.models import Session
 from bff.observability import Recorder
-from bff.resilience import BulkheadFull, Deadline, Shares, SingleFlight, WaitingRoom, set_apart
+from bff.resilience import BulkheadFull, Deadline, Forgotten, Shares, SingleFlight, WaitingRoom, cache, set_apart
 
 # A fresh answer is asked of GenAuth only if what there is is older than this; younger is fresh by definition.
 REFRESHABLE_SECONDS = 2.0
@@ -89,27 +90,29 @@ class LinkedAccounts:
     def __init__(
         self,
         genauth: GenAuthClient,
-        cache: AccountsCache,
+        accounts: AccountsCache,
         providers: Providers,
         refusals: Refusals,
         recorder: Recorder,
         *,
         waiting_room: WaitingRoom,
+        person: Callable[[str], str] = str,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """``waiting_room`` is for threads that wait for another caller's outcome."""
+        """``waiting_room`` is for threads that wait for another caller's outcome. ``person`` gives the opaque id of a user."""
         self._genauth = genauth
-        self._cache = cache
-        self.changes = cache.changes
+        self._cache = accounts
+        self.changes = accounts.changes
         self._providers = providers
         self._refusals = refusals
         self._recorder = recorder
-        self._lifetimes = cache.lifetimes
+        self._lifetimes = accounts.lifetimes
         self.waiting_room = waiting_room
+        self._person = person
         self._clock = clock
         self._flights: SingleFlight[Answer] = SingleFlight(waiting_room)
         self._calls = Shares(_CALLS_EACH)
-        self._changed_so_far = 0
+        self._changed = Forgotten(cache("changed_people", seconds=inf))
 
     def of(self, session: Session, deadline: Deadline, *, refresh: bool = False, since: float | None = None) -> Answer:
         """The accounts linked to the session's user. ``refresh``: no older than two seconds, or than ``since``.
@@ -145,9 +148,9 @@ class LinkedAccounts:
         self.changes.outdate(session.user_id)
         return self._answer(entry, Source.GENAUTH, entry.at, Forward.REQUEST)
 
-    def on_change(self) -> None:
-        """Somebody's accounts changed, somewhere: who asks from now on shares no call that began before."""
-        self._changed_so_far += 1
+    def on_change(self, person: str) -> None:
+        """Something about a person, an opaque id, changed somewhere: who asks from now on shares no call that began before."""
+        self._changed.put(person)
 
     def raise_if_refused(self, session: Session) -> None:
         """Raise TokenRefused or UserBlocked where GenAuth is known to have refused the session. One round trip."""
@@ -168,13 +171,13 @@ class LinkedAccounts:
 
     def _shared(self, session: Session, deadline: Deadline, younger_than: float, seen: Lookup) -> Answer:
         """What one thread of this process finds for all that ask with the same token."""
-        changed_so_far = self._changed_so_far
+        changed = self._changed.last(self._person(session.user_id))
         while True:
             try:
                 found, shared = self._flights.do(
-                    # By token, not by user: GenAuth has to accept every single one of them. A call that began before somebody's
+                    # By token, not by user: GenAuth has to accept every single one of them. A call that began before the
                     # accounts changed is no answer to who asks afterwards.
-                    (session.digest, changed_so_far),
+                    (session.digest, changed),
                     lambda: self._locked(session, deadline, younger_than, seen),
                     deadline,
                     visitor=session.user_id,
@@ -224,6 +227,8 @@ class LinkedAccounts:
             with set_apart(reported.size, deadline):
                 rendered, emptied = render(link(reported.rows), catalogue, [*reported.secrets, session.token])
         except (TokenRefused, UserBlocked) as refusal:
+            if self._refusals.are_reconsidered(session, begun):
+                return self._ask(session, deadline)
             self.refuse(session, refusal, begun)
             raise
         except CallNotMade:

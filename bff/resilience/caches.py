@@ -57,6 +57,7 @@ DECLARED = {
     "refusals": Declaration("tokens that GenAuth refused for linked accounts, by digest", 2 * _MIB, "as long as an acceptance"),
     "forgotten_refusals": Declaration("people whose refused tokens GenAuth is asked about again", _MIB, "until it is full"),
     "failures": Declaration("tokens for which GenAuth failed to answer, by opaque id", 2 * _MIB, "2 seconds"),
+    "changed_people": Declaration("people about whom something changed lately", _MIB, "until it is full"),
     "changes": Declaration("what changed about people, as this process learned last", 4 * _MIB, "as long as an entry"),
     "security_failures": Declaration("people of whom GenAuth failed to say how they sign in", _MIB // 4, "2 seconds"),
     "fallback_entries": Declaration("accounts to serve while Redis is away", 16 * _MIB, "TOKEN_ACCEPTED_SECONDS"),

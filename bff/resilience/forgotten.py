@@ -39,9 +39,13 @@ class Forgotten:
             self._everybody = self._number
             self._numbers.clear()
 
+    def last(self, person: str) -> int:
+        """What `number` stood at when the person was forgotten last; other than before then."""
+        with self._lock:
+            return max(self._everybody, self._numbers.get(person) or 0)
+
     def since(self, number: int, person: str | None) -> bool:
         """Whether the person was forgotten since `number` stood at this; None, where nobody knows whose it is: anybody."""
         if number == self._number:
             return False
-        with self._lock:
-            return person is None or number < max(self._everybody, self._numbers.get(person) or 0)
+        return person is None or number < self.last(person)

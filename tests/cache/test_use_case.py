@@ -63,13 +63,18 @@ class Process:
             waiting_room=WaitingRoom(5),
             clock=clock,
         )
-        self.on_change = self._use_case.on_change
 
     def forget(self, user):
         try:
             self.cache.changes.forget(user, cause="webhook", wait=False)
         finally:
-            self.on_change()
+            self.hear(user)
+
+    def hear(self, person, *, refusals=False):
+        """Of a change that was made somewhere."""
+        self._use_case.on_change(person)
+        if refusals:
+            self.refusals.forget(person)
 
     def ask(self, who=MEI, *, refresh=False, seconds=5.0):
         return self._use_case.of(who, Deadline.after(seconds), refresh=refresh)
@@ -335,6 +340,45 @@ def test_who_cannot_tell_the_others_says_so_and_forgets_for_itself(process, cach
             one.forget("mei")
 
         assert one.ask().source is Source.GENAUTH
+
+
+def test_who_asks_after_a_change_of_somebody_else_shares_the_call_that_is_under_way(process, genauth):
+    one, under_way, over, answers = process(), threading.Event(), threading.Event(), []
+
+    def slow():
+        under_way.set()
+        assert over.wait(5)
+
+    genauth.meanwhile = slow
+    threads = [threading.Thread(target=lambda: answers.append(one.ask())) for _ in range(30)]
+    threads[0].start()
+    assert under_way.wait(5)
+    for thread in threads[1:]:
+        one.hear("omar")
+        thread.start()
+        thread.join(0.01)  # until it waits, or so
+    over.set()
+    for thread in threads:
+        thread.join()
+
+    assert len(answers) == 30
+    assert genauth.calls == 1
+
+
+@pytest.mark.parametrize("refusal", [TokenRefused, UserBlocked])
+def test_a_refusal_that_is_from_before_a_change_is_asked_about_again(process, genauth, refusal):
+    one = process()
+
+    def let_in_again():
+        genauth.error = refusal()
+        genauth.meanwhile = lambda: setattr(genauth, "error", None)
+        one.hear("mei", refusals=True)
+
+    genauth.meanwhile = let_in_again
+
+    assert one.ask().source is Source.GENAUTH
+    assert one.ask().source is Source.CACHE
+    assert genauth.calls == 2
 
 
 def test_who_asks_after_a_change_shares_no_call_that_began_before(process, genauth):

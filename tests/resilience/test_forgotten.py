@@ -67,3 +67,16 @@ def test_who_does_not_fit_at_all_is_not_left_out_either(forgotten):
     forgotten.put("p" * 100_000)
 
     assert forgotten.since(before, "p" * 100_000)
+
+
+def test_a_person_has_been_forgotten_anew_when_the_number_is_another(forgotten):
+    assert forgotten.last("person-mei") == forgotten.last("person-ali")
+
+    forgotten.put("person-mei")
+    forgotten.put("person-mei")
+    last = forgotten.last("person-mei")
+    assert last == forgotten.number != forgotten.last("person-ali")
+
+    for number in range(9):
+        forgotten.put(f"person-{number:03}")
+    assert forgotten.last("person-mei") >= last
