@@ -98,10 +98,10 @@ class Person(fields.Field[str | None]):
 
 
 class People(fields.Field[list[str | None]]):
-    """A list of what `Person` takes. What is no list is one of them."""
+    """A list of what `Person` takes, one more than is taken at most. What is no list is one of them."""
 
     def _deserialize(self, value: object, attr: str | None, data: Mapping[str, Any] | None, **_: object) -> list[str | None]:  # noqa: ARG002
-        return [_id_of(each) for each in value] if isinstance(value, list) else [_id_of(value)]
+        return [_id_of(each) for each in value[: MOST_USERS + 1]] if isinstance(value, list) else [_id_of(value)]
 
 
 class Part(fields.Nested):
