@@ -12,6 +12,7 @@ from tests.server.service import Service, eventually
 pytestmark = pytest.mark.server
 
 PAGE = "https://app.example"
+SECRET = "secret-of-the-webhook-5c1d"
 NAMES = (
     "Authorization",
     "Cookie",
@@ -71,6 +72,7 @@ def wire(environ, tmp_path):
         "TRUSTED_PROXIES": "1",
         "ALLOWED_HOSTS": "api.example",
         "WEB_CONCURRENCY": "1",
+        "WEBHOOK_SECRET": SECRET,
     }
     service = Service({**environ, **changed}, tmp_path / "output")
     try:
@@ -159,6 +161,21 @@ def test_the_contract_holds_on_the_wire(wire, genauth):
         chunk = b"%x\r\n%b\r\n0\r\n\r\n" % (size, body.ljust(size))
         headers = ("Authorization", mei), ("Content-Type", "application/json"), ("Transfer-Encoding", "chunked")
         assert code(*headers, method="POST", target="/me/linked-accounts/links", body=chunk) == (expected, "invalid_request")
+
+
+def test_an_events_secret_is_looked_at_before_its_body_which_may_be_longer(wire):
+    def status(*headers, **request):
+        return wire.one(*headers, method="POST", target="/webhooks/genauth", **request)[0]
+
+    right, wrong = ("X-GenAuth-Token", SECRET), ("X-GenAuth-Token", "中文")
+    longest = 1024 * 1024
+    for headers in ((right, wrong), (wrong, right)):
+        assert status(*headers, ("Content-Length", "2"), body=b"{}") == 202
+    for size, expected in ((longest, 202), (longest + 1, 413)):
+        body = b"{}".ljust(size)
+        assert status(right, ("Content-Length", str(size)), body=body) == expected
+        assert status(right, ("Transfer-Encoding", "chunked"), body=b"%x\r\n%b\r\n0\r\n\r\n" % (size, body)) == expected
+    assert status(wrong, ("Content-Length", str(longest + 1))) == 401
 
 
 def test_no_bytes_in_a_header_are_a_defect_of_ours(wire, genauth):
