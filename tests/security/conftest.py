@@ -32,6 +32,7 @@ def everything_on(environ):
         "CORS_ORIGINS": PAGE,
         "TRUSTED_PROXIES": "1",
         "METRICS_TOKEN": "canary-metrics-token-5b1d",
+        "WEBHOOK_SECRET": "canary-webhook-secret-77aa",
     }
 
 

@@ -3,6 +3,7 @@
 import base64
 import json
 import random
+from urllib.parse import urlencode
 
 import pytest
 from hypothesis import example, given
@@ -173,6 +174,44 @@ def test_any_language_include_and_request_id_of_somebody_who_may(service, tokens
 
     tried("requests with any language, include, request id and condition")
     assert answer.status in {200, 304, 400}
+    assert not [canary for canary in canaries if canary in answer.everything]
+    unsaid(log, canaries)
+
+
+# An event as GenAuth would send it, but for any part of it. Its people are nobody's canary.
+people = (
+    st.sampled_from(["user-1", "\0", "x" * 257, ""])
+    | json_values
+    | st.fixed_dictionaries({"id": st.just("user-2") | json_values})
+)
+parts = st.fixed_dictionaries(
+    {},
+    optional={
+        **dict.fromkeys(("user", "userId", "id", "primaryUser", "secondaryUser"), people),
+        "users": st.lists(people, max_size=3) | people,
+        **dict.fromkeys(("extIdp", "identity"), json_values | st.fixed_dictionaries({}, optional={"id": json_values})),
+    },
+)
+events = st.fixed_dictionaries(
+    {},
+    optional={
+        "eventName": st.sampled_from(["user:link-account", "user:updated", "kick", "login"]) | json_values,
+        "data": parts | json_values,
+        "description": json_values,
+    },
+)
+form_events = events.map(lambda event: urlencode({name: json.dumps(value) for name, value in event.items()}).encode())
+event_bodies = st.binary(max_size=80) | (events | json_values).map(lambda event: json.dumps(event).encode()) | form_events
+
+
+@examples(40, 1500)
+@given(body=event_bodies, kind=st.sampled_from(["application/json", "application/x-www-form-urlencoded"]) | on_the_wire)
+def test_any_event_that_shows_the_secret(open_service, canaries, log, body, kind):
+    headers = [("X-GenAuth-Token", "canary-webhook-secret-77aa"), ("Content-Type", kind), ("Content-Length", str(len(body)))]
+    answer = open_service.ask("/webhooks/genauth", method="POST", headers=headers, body=body)
+
+    tried("events that show the secret, as JSON, as a form and as anything")
+    assert answer.status in {202, 204, 400}
     assert not [canary for canary in canaries if canary in answer.everything]
     unsaid(log, canaries)
 
