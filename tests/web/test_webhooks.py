@@ -10,6 +10,7 @@ import pytest
 
 from bff.factory import create_app
 from bff.settings import Settings
+from bff.web import services_of
 from tests.conftest import PATIENT, clocked
 from tests.web.conftest import client_of
 from tests.web.contract import ContractClient
@@ -47,7 +48,8 @@ def receiver(_genauth, _valkey, one_authority):
     }
     app = clocked(Settings.from_env(environ), **PATIENT)
     app.test_client_class = ContractClient
-    return app
+    yield app
+    services_of(app).invalidations.stop()
 
 
 @pytest.fixture
