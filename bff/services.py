@@ -141,6 +141,7 @@ def make_services(
         on_connect=lambda: sessions.forget_everybody(),  # noqa: PLW0108 - made below
         on_change=lambda person, marker: changes.receive(person, marker),  # noqa: PLW0108 - made below
     )
+    stream = EventStream(key, is_cluster(settings.redis_url), request_id) if (key := settings.events_stream) else None
     changes = Changes(
         store,
         values,
@@ -148,7 +149,7 @@ def make_services(
         metrics,
         person=person,
         on_change=changed,
-        stream=EventStream(stream, is_cluster(settings.redis_url), request_id) if (stream := settings.events_stream) else None,
+        stream=stream,
         clock=clock,
     )
     cache = AccountsCache(store, values, Locks(store, LOCK_SECONDS), changes, person=person, clock=clock)
@@ -225,7 +226,7 @@ def make_services(
         webhook_limit=_limit("webhook", WEBHOOK_RATE if settings.webhook_secret else None, store, names, metrics),
         readiness=Readiness(
             {
-                "redis": lambda: Reason(word) if (word := store.trouble()) else None,
+                "redis": lambda: Reason(word) if (word := store.trouble(stream.trials if stream else None)) else None,
                 "genauth": GenAuthCheck(genauth, verifier, discovery=discovery),
             }
         ),

@@ -2,7 +2,8 @@
 
 begin ── the connection is known, its source not linked yet ─▶ GenAuth makes the address to go to ─▶ the link is noted
 returned ── the browser is back ─▶ what is stored of the person is void ─▶ where to send the browser
-outcome ── a fresh list, compared with the one at the beginning ─▶ pending, linked, unchanged, failed
+outcome ── a fresh list, compared with the one at the beginning ─▶ pending, unchanged, failed
+   └─ linked, for the first time ─▶ what is stored of the person is void, an event added ─▶ linked
 
 GenAuth's list alone decides whether an account was linked: anybody can write the address that a browser comes back to. And who
 goes to GenAuth may be another person than the one who began and passed the address on: GenAuth links the account to the one who
@@ -18,7 +19,8 @@ from urllib.parse import unquote_plus, urlencode
 
 import orjson
 
-from bff.accounts.providers import Providers
+from bff.accounts.inclusions import linked_sources
+from bff.accounts.providers import Catalogue, Providers
 from bff.accounts.service import Answer, LinkedAccounts, Source, redis_needed
 from bff.cache import BriefValues
 from bff.errors import (
@@ -33,7 +35,7 @@ from bff.errors import (
     UserBlocked,
 )
 from bff.genauth import GenAuthClient
-from bff.models import Session
+from bff.models import LINKED, AccountEvent, Session
 from bff.observability import Audit
 from bff.resilience import Deadline
 from bff.setting_addresses import may_return_to
@@ -78,10 +80,13 @@ class _Link:
     return_to: str | None
     succeeded: bool | None = None
 
+    def is_new(self, source_id: str | None) -> bool:
+        """Whether a source that is linked now is what came of it."""
+        return source_id is not None and source_id not in self.linked and self.source_id in (None, source_id)
+
     def status(self, now: Collection[str]) -> str:
         """What came of it, where the sources with these ids are linked now."""
-        new = set(now).difference(self.linked)
-        if self.source_id in new or (self.source_id is None and new):
+        if any(map(self.is_new, now)):
             return "linked"
         return {None: "pending", True: "unchanged", False: "failed"}[self.succeeded]
 
@@ -214,9 +219,21 @@ class LinkFlow:
             raise UpstreamUnavailable(note="no more than a stale list")
         status = link.status(_source_ids(answer))
         with redis_needed():
+            if status == "linked":
+                self._settle(state, link, answer)
             if status != "pending" and self._notes.is_first(state, status):
                 self._audit.record("link_outcome", status, link.user_id, source_id=link.source_id, provider=link.provider)
         return Outcome(status, link.connection, answer)
+
+    def _settle(self, state: str, link: _Link, answer: Answer) -> None:
+        """Once for each link, or again where nobody can know whether it was done. Raises `CacheUnavailable`."""
+        noted, seconds = f"{state}:linked", link.began_at + LINK_SECONDS - self._clock()
+        if self._notes.get(noted) is not None:
+            return
+        linked = [each for each in linked_sources(answer.entry.accounts, Catalogue()) if link.is_new(each.source_id)]
+        events = [AccountEvent(LINKED, link.user_id, each.source_id or "", each.type, link.began_at) for each in linked]
+        self._accounts.changes.settle(link.user_id, None, answer.entry, events=events, cause="link_outcome", wait=True)
+        self._notes.put(noted, b"1", seconds)
 
     def _put(self, state: str, link: _Link) -> None:
         with redis_needed():

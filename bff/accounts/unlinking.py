@@ -5,11 +5,11 @@ lock ── one change of a person at a time, over all workers and replicas; wit
        └─ the rule ── not allowed ─▶ LastLoginMethod, ManagedByOrganization
             └─ hold ── from here on nothing is kept that was asked for before the change is settled
                  └─ POST, exactly once ── GenAuth's clear no ─▶ passed on
-                      └─ read back, once more if it is still there ── gone ─▶ kept for everybody ─▶ Unlinked
-                           └─ still there, or nobody can say ─▶ ChangeUnconfirmed; the hold ends by itself
+                      └─ read back, once more if it is still there ── gone ─▶ kept for everybody, an event added ─▶ Unlinked
+                           └─ still there, nobody can say, or no event added ─▶ ChangeUnconfirmed; the hold ends by itself
 
 GenAuth's success proves nothing: it says so of what was not linked, too. And its list may show a removal late: what was asked to
-be removed lately does not count as an account that the person keeps.
+be removed lately does not count as an account that the person keeps. Whoever looks later and finds it gone adds the event.
 """
 
 import random
@@ -102,15 +102,15 @@ class Unlinking:
                 raise NotLinkedHere(None, note="no id")
             with redis_needed(), self._locked(session, deadline) as lock:
                 before = self._accounts.now(session, deadline)
+                pending = self._changes.unconfirmed(session.user_id, before.entry)
                 sources = linked_sources(before.entry.accounts, self._providers.catalogue(deadline))
                 chosen = next((each for each in sources if each.source_id == account_id), None)
                 if chosen is None:
                     raise NotLinkedHere(before)
-                pending = self._changes.unconfirmed(session.user_id)
                 self._check(session, sources, chosen, pending, deadline)
                 # What was asked for before may come about all the same, whatever becomes of this.
-                undo = self._settle if account_id not in pending else _leave
-                self._prepare(session, account_id, deadline, lock, undo)
+                undo = self._undo if account_id not in pending else _leave
+                self._prepare(session, chosen, deadline, lock, undo)
                 after = self._remove(session, account_id, deadline, undo)
         except BffError as error:
             self._record(session, error.code, chosen)
@@ -158,10 +158,11 @@ class Unlinking:
         refusal = _REFUSALS.get(found.reason or "")
         raise refusal() if refusal else UpstreamUnavailable(note="nobody can say whether it may be unlinked", retry_after=2)
 
-    def _prepare(self, session: Session, source_id: str, deadline: Deadline, lock: StoreLock, undo: Undo) -> None:
+    def _prepare(self, session: Session, chosen: LinkedSource, deadline: Deadline, lock: StoreLock, undo: Undo) -> None:
         """Have every process hold back what is asked for from now on. Raises `CacheUnavailable`, UpstreamUnavailable."""
+        source_id, seconds = chosen.source_id or "", deadline.remaining() + UNCONFIRMED_SECONDS
         try:
-            self._changes.hold(session.user_id, source_id, deadline.remaining() + UNCONFIRMED_SECONDS)
+            self._changes.hold(session.user_id, source_id, seconds, provider_type=chosen.type)
         except CacheUnavailable:
             undo(session.user_id, source_id)
             raise
@@ -179,7 +180,7 @@ class Unlinking:
         except NotLinked:
             answer = self._accounts.now(session, deadline)
             if source_id not in answer.entry.accounts.sources:  # else the list may only be late
-                self._settle(session.user_id, source_id, answer.entry)
+                self._confirm(session.user_id, source_id, answer.entry)
             raise NotLinkedHere(answer, note="GenAuth says so") from None
         except BffError as refusal:  # GenAuth's clear no, or it was never asked
             undo(session.user_id, source_id)
@@ -194,14 +195,23 @@ class Unlinking:
             except BffError as failure:
                 raise ChangeUnconfirmed(note=f"not read back: {failure.note or failure.code}") from None
             if source_id not in after.entry.accounts.sources:
-                self._settle(session.user_id, source_id, after.entry)
+                self._confirm(session.user_id, source_id, after.entry)
                 return after
         raise unconfirmed or ChangeUnconfirmed(note="still there")
 
-    def _settle(self, user_id: str, source_id: str, entry: Entry | None = None) -> None:
-        """As `Changes.settle`; while Redis is away the hold ends by itself, and nothing is kept until then."""
-        with suppress(CacheUnavailable):
+    def _confirm(self, user_id: str, source_id: str, entry: Entry) -> None:
+        """The source is gone. Raises ChangeUnconfirmed where others are to learn of it and cannot."""
+        try:
             self._changes.settle(user_id, source_id, entry)
+        except CacheUnavailable:
+            # Without events nobody is misled: the hold ends by itself, and nothing is kept until then.
+            if self._changes.adds_events:
+                raise ChangeUnconfirmed(note="gone, but no event was added") from None
+
+    def _undo(self, user_id: str, source_id: str) -> None:
+        """The source is not being removed; while Redis is away the hold ends by itself."""
+        with suppress(CacheUnavailable):
+            self._changes.settle(user_id, source_id)
 
     def _record(self, session: Session, result: str, chosen: LinkedSource | None) -> None:
         self._audit.record(

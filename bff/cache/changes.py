@@ -10,19 +10,19 @@ meanwhile comes back with it.
 
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from math import ceil
 from typing import Protocol
 
 from bff.cache.entries import Entry, InvalidationMarker
-from bff.cache.event_stream import ADD_EVENTS, EventStream
+from bff.cache.event_stream import ADD_EVENTS, ADD_ONLY, EventStream, run_scripts
 from bff.cache.invalidation import InvalidationBus, message
 from bff.cache.lock import StoreLock
 from bff.cache.redis_errors import CacheUnavailable
 from bff.cache.redis_store import PREFIX, RedisStore, Script
 from bff.cache.values import Values
-from bff.models import AccountEvent
+from bff.models import UNLINKED, AccountEvent
 from bff.observability import Recorder
 from bff.resilience import Cache, cache, released
 
@@ -49,7 +49,6 @@ redis.call('publish', ARGV[6], ARGV[7])
 return added
 """
 _FORGET_ONLY, _FORGET_AND_ADD = _FORGET % "local added = 0", _FORGET % ADD_EVENTS
-_ONLY_ADD = f"local keys, args = 0, 0{ADD_EVENTS}return added"
 
 
 class OnChange(Protocol):
@@ -57,6 +56,10 @@ class OnChange(Protocol):
 
     def __call__(self, person: str, /, *, refusals: bool, acceptances: bool) -> None:
         """``person`` is an opaque id; ``refusals``, ``acceptances``: GenAuth's earlier ones count no longer, since just now."""
+
+
+# Of a person, by an opaque id, whose marker said this.
+_Events = Callable[[str, InvalidationMarker], Sequence[AccountEvent]]
 
 
 class Changes:
@@ -78,6 +81,7 @@ class Changes:
 
         ``stream`` is what events go into, None for nowhere.
         """
+        self.adds_events = stream is not None
         self._store = store
         self._values = values
         self._bus = bus
@@ -107,18 +111,19 @@ class Changes:
         now = self._clock()
         change = partial(InvalidationMarker.changed, now=now, refusals=refusals, acceptances=acceptances)
         people = [self._person(user_id) for user_id in user_ids]
+
+        def theirs(person: str, _: InvalidationMarker) -> Sequence[AccountEvent]:
+            return [event for event in events if self._person(event.user_id) == person]
+
         try:
             for first in range(0, len(people), _AT_ONCE):
                 chosen = people[first : first + _AT_ONCE]
-                self._write(chosen, change, events=[each for each in events if self._person(each.user_id) in chosen])
+                self._write(chosen, change, events=theirs if events else None)
         except CacheUnavailable:
             for person in people:  # here at least
                 self._apply(person, change(self.marker(_key(person), None) or InvalidationMarker()))
             raise
-        self._recorder.forgotten(cause, len(people))
-        if wait:
-            with released():
-                time.sleep(_EVERYWHERE_SECONDS)
+        self._forgot(len(people), cause, wait=wait)
 
     def outdate(self, user_id: str) -> None:
         """Answers given for the user a moment ago no longer hold, in any process: there is something newer, or a refusal."""
@@ -128,31 +133,53 @@ class Changes:
         """The lock under which a user's accounts are changed, not yet acquired. It is not extended by itself."""
         return self._store.lock(f"{_prefix(self._person(user_id))}:lock:change", seconds, at_most=LOCK_AT_MOST)
 
-    def unconfirmed(self, user_id: str) -> Collection[str]:
-        """The ids of sources whose removal was sent lately and not confirmed."""
+    def unconfirmed(self, user_id: str, entry: Entry | None = None) -> Collection[str]:
+        """The ids of sources whose removal was sent lately and not confirmed.
+
+        A removal that came about by now, as the ``entry`` shows, is settled. Under the `lock`.
+        """
         key = _key(self._person(user_id))
         (stored,) = self._store.get_many(key)
         marker = self.marker(key, stored)
+        if entry and marker and marker.removed(entry):
+            self.settle(user_id, None, entry)
         return marker.pending(self._clock()) if marker else ()
 
-    def hold(self, user_id: str, source_id: str, seconds: float) -> None:
+    def hold(self, user_id: str, source_id: str, seconds: float, *, provider_type: str | None = None) -> None:
         """The removal of a source is about to be sent: for ``seconds``, or until it is settled, nothing asked for is kept.
 
         Under the `lock`.
         """
         now, seconds = self._clock(), min(seconds, HOLD_AT_MOST)
-        self._write([self._person(user_id)], lambda marker: marker.holding(source_id, now, seconds))
+        self._write([self._person(user_id)], lambda marker: marker.holding(source_id, provider_type, now, seconds))
 
     def settle(
-        self, user_id: str, source_id: str | None, entry: Entry | None = None, *, events: Sequence[AccountEvent] = ()
+        self,
+        user_id: str,
+        source_id: str | None,
+        entry: Entry | None = None,
+        *,
+        events: Sequence[AccountEvent] = (),
+        cause: str = "unlink",
+        wait: bool = False,
     ) -> None:
         """The removal of a source is confirmed by the ``entry``, or was not made (None). Under the `lock`.
 
-        ``source_id`` None: the entry shows what was changed elsewhere; then without the lock. From now on the entry is served,
-        while everything else that was asked for meanwhile stays void; not while another removal is unconfirmed.
+        ``source_id`` None: the entry shows what came about otherwise; then without the lock. From now on the entry is served,
+        while everything else that was asked for meanwhile stays void; not while another removal is unconfirmed. Each removal that
+        the entry confirms is an event, beside these ``events``. ``wait`` and ``cause`` as in `forget`.
         """
         now = self._clock()
-        self._write([self._person(user_id)], lambda marker: marker.settled(source_id, now, entry), entry=entry, events=events)
+
+        def all_events(_: str, marker: InvalidationMarker) -> Sequence[AccountEvent]:
+            gone = marker.removed(entry) if entry else ()
+            return [*(AccountEvent(UNLINKED, user_id, *each) for each in gone), *events]
+
+        def change(marker: InvalidationMarker) -> InvalidationMarker:
+            return marker.settled(source_id, now, entry)
+
+        self._write([self._person(user_id)], change, entry, all_events if entry else None)
+        self._forgot(1, cause, wait=wait)
 
     def marker(self, key: str, stored: bytes | None) -> InvalidationMarker | None:
         """What is known of a person's changes, where this is stored under the key of their marker, or nothing can be read."""
@@ -179,52 +206,50 @@ class Changes:
         self,
         people: Collection[str],
         change: Callable[[InvalidationMarker], InvalidationMarker],
-        *,
         entry: Entry | None = None,
-        events: Sequence[AccountEvent] = (),
+        events: _Events | None = None,
     ) -> None:
         """Replace people's markers, which is published, and delete what these void; the ``entry`` is stored if it holds."""
-        events = events if self._stream else ()
-        try:
-            if events and self._stream and self._stream.clustered:
-                # Who reads the event may look at once; and nothing is over that others could not learn of.
-                self._replace(people, lambda marker: marker.changed(self._clock()))
-                (added,) = self._store.run_scripts("add", [(_ONLY_ADD, *self._event_arguments(self._stream, events))])
-                self._count(events, added)
-                events = ()
-            self._count(events, self._replace(people, change, entry, events))
-        except CacheUnavailable:
-            for event in events:
-                self._recorder.event_failed(event.name)
-            raise
+        events = events if self._stream else None
+        if events and self._stream and self._stream.clustered:
+            # Who reads the event may look at once; and nothing is over that others could not learn of.
+            markers = self._replace(people, lambda marker: marker.changed(self._clock()))
+            if added := [event for person, marker in markers.items() for event in events(person, marker)]:
+                add = [(ADD_ONLY, *self._event_arguments(self._stream, added))]
+                run_scripts(self._store, "add", add, [added], self._recorder)
+            events = None
+        self._replace(people, change, entry, events)
 
     def _replace(
         self,
         people: Collection[str],
         change: Callable[[InvalidationMarker], InvalidationMarker],
         entry: Entry | None = None,
-        events: Sequence[AccountEvent] = (),
-    ) -> int:
-        """The same, but for a cluster's events. How many events were added."""
-        count = 0
+        events: _Events | None = None,
+    ) -> Mapping[str, InvalidationMarker]:
+        """The same, but for a cluster's events. The markers by their people."""
+        written: dict[str, InvalidationMarker] = {}
         # Most people have no marker, so that is what is tried first.
         found: dict[str, bytes] = dict.fromkeys(people, b"")
         for _ in range(_ATTEMPTS):
-            markers = {
-                person: change(self.marker(_key(person), stored or None) or InvalidationMarker())
-                for person, stored in found.items()
+            before = {
+                person: self.marker(_key(person), stored or None) or InvalidationMarker() for person, stored in found.items()
             }
-            calls = [self._call(person, found[person], marker, entry, events) for person, marker in markers.items()]
-            answers = zip(found, self._store.run_scripts("forget", calls), strict=True)
+            markers = {person: change(marker) for person, marker in before.items()}
+            own = [events(person, marker) if events else () for person, marker in before.items()]
+            calls = [
+                self._call(person, found[person], markers[person], entry, each) for person, each in zip(found, own, strict=True)
+            ]
+            answers = zip(found, run_scripts(self._store, "forget", calls, own, self._recorder), strict=True)
             found = {}
             for person, answer in answers:
                 if isinstance(answer, bytes):
                     found[person] = answer  # somebody else's, and not yet counted with
                 else:
-                    count += answer
+                    written[person] = markers[person]
                     self._apply(person, markers[person])
             if not found:
-                return count
+                return written
         raise CacheUnavailable
 
     def _call(
@@ -239,10 +264,9 @@ class Changes:
         arguments: list[str | bytes | int] = [found, stored, _milliseconds(seconds), kept]
         arguments += [_milliseconds(self._lifetimes.ttl + self._lifetimes.stale), self._bus.channel, message(person, stored)]
         keys = [key, accounts, f"{_prefix(person)}:security"]
-        own = [event for event in events if self._person(event.user_id) == person]
-        if not (own and self._stream):
+        if not (events and self._stream):
             return _FORGET_ONLY, keys, arguments
-        event_keys, event_arguments = self._event_arguments(self._stream, own)
+        event_keys, event_arguments = self._event_arguments(self._stream, events)
         return _FORGET_AND_ADD, [*keys, *event_keys], [*arguments, *event_arguments]
 
     def _event_arguments(self, stream: EventStream, events: Sequence[AccountEvent]) -> tuple[list[str], list[str | bytes | int]]:
@@ -250,9 +274,11 @@ class Changes:
             events, self._clock(), lambda event: self._values.opaque_id(self._person(event.user_id), event.source_id)
         )
 
-    def _count(self, events: Sequence[AccountEvent], count: int) -> None:
-        for event in events[:count]:
-            self._recorder.event_added(event.name)
+    def _forgot(self, people: int, cause: str, *, wait: bool) -> None:
+        self._recorder.forgotten(cause, people)
+        if wait:
+            with released():
+                time.sleep(_EVERYWHERE_SECONDS)
 
     def _apply(self, person: str, marker: InvalidationMarker) -> None:
         """In this process at once; the message comes as well."""

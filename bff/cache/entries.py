@@ -116,7 +116,8 @@ class InvalidationMarker:
     ``acceptances_at``: its acceptances from before it are void.
 
     ``held_until``: the accounts are being changed, so nothing that is asked for meanwhile is kept; ``unconfirmed`` are the ids of
-    the sources whose removal is asked for. ``confirmed``: what was asked for at this very ``at`` confirmed a change, and holds.
+    the sources whose removal is asked for, each with its provider's type, until they are known to be gone.
+    ``confirmed``: what was asked for at this very ``at`` confirmed a change, and holds.
 
     ``noted_at``: when it was written; later than that of the marker before, whatever the clocks say.
     """
@@ -126,7 +127,7 @@ class InvalidationMarker:
     acceptances_at: float = 0.0
     held_until: float = 0.0
     confirmed: bool = False
-    unconfirmed: tuple[str, ...] = ()
+    unconfirmed: tuple[tuple[str, str | None], ...] = ()
     noted_at: float = 0.0
 
     def voids(self, entry: Entry | SecurityEntry) -> bool:
@@ -145,7 +146,11 @@ class InvalidationMarker:
 
     def pending(self, now: float) -> tuple[str, ...]:
         """The ids of the sources whose removal may still come about."""
-        return self.unconfirmed if self.held_until > now else ()
+        return tuple([source_id for source_id, _ in self._pending(now)])
+
+    def removed(self, entry: Entry) -> tuple[tuple[str, str | None], ...]:
+        """Those whose removal was asked for, and has come about by what the entry shows."""
+        return tuple([each for each in self.unconfirmed if each[0] not in entry.accounts.sources])
 
     def changed(self, now: float, *, refusals: bool = False, acceptances: bool = False) -> "InvalidationMarker":
         """Something changed just now; a removal that is asked for is not over by that, nor is anything else undone."""
@@ -156,23 +161,22 @@ class InvalidationMarker:
             refusals_at=max(now, self.refusals_at + 0.001) if refusals else self.refusals_at,
             acceptances_at=max(now, self.acceptances_at + 0.001) if acceptances else self.acceptances_at,
             confirmed=False,
-            unconfirmed=self.pending(now),
             noted_at=self._next(now),
         )
 
-    def holding(self, source_id: str, now: float, seconds: float) -> "InvalidationMarker":
+    def holding(self, source_id: str, provider_type: str | None, now: float, seconds: float) -> "InvalidationMarker":
         """The removal of a source is about to be asked for, and may come about within ``seconds``."""
-        others = tuple([each for each in self.pending(now) if each != source_id])
+        others = tuple([each for each in self._pending(now) if each[0] != source_id])
         until = max(now + seconds, self.held_until) if others else now + seconds
-        return replace(self, held_until=until, unconfirmed=(*others, source_id), noted_at=self._next(now))
+        return replace(self, held_until=until, unconfirmed=(*others, (source_id, provider_type)), noted_at=self._next(now))
 
     def settled(self, source_id: str | None, now: float, entry: Entry | None) -> "InvalidationMarker":
         """The removal of a source, or None for what was changed elsewhere, is confirmed by the ``entry``; None: was not made.
 
         Others may still be unconfirmed. The entry holds if nothing else changed since it was asked for.
         """
-        shown = entry.accounts.sources if entry else self.unconfirmed
-        if others := tuple([each for each in self.pending(now) if each != source_id and each in shown]):
+        gone = self.removed(entry) if entry else ()
+        if others := tuple([each for each in self._pending(now) if each[0] != source_id and each not in gone]):
             return replace(self, unconfirmed=others, noted_at=self._next(now))
         if entry is None:
             return replace(self.changed(now), held_until=0.0, unconfirmed=())
@@ -192,6 +196,9 @@ class InvalidationMarker:
             acceptances_at=max(last.acceptances_at, first.acceptances_at),
             confirmed=last.confirmed and last.at >= first.at,
         )
+
+    def _pending(self, now: float) -> tuple[tuple[str, str | None], ...]:
+        return self.unconfirmed if self.held_until > now else ()
 
     def _next(self, now: float) -> float:
         return max(now, self.noted_at + 0.001)

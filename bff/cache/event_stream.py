@@ -7,13 +7,19 @@ This is what to write, and how. `changes` writes it: in the script that forgets 
 a slot of its own, in one right after.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain
 from math import ceil
 
-from bff.cache.redis_store import PREFIX
+from redis.exceptions import ResponseError
+
+from bff.cache.redis_client import RedisBackend
+from bff.cache.redis_errors import CacheUnavailable
+from bff.cache.redis_store import PREFIX, RedisStore, Script, Trial
 from bff.models import LINKED, AccountEvent
+from bff.observability import Recorder
 
 # GenAuth repeats its events, and of a link that we saw ourselves it sends one as well.
 _REPEATED_SECONDS = 3600.0
@@ -32,6 +38,7 @@ for event = 1, #KEYS - keys - 1 do
   end
 end
 """
+ADD_ONLY = f"local keys, args = 0, 0{ADD_EVENTS}return added"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +51,19 @@ class EventStream:
     key: str
     clustered: bool
     request_id: Callable[[], str]
+
+    @property
+    def trials(self) -> Mapping[str, Trial]:
+        """What shows, by operation, whether events may be added; none is."""
+        return {"add" if self.clustered else "forget": self._try_to_add}
+
+    def _try_to_add(self, redis: RedisBackend) -> None:
+        try:
+            redis.client.xadd(self.key, {"event": ""}, id="0-0")
+        except ResponseError as error:
+            if type(error) is not ResponseError:  # the right is missing, or it is full
+                raise
+            # No event may have that id.
 
     def arguments(
         self, events: Sequence[AccountEvent], now: float, account: Callable[[AccountEvent], str]
@@ -59,6 +79,23 @@ class EventStream:
             arguments += ["providerType", event.provider_type or "", "time", _rfc3339(now)]
             arguments += ["requestId", self.request_id(), "schemaVersion", _SCHEMA_VERSION]
         return keys, arguments
+
+
+def run_scripts(
+    store: RedisStore, operation: str, scripts: Sequence[Script], events: Sequence[Sequence[AccountEvent]], recorder: Recorder
+) -> Sequence[bytes | int]:
+    """As the store's `run_scripts`; each script adds some ``events`` and returns how many, or something else."""
+    try:
+        answers = store.run_scripts(operation, scripts)
+    except CacheUnavailable:
+        for event in chain.from_iterable(events):
+            recorder.event_failed(event.name)
+        raise
+    for answer, each in zip(answers, events, strict=True):
+        # Those that may have been added before are last.
+        for event in each[:answer] if isinstance(answer, int) else ():
+            recorder.event_added(event.name)
+    return answers
 
 
 def _rfc3339(moment: float) -> str:

@@ -32,6 +32,7 @@ log = structlog.get_logger()
 
 T = TypeVar("T")
 Script = tuple[str, Sequence[str], Sequence[str | bytes | int]]  # Lua, keys of one slot, arguments
+Trial = Callable[[RedisBackend], object]
 
 PREFIX = "la:6:"  # of every key and channel; with another shape of what is stored comes another number
 _PROBE_KEY = f"{PREFIX}probe"  # nothing reads what it holds; a PING asks every node of a cluster, and one of them may be gone
@@ -55,7 +56,7 @@ _RENEWED_EVERY = 0.25  # seconds; a server that refuses every write must not cos
 
 
 # What a server that answers may refuse all the same: full, a replica, or without the right. Tried to find out.
-_TRIALS: dict[str, Callable[[RedisBackend], object]] = {
+_TRIALS: dict[str, Trial] = {
     "set": lambda redis: redis.client.set(_PROBE_KEY, "", px=1),
     "increment": lambda redis: redis.client.eval("return 1", 1, _PROBE_KEY),
     "publish": lambda redis: redis.client.publish(_PROBE_KEY, ""),
@@ -123,15 +124,16 @@ class RedisStore:
             return False
         return True
 
-    def trouble(self) -> str | None:
+    def trouble(self, also: Mapping[str, Trial] | None = None) -> str | None:
         """Why Redis does not do its work right now, as a word of `bff.cache.redis_errors`; None while it does.
 
+        ``also`` is what else is tried, by operation.
         `bff.cache.redis_errors.RIGHTS` when it serves, but lets us not do everything that we have to.
         """
         if not self.ping():
             return self._reason
         refused = None
-        for operation, work in _TRIALS.items():
+        for operation, work in {**_TRIALS, **(also or {})}.items():
             try:
                 self._do(operation, work)
             except CacheUnavailable:

@@ -140,15 +140,18 @@ def _token_status(text: bytes) -> TokenStatus:
 
 def _invalidation_marker(text: bytes) -> InvalidationMarker:
     at, refusals_at, acceptances_at, held_until, confirmed, unconfirmed, noted_at = orjson.loads(text)
-    if type(confirmed) is not bool or type(unconfirmed) is not list or not {str}.issuperset(map(type, unconfirmed)):
+    if type(confirmed) is not bool or type(unconfirmed) is not list:
         raise TypeError
+    for source_id, provider_type in unconfirmed:
+        if type(source_id) is not str or type(provider_type) not in (str, type(None)):
+            raise TypeError
     return InvalidationMarker(
         at=_time(at),
         refusals_at=_time(refusals_at),
         acceptances_at=_time(acceptances_at),
         held_until=_time(held_until),
         confirmed=confirmed,
-        unconfirmed=tuple(unconfirmed),
+        unconfirmed=tuple([(source_id, provider_type) for source_id, provider_type in unconfirmed]),
         noted_at=_time(noted_at),
     )
 

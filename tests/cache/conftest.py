@@ -17,7 +17,7 @@ from bff.cache.entries import Lifetimes
 from bff.cache.invalidation import InvalidationBus
 from bff.cache.lock import Locks
 from bff.cache.redis_client import redis_backend
-from bff.cache.redis_store import RedisStore
+from bff.cache.redis_store import PREFIX, RedisStore
 from bff.cache.values import Values
 from bff.models import LinkedAccount, Session
 from bff.resilience.circuit_breaker import CircuitBreaker, Rules
@@ -125,7 +125,7 @@ def cache_on(witness, clock):
         values = Values(codec, witness, lifetimes)
         bus = InvalidationBus(
             store,
-            f"changed:{app_id}",
+            f"{PREFIX}changed:{app_id}",
             lambda _person: None,
             lambda: None,
             on_change=lambda person, marker: changes.receive(person, marker),  # noqa: PLW0108 - made below

@@ -7,13 +7,17 @@ import pytest
 import redis
 from structlog.testing import capture_logs
 
+from bff.cache import EventStream
 from bff.cache.invalidation import InvalidationBus
 from bff.cache.redis_store import CacheUnavailable
+from bff.models import UNLINKED, AccountEvent
 from tests.cache.test_invalidation import Received, eventually
 from tests.valkey import ValkeyServer, free_port
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "configuration.md"
 LINE = re.search(r"^ACL SETUSER .*", DOCUMENT.read_text(), re.MULTILINE)[0].replace("PASSWORD", "s3cret").split()
+MORE = re.search(r"With `EVENTS_STREAM` add `(\+xadd)` and the stream's key, as `(~la:events)`", DOCUMENT.read_text()).groups()
+STREAM = EventStream("la:events", clustered=False, request_id=str)
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +84,36 @@ def test_a_right_that_is_missing_is_told_once_until_it_is_there(store, admin, mi
 
     admin.execute_command(*LINE)
     assert store.trouble() is None
+
+
+def test_the_rights_for_events_in_the_documents_are_enough(store, admin, cache_on, witness):
+    admin.execute_command(*LINE, *MORE)
+
+    assert store.trouble(STREAM.trials) is None
+    assert not admin.exists("la:events"), "to find out adds nothing"
+    unlinked = AccountEvent(UNLINKED, "mei", "src", "wechat")
+    cache_on(store, stream=STREAM).changes.forget("mei", cause="webhook", events=[unlinked], wait=False)
+    assert store.trouble(STREAM.trials) is None
+
+    assert admin.xlen("la:events") == 1
+    assert witness.failed == []
+    assert admin.acl_log() == []
+
+
+@pytest.mark.parametrize("granted", [(), MORE[:1], MORE[1:]])
+def test_without_the_right_to_add_events_nothing_is_done_and_readyz_knows(store, admin, cache_on, witness, granted):
+    admin.execute_command(*LINE, *granted)
+    cache, unlinked = cache_on(store, stream=STREAM), AccountEvent(UNLINKED, "mei", "src", "wechat")
+
+    assert store.trouble(STREAM.trials) == "rights"
+    with pytest.raises(CacheUnavailable):
+        cache.changes.forget("mei", cause="webhook", events=[unlinked], wait=False)
+    assert witness.events == [f"not {UNLINKED}"]
+
+    admin.execute_command(*LINE, *MORE)
+    assert store.trouble(STREAM.trials) is None
+    cache.changes.forget("mei", cause="webhook", events=[unlinked], wait=False)
+    assert witness.events[1:] == [UNLINKED]
 
 
 def test_without_the_right_to_subscribe_nothing_is_kept_in_memory_and_the_log_says_so_once(store, admin, witness):
