@@ -171,16 +171,18 @@ class LinkedAccounts:
 
     def _shared(self, session: Session, deadline: Deadline, younger_than: float, seen: Lookup) -> Answer:
         """What one thread of this process finds for all that ask with the same token."""
-        changed = self._changed.last(self._person(session.user_id))
+        number, since = self._changed.number, self._changed.last(self._person(session.user_id))
         while True:
             try:
                 found, shared = self._flights.do(
-                    # By token, not by user: GenAuth has to accept every single one of them. A call that began before the
-                    # accounts changed is no answer to who asks afterwards.
-                    (session.digest, changed),
+                    # By token, not by user: GenAuth has to accept every single one of them.
+                    session.digest,
                     lambda: self._locked(session, deadline, younger_than, seen),
                     deadline,
                     visitor=session.user_id,
+                    # A call that began before the accounts changed is no answer to who asks afterwards.
+                    number=number,
+                    since=since,
                 )
             except TimeoutError:
                 raise UpstreamTimeout(note="waited for another thread's call") from None

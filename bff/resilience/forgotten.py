@@ -40,7 +40,7 @@ class Forgotten:
             self._numbers.clear()
 
     def last(self, person: str) -> int:
-        """What `number` stood at when the person was forgotten last; other than before then."""
+        """What `number` stood at when the person was forgotten last, or somebody of whom nothing is known any more."""
         with self._lock:
             return max(self._everybody, self._numbers.get(person) or 0)
 

@@ -82,8 +82,9 @@ class WaitingRoom:
 
 @dataclass(slots=True)
 class _Flight(Generic[T]):
-    """One call and its outcome."""
+    """One call and its outcome. ``number``: as it was handed in."""
 
+    number: int = 0
     landed: threading.Event = field(default_factory=threading.Event)
     begun: float = field(default_factory=time.monotonic)
     error: BaseException | None = None
@@ -106,8 +107,12 @@ class SingleFlight(Generic[T]):
         *,
         visitor: Hashable = None,
         stranger: bool = False,
+        number: int = 0,
+        since: int = 0,
     ) -> tuple[T, bool]:
         """What ``call`` returns or raises, and whether somebody else's call was shared.
+
+        One that began at a ``number`` below ``since`` is not: it ends for those that wait for it by now, and a new one begins.
 
         Waits no longer than ``deadline``, then raises TimeoutError; BulkheadFull when too many wait, or too many for the
         ``visitor``, which is the key if none is named; ``stranger`` as in `WaitingRoom.visit`. A failure is shared too: those who
@@ -115,8 +120,10 @@ class SingleFlight(Generic[T]):
         """
         with self._lock:
             flight = self._flights.get(key)
+            if flight is not None and flight.number < since:
+                flight = None
             if flight is None:
-                ours = self._flights[key] = _Flight()
+                ours = self._flights[key] = _Flight(number)
         if flight is not None:
             whose = key if visitor is None else visitor
             with self._room.visit(whose, begun=flight.begun, stranger=stranger) as wait:
@@ -131,7 +138,8 @@ class SingleFlight(Generic[T]):
         finally:
             # Before the others go on: whoever comes from here on would share the outcome of an older call.
             with self._lock:
-                del self._flights[key]
+                if self._flights.get(key) is ours:
+                    del self._flights[key]
             ours.landed.set()
             del ours  # its error refers to this frame: the two would wait for the garbage collector
         return result, False

@@ -115,6 +115,40 @@ def test_the_next_one_after_a_flight_goes_anew():
     assert flights.do("mei", lambda: "again", Deadline.after(1)) == ("again", False)
 
 
+@pytest.mark.parametrize("ends_first", ["older", "newer"])
+def test_a_call_from_before_a_change_is_left_to_who_waits_for_it_and_the_next_one_is_for_everybody(ends_first):
+    waits = threading.Semaphore(0)
+
+    @contextmanager
+    def watched():
+        waits.release()
+        yield
+
+    flights, calls = SingleFlight(WaitingRoom(10, watched=watched)), {"older": Slow(), "newer": Slow()}
+
+    def fly(which, number, since):
+        return flights.do("mei", calls[which], Deadline.after(10), number=number, since=since)
+
+    older, by_older = in_threads(1, lambda _: fly("older", 1, 0))
+    assert calls["older"].begun.wait(5)
+    waiting, by_waiting = in_threads(1, lambda _: fly("newer", 2, 1))
+    assert waits.acquire(timeout=5)
+    newer, by_newer = in_threads(1, lambda _: fly("newer", 5, 5))
+    assert calls["newer"].begun.wait(5)
+    calls[ends_first].go.set()
+    for thread in {"older": [*older, *waiting], "newer": newer}[ends_first]:
+        thread.join(5)
+    last, by_last = in_threads(1, lambda _: fly("newer", 7, 5 if ends_first == "older" else 6))
+    assert ends_first == "newer" or waits.acquire(timeout=5)
+    for call in calls.values():
+        call.go.set()
+    for thread in [*older, *waiting, *newer, *last]:
+        thread.join(5)
+
+    assert (by_older, by_waiting, by_newer) == ([(1, False)], [(1, True)], [(1, False)])
+    assert by_last == [(1, True) if ends_first == "older" else (2, False)]
+
+
 def test_a_thread_that_is_told_to_end_does_not_end_the_others():
     class Ends(Slow):
         def __call__(self):

@@ -11,6 +11,7 @@ from bff.errors import TokenRefused, UpstreamRejected, UpstreamTimeout, Upstream
 from bff.genauth import CallNotMade, ExtIdps, Identities
 from bff.models import Identity
 from bff.resilience import Deadline, WaitingRoom
+from bff.resilience.caches import DECLARED
 from tests.cache.conftest import accounts, ids, session
 from tests.timing import in_time
 from tests.valkey import ValkeyServer
@@ -344,6 +345,8 @@ def test_who_cannot_tell_the_others_says_so_and_forgets_for_itself(process, cach
 
 def test_who_asks_after_a_change_of_somebody_else_shares_the_call_that_is_under_way(process, genauth):
     one, under_way, over, answers = process(), threading.Event(), threading.Event(), []
+    for number in range(DECLARED["changed_people"].budget // 500):  # no entry takes less
+        one.hear(f"zoe-{number}")
 
     def slow():
         under_way.set()
@@ -353,8 +356,8 @@ def test_who_asks_after_a_change_of_somebody_else_shares_the_call_that_is_under_
     threads = [threading.Thread(target=lambda: answers.append(one.ask())) for _ in range(30)]
     threads[0].start()
     assert under_way.wait(5)
-    for thread in threads[1:]:
-        one.hear("omar")
+    for number, thread in enumerate(threads[1:]):
+        one.hear(f"omar-{number}")
         thread.start()
         thread.join(0.01)  # until it waits, or so
     over.set()
