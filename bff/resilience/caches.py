@@ -50,14 +50,14 @@ DECLARED = {
     # Verification of tokens
     "accepted_tokens": Declaration("whose token it is, by its digest", 8 * _MIB, "an hour since it was verified"),
     "refused_tokens": Declaration("tokens that introspection refused or failed for, by digest", 2 * _MIB, "5 seconds"),
-    "forgotten_acceptances": Declaration("people whose tokens GenAuth is asked about again", 8 * _MIB, "until it is full"),
-    "forgotten_refused_tokens": Declaration("people whose inactive tokens are asked about again", _MIB, "until it is full"),
+    "forgotten_acceptances": Declaration("people whose tokens GenAuth is asked about again", _MIB, "until it is full"),
+    "forgotten_refused_tokens": Declaration("people whose inactive tokens are asked about again", _MIB // 8, "until it is full"),
     "unknown_key_ids": Declaration("key ids that are in no key set of GenAuth", _MIB // 4, "60 seconds"),
     # Linked accounts
     "refusals": Declaration("tokens that GenAuth refused for linked accounts, by digest", 2 * _MIB, "as long as an acceptance"),
-    "forgotten_refusals": Declaration("people whose refused tokens GenAuth is asked about again", _MIB, "until it is full"),
+    "forgotten_refusals": Declaration("people whose refused tokens GenAuth is asked about again", _MIB // 8, "until it is full"),
     "failures": Declaration("tokens for which GenAuth failed to answer, by opaque id", 2 * _MIB, "2 seconds"),
-    "changed_people": Declaration("people about whom something changed lately", _MIB, "until it is full"),
+    "changed_people": Declaration("people about whom something changed lately", _MIB // 4, "until it is full"),
     "changes": Declaration("what changed about people, as this process learned last", 4 * _MIB, "as long as an entry"),
     "security_failures": Declaration("people of whom GenAuth failed to say how they sign in", _MIB // 4, "2 seconds"),
     "fallback_entries": Declaration("accounts to serve while Redis is away", 16 * _MIB, "TOKEN_ACCEPTED_SECONDS"),

@@ -8,7 +8,8 @@ from bff.resilience.caches import Cache
 class Forgotten:
     """The people who were forgotten, in one order with what is found out of them; for many threads.
 
-    Bounded: of so many people that they do not fit, as ten thousand at once, everybody is forgotten with them.
+    Bounded: of so many people that they do not fit, as ten thousand at once, everybody is forgotten with them. What is begun
+    after the last that did not fit is not concerned, so few places are enough for what lasts for seconds.
     """
 
     def __init__(self, numbers: Cache[str, int]) -> None:
