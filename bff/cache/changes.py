@@ -28,8 +28,6 @@ from bff.resilience import Cache, cache, released
 
 LOCK_AT_MOST = 60.0  # seconds; more than the longest CHANGE_DEADLINE_SECONDS
 HOLD_AT_MOST = 55.0  # a marker that is a minute ahead, or more, is not believed (`values`)
-# A message takes a millisecond to every worker, and a busy one some more to read it: nobody is answered before.
-_EVERYWHERE_SECONDS = 0.05
 _AT_ONCE = 500  # people in one round trip
 _ATTEMPTS = 8  # of a marker that others write at the same time
 
@@ -123,7 +121,7 @@ class Changes:
             for person in people:  # here at least
                 self._apply(person, change(self.marker(_key(person), None) or InvalidationMarker()))
             raise
-        self._forgot(len(people), cause, wait=wait)
+        self._forgot(people, cause, wait=wait)
 
     def outdate(self, user_id: str) -> None:
         """Answers given for the user a moment ago no longer hold, in any process: there is something newer, or a refusal."""
@@ -179,7 +177,7 @@ class Changes:
             return marker.settled(source_id, now, entry)
 
         self._write([self._person(user_id)], change, entry, all_events if entry else None)
-        self._forgot(1, cause, wait=wait)
+        self._forgot([self._person(user_id)], cause, wait=wait)
 
     def marker(self, key: str, stored: bytes | None) -> InvalidationMarker | None:
         """What is known of a person's changes, where this is stored under the key of their marker, or nothing can be read."""
@@ -274,11 +272,13 @@ class Changes:
             events, self._clock(), lambda event: self._values.opaque_id(self._person(event.user_id), event.source_id)
         )
 
-    def _forgot(self, people: int, cause: str, *, wait: bool) -> None:
-        self._recorder.forgotten(cause, people)
-        if wait:
+    def _forgot(self, people: Sequence[str], cause: str, *, wait: bool) -> None:
+        self._recorder.forgotten(cause, len(people))
+        if wait and people:
+            # The others' were published before (among a cluster's nodes one may arrive a little later).
+            marker = self.marker(key := _key(people[-1]), None) or InvalidationMarker()
             with released():
-                time.sleep(_EVERYWHERE_SECONDS)
+                self._bus.publish_to_all(people[-1], self._values.encode({key: marker})[key])
 
     def _apply(self, person: str, marker: InvalidationMarker) -> None:
         """In this process at once; the message comes as well."""

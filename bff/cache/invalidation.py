@@ -1,17 +1,26 @@
 """Invalidations between workers and replicas: what they keep of a person no longer holds (Redis publish and subscribe).
 
-A message is a person's opaque id alone, for their cached responses, or with it a marker as it is stored (`changes`).
+    <person>                            their cached responses, by their opaque id
+    <person> <marker>                   what changed about them, as it is stored (`changes`)
+    <person>,<sender>,<name> <marker>   the same, and the sender waits until everybody has confirmed it
+    .<name>                             to the sender alone: confirmed
+    <seconds>                           to the sender alone: an echo of what it sent at this time
 
 Redis delivers a message only to whoever is subscribed when it is sent. So responses may be cached only while `connected` is true,
 and it is true only while an echo of our own comes back: a frozen server is silent, and so are a connection that a firewall forgot
 and a server that others no longer publish to, as after a failover behind one address.
+
+A subscription keeps the order. So once an echo is back, everything that was published before it was sent has been received: a
+process that was too busy to read is no more connected than one that was cut off.
 """
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from math import inf
 from secrets import token_hex
+from typing import Any
 
 from redis.client import PubSub
 
@@ -19,7 +28,8 @@ from bff.cache.redis_errors import CacheUnavailable
 from bff.cache.redis_store import RedisStore
 
 _PING_SECONDS = 0.5
-_CONNECTED_SECONDS = 1.2  # after the last message or echo
+_CONNECTED_SECONDS = 1.2  # after the last echo was sent that came back
+_UNANSWERED = 2  # echoes that do not come back: the subscription is dead
 _RETRY_SECONDS = 1.0
 _NEVER = float("-inf")
 
@@ -48,7 +58,7 @@ class InvalidationBus:
         """
         self._store = store
         self.channel = channel
-        self._echo = f"{channel}:{token_hex(8)}"
+        self._id = token_hex(8)
         self._on_invalidate = on_invalidate
         self._on_gap = on_gap
         self._on_change = on_change
@@ -56,15 +66,16 @@ class InvalidationBus:
         self._clock = clock
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._last_message = _NEVER
+        self._echo_sent_at = _NEVER
+        self._confirmations: dict[str, threading.Semaphore] = {}
         self._stopped = threading.Event()
 
     @property
     def connected(self) -> bool:
-        """Whether every invalidation of the last second or so has arrived here. The first call subscribes."""
+        """Whether all invalidations but those of the last second or so have been received. The first call subscribes."""
         if self._thread is None:
             self.listen()
-        return self._clock() - self._last_message < _CONNECTED_SECONDS
+        return self._clock() - self._echo_sent_at < _CONNECTED_SECONDS
 
     def publish(self, person: str) -> None:
         """Invalidate the person's cached responses here at once, and everywhere else.
@@ -76,14 +87,35 @@ class InvalidationBus:
         with suppress(CacheUnavailable):
             self._store.publish(self.channel, person)
 
+    def publish_to_all(self, person: str, marker: bytes) -> None:
+        """Publish a marker, and wait until every process that listens has received it, or is `connected` no longer.
+
+        So do those wait to whom nobody can confirm: who does not listen, or lost Redis meanwhile.
+        """
+        name = token_hex(8)
+        confirmed = self._confirmations[name] = threading.Semaphore(0)
+        over = self._clock() + _CONNECTED_SECONDS
+        awaited = inf
+        try:
+            with suppress(CacheUnavailable):
+                awaited = self._store.publish(self.channel, message(f"{person},{self._id},{name}", marker))
+            while awaited > 0 and confirmed.acquire(timeout=max(0.0, over - self._clock())):
+                awaited -= 1
+        finally:
+            del self._confirmations[name]
+
     def receive(self, sent: bytes) -> None:
         """Do what the message asks for, in this process."""
-        name, _, marker = sent.partition(b" ")
-        person = name.decode("ascii", "replace")
+        names, _, marker = sent.partition(b" ")
+        person, *reply = names.decode("ascii", "replace").split(",")
         if marker:
             self._on_change(person, marker)
-        # Last: a response that is begun from here on is of after the change, and may be kept.
+        # After it: a response that is begun from here on is of after the change, and may be kept.
         self._on_invalidate(person)
+        if len(reply) == 2:
+            sender, name = reply
+            with suppress(CacheUnavailable):
+                self._store.publish(self._channel_of(sender), f".{name}")
 
     def stop(self, *, wait_seconds: float = 0.0) -> None:
         """End the subscription, and wait for its end up to ``wait_seconds``."""
@@ -104,35 +136,52 @@ class InvalidationBus:
         gap = False
         while not self._stopped.is_set():
             try:
-                with self._store.subscribed(self.channel, self._echo) as subscription:
-                    last_message = self._clock()
+                with self._store.subscribed(self.channel, self._channel_of(self._id)) as subscription:
+                    called_at, unanswered = self._clock(), 0
                     while not self._stopped.is_set():
-                        received = subscription.get_message(timeout=_PING_SECONDS)
-                        if received is None:
-                            if self._clock() - last_message >= _CONNECTED_SECONDS:
+                        received = subscription.get_message(timeout=max(0.0, called_at + _PING_SECONDS - self._clock()))
+                        if received is not None:
+                            if self._echo_sent_at == _NEVER:
+                                self._on_connect()
+                                gap, self._echo_sent_at = False, called_at
+                            self._receive(received)
+                        if self._echo_sent_at == called_at:
+                            unanswered = 0
+                        if (now := self._clock()) - called_at >= _PING_SECONDS:
+                            # Counted, not timed: this thread may be late itself.
+                            if unanswered == _UNANSWERED:
                                 raise TimeoutError
-                            self._call(subscription)
-                            continue
-                        if self._last_message == _NEVER:
-                            self._on_connect()
-                        gap = False
-                        self._last_message = last_message = self._clock()
-                        if received["type"] == "message" and received["data"]:
-                            self.receive(received["data"])
+                            called_at, unanswered = now, unanswered + 1
+                            self._call(subscription, now)
             except CacheUnavailable:
                 pass
-            self._last_message = _NEVER
+            self._echo_sent_at = _NEVER
             if not gap:
                 self._on_gap()
             gap = True
             self._stopped.wait(_RETRY_SECONDS)
 
-    def _call(self, subscription: PubSub) -> None:
+    def _call(self, subscription: PubSub, now: float) -> None:
         """Have something said on the subscription: our echo, by the way that changes take, or where that is closed a pong."""
         try:
-            self._store.publish(self._echo, "")
+            self._store.publish(self._channel_of(self._id), repr(now))
         except CacheUnavailable:
-            subscription.ping()
+            subscription.ping(repr(now))
+
+    def _receive(self, received: Mapping[str, Any]) -> None:
+        said = received["data"]
+        if received["type"] == "message" and received["channel"] == self.channel.encode():
+            self.receive(said)
+        elif received["type"] in {"message", "pong"}:
+            if said.startswith(b"."):
+                if confirmed := self._confirmations.get(said[1:].decode("ascii", "replace")):
+                    confirmed.release()
+            else:
+                with suppress(ValueError):  # somebody else's
+                    self._echo_sent_at = min(float(said), self._clock())
+
+    def _channel_of(self, sender: str) -> str:
+        return f"{self.channel}:{sender}"
 
 
 def message(person: str, marker: bytes) -> bytes:

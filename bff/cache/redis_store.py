@@ -144,9 +144,9 @@ class RedisStore:
         """What the scripts return, one after the other, each done as a whole. One round trip; raises `CacheUnavailable`."""
         return self._do(operation, lambda redis: _run(redis.client, scripts))
 
-    def publish(self, channel: str, message: str) -> None:
-        """Send ``message`` to whoever is `subscribed` right now, or raise `CacheUnavailable`."""
-        self._do("publish", lambda redis: redis.client.publish(channel, message))
+    def publish(self, channel: str, message: str | bytes) -> int:
+        """Send ``message`` to whoever is `subscribed` right now: to how many. Raises `CacheUnavailable`."""
+        return self._do("publish", lambda redis: int(redis.client.publish(channel, message)))
 
     def subscribers(self, channel: str) -> int:
         """How many are `subscribed` to the channel right now, or raise `CacheUnavailable`."""

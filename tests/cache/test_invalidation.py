@@ -1,5 +1,6 @@
 """Invalidations reach every worker and replica, and a bus knows when they may not have."""
 
+import threading
 import time
 from contextlib import contextmanager
 
@@ -145,3 +146,117 @@ def test_what_a_change_voids_is_void_before_responses_may_be_kept_again():
     bus.receive(message("mei", b"marker"))
 
     assert happened == [("mei", b"marker"), "mei"]
+
+
+# Until everybody has received it ---------------------------------------------------------------------------------------------
+
+
+class Busy:
+    """Another process, which has so much to do that a change waits there until it is `free`."""
+
+    def __init__(self, store, *, busy_with):
+        self.received, self.was_connected = [], []
+        self.begun, self.free = threading.Event(), threading.Event()
+        self._busy_with = busy_with
+        self.bus = InvalidationBus(store, "changed", lambda _person: None, lambda: None, on_change=self.change)
+
+    def change(self, person, _marker):
+        self.was_connected.append(self.bus.connected)
+        if person == self._busy_with:
+            self.begun.set()
+            self.free.wait(10)
+        self.received.append(person)
+
+
+@pytest.fixture
+def busy(store_at, valkey):
+    """``busy()``: a process that a change to yusuf keeps busy."""
+    made = []
+
+    def make(busy_with="yusuf"):
+        process = Busy(store_at(valkey.url), busy_with=busy_with)
+        made.append(process)
+        assert eventually(lambda: process.bus.connected)
+        return process
+
+    yield make
+    for process in made:
+        process.free.set()
+        process.bus.stop()
+    for process in made:
+        process.bus.stop(wait_seconds=5)
+
+
+def test_a_change_is_over_when_everybody_has_received_it(bus_on, busy, valkey):
+    (one, _), other, third = bus_on(valkey.url), busy("nobody"), busy("nobody")
+
+    for number in range(20):
+        one.publish_to_all(f"mei-{number}", b"marker")
+
+        assert other.received[-1] == third.received[-1] == f"mei-{number}"
+
+
+def test_a_change_waits_for_a_process_that_is_busy(bus_on, busy, valkey):
+    (one, _), other = bus_on(valkey.url), busy()
+    threading.Timer(0.4, other.free.set).start()
+
+    one.publish_to_all("yusuf", b"marker")
+
+    assert other.received == ["yusuf"]
+
+
+def test_a_change_waits_no_longer_than_a_process_that_did_not_receive_it_is_connected(bus_on, busy, valkey):
+    (one, _), other = bus_on(valkey.url), busy()
+
+    began = time.monotonic()
+    one.publish_to_all("yusuf", b"marker")
+
+    assert other.received == []
+    assert not other.bus.connected, "it takes nothing from its memory"
+    in_time(time.monotonic() - began, 2)
+
+
+def test_what_is_received_late_makes_nobody_connected(busy, store_at, valkey):
+    other, store = busy(), store_at(valkey.url)
+    store.publish("changed", "yusuf marker")
+    other.begun.wait(5)
+    store.publish("changed", "mei marker")
+    assert eventually(lambda: not other.bus.connected)
+
+    other.free.set()
+
+    assert eventually(lambda: other.received == ["yusuf", "mei"])
+    assert other.was_connected == [True, False], "what else is unread may be about anybody"
+    assert eventually(lambda: other.bus.connected)
+
+
+def test_a_change_is_over_at_once_where_nobody_listens(store_at, valkey):
+    bus = InvalidationBus(store_at(valkey.url), "changed", lambda _person: None, lambda: None)
+
+    began = time.monotonic()
+    bus.publish_to_all("mei", b"marker")
+
+    in_time(time.monotonic() - began, 1)
+
+
+def test_a_redis_that_freezes_meanwhile_is_waited_for_until_nobody_is_connected(bus_on, own):
+    (one, _), (other, _) = bus_on(own.url), bus_on(own.url)
+    own.freeze()
+    try:
+        one.publish_to_all("mei", b"marker")
+
+        assert not other.connected
+    finally:
+        own.thaw()
+
+
+def test_nonsense_stops_nobody(bus_on, store_at, valkey, stored):
+    (one, received), sender = bus_on(valkey.url), store_at(valkey.url)
+    for nonsense in (b"mei,a", b"mei,a,b,c x", b"mei,, x", b"mei,\xff,\x00 x", b".", b".x", b"nan", b"1e999", b"inf", b"a"):
+        for channel in stored.pubsub_channels("changed*"):
+            sender.publish(channel.decode(), nonsense)
+
+    one.publish_to_all("mei", b"marker")
+
+    assert received.people[-1] == "mei"
+    assert received.gaps == 0

@@ -14,6 +14,7 @@ from bff.observability import Recorder
 from bff.resilience import CircuitBreaker, Rules
 from tests.fault.conftest import ASKED, eventually, services, timed, together
 from tests.fault.nodes import Cluster, Sentinels
+from tests.timing import in_time
 
 PEOPLE = ("mei", "omar", "nia", "lin", "ada", "bo")
 BOUND = 1.0  # seconds for one timeout of 0.25, or two with sentinels, on a machine that has other things to do
@@ -151,6 +152,21 @@ def test_a_refusal_and_a_change_reach_every_worker_over_a_cluster(app_on, cluste
     services(one).changes.forget(genauth.id_of("mei"), cause="webhook")
 
     assert "fwd=" in timed(other.test_client(), headers).source
+
+
+def test_after_a_change_nobody_answers_from_memory_over_a_cluster(app_on, cluster, genauth, sign_in):
+    people = ("omar", "kim", "lin")
+    one, other = (connected(app_on(cluster.url, LOCAL_CACHE_SECONDS="30")) for _ in range(2))
+    assert eventually(lambda: all(services(app).invalidations.connected for app in (one, other)))
+    began = time.monotonic()
+    for person in people:
+        headers = sign_in(person)
+        for _ in range(2):
+            assert timed(other.test_client(), headers).status == 200
+        services(one).changes.forget(genauth.id_of(person), cause="webhook")
+
+        assert "fwd=" in timed(other.test_client(), headers).source
+    in_time(time.monotonic() - began, 1.5)
 
 
 def test_a_cluster_whose_node_dies_and_is_replaced(app_on, own_cluster, genauth, everybody):
