@@ -19,8 +19,9 @@ from bff.cache.entries import Entry, InvalidationMarker
 from bff.cache.event_stream import ADD_EVENTS, ADD_ONLY, EventStream, run_scripts
 from bff.cache.invalidation import InvalidationBus, message
 from bff.cache.lock import StoreLock
+from bff.cache.redis_client import Script
 from bff.cache.redis_errors import CacheUnavailable
-from bff.cache.redis_store import PREFIX, RedisStore, Script
+from bff.cache.redis_store import PREFIX, RedisStore
 from bff.cache.values import Values
 from bff.models import UNLINKED, AccountEvent
 from bff.observability import Recorder

@@ -15,9 +15,9 @@ from math import ceil
 
 from redis.exceptions import ResponseError
 
-from bff.cache.redis_client import RedisBackend
+from bff.cache.redis_client import RedisBackend, Script
 from bff.cache.redis_errors import CacheUnavailable
-from bff.cache.redis_store import PREFIX, RedisStore, Script, Trial
+from bff.cache.redis_store import PREFIX, RedisStore, Trial
 from bff.models import LINKED, AccountEvent
 from bff.observability import Recorder
 

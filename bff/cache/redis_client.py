@@ -6,7 +6,7 @@ Nothing here connects, except a cluster's client, which has to learn the cluster
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +20,7 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode, RedisCluster
 from redis.connection import Connection, ConnectionPool, DefaultParser, SSLConnection, UnixDomainSocketConnection
+from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool, SentinelManagedConnection, SentinelManagedSSLConnection
@@ -29,6 +30,7 @@ from bff.setting_addresses import split_address
 
 # Enough for every thread of a worker, so that a request never fails because the pool is empty.
 _MAX_CONNECTIONS = 1024
+Script = tuple[str, Sequence[str], Sequence[str | bytes | int]]  # Lua, keys of one slot, arguments
 resolver = Resolver()
 
 
@@ -124,6 +126,36 @@ class RedisBackend:
         # redis-py would ask one of them.
         everywhere = {"target_nodes": RedisCluster.ALL_NODES} if isinstance(self.client, RedisCluster) else {}
         return sum([count for _, count in self.client.pubsub_numsub(channel, **everywhere)])
+
+    def run(self, scripts: Sequence[Script]) -> Sequence[Any]:
+        """What the scripts return, one after the other. One round trip, or in a cluster one to each server."""
+        if len(scripts) == 1 or not isinstance(self.client, RedisCluster):
+            return _run(self.client, scripts)
+        # redis-py's pipeline for a cluster knows no scripts, and sends all that fails once more, one after the other.
+        there: dict[ClusterNode, list[int]] = {}
+        for number, (_, keys, _) in enumerate(scripts):
+            there.setdefault(self.client.get_node_from_key(keys[0]), []).append(number)  # type: ignore[no-untyped-call]
+        done: dict[int, Any] = {}
+        for node, numbers in there.items():
+            own = [scripts[number] for number in numbers]
+            try:
+                answers = _run(self.client.get_redis_connection(node), own)
+            except RedisError:
+                # The first may go elsewhere by now, from which the client learns; if it fails, so does all of this.
+                answers = [answer for each in own for answer in _run(self.client, [each])]
+            done.update(zip(numbers, answers, strict=True))
+        return [done[number] for number in range(len(scripts))]
+
+
+def _run(client: Any, scripts: Sequence[Script]) -> Sequence[Any]:  # noqa: ANN401 - see `RedisBackend`
+    if len(scripts) == 1:
+        ((script, keys, arguments),) = scripts
+        return [client.eval(script, len(keys), *keys, *arguments)]
+    pipeline = client.pipeline(transaction=False)
+    for script, keys, arguments in scripts:
+        pipeline.eval(script, len(keys), *keys, *arguments)
+    done: Sequence[Any] = pipeline.execute()
+    return done
 
 
 def _pools(client: Any) -> list[ConnectionPool]:  # noqa: ANN401 - see `RedisBackend`

@@ -23,7 +23,7 @@ from redis.client import PubSub
 from redis.exceptions import RedisError
 
 from bff.cache.lock import StoreLock
-from bff.cache.redis_client import RedisBackend
+from bff.cache.redis_client import RedisBackend, Script
 from bff.cache.redis_errors import RIGHTS, CacheUnavailable, is_away, is_demoted, reason_of
 from bff.observability import Recorder
 from bff.resilience import CircuitBreaker, CircuitOpen, Permit, in_background
@@ -31,7 +31,6 @@ from bff.resilience import CircuitBreaker, CircuitOpen, Permit, in_background
 log = structlog.get_logger()
 
 T = TypeVar("T")
-Script = tuple[str, Sequence[str], Sequence[str | bytes | int]]  # Lua, keys of one slot, arguments
 Trial = Callable[[RedisBackend], object]
 
 PREFIX = "la:6:"  # of every key and channel; with another shape of what is stored comes another number
@@ -141,8 +140,11 @@ class RedisStore:
         return RIGHTS if self._forbidden else refused
 
     def run_scripts(self, operation: str, scripts: Sequence[Script]) -> Sequence[Any]:
-        """What the scripts return, one after the other, each done as a whole. One round trip; raises `CacheUnavailable`."""
-        return self._do(operation, lambda redis: _run(redis.client, scripts))
+        """What the scripts return, one after the other, each done as a whole. One round trip, or in a cluster one to each server.
+
+        Raises `CacheUnavailable`: some may be done.
+        """
+        return self._do(operation, lambda redis: redis.run(scripts))
 
     def publish(self, channel: str, message: str | bytes) -> int:
         """Send ``message`` to whoever is `subscribed` right now: to how many. Raises `CacheUnavailable`."""
@@ -239,17 +241,6 @@ class RedisStore:
         if now - self._logged.get((operation, reason), -inf) >= quiet:
             self._logged[operation, reason] = now
             log.warning("cache_failed", operation=operation, reason=reason)
-
-
-def _run(client: Any, scripts: Sequence[Script]) -> Sequence[Any]:  # noqa: ANN401 - see `RedisBackend`
-    if len(scripts) == 1:
-        ((script, keys, arguments),) = scripts
-        return [client.eval(script, len(keys), *keys, *arguments)]
-    pipeline = client.pipeline(transaction=False)
-    for script, keys, arguments in scripts:
-        pipeline.eval(script, len(keys), *keys, *arguments)
-    done: Sequence[Any] = pipeline.execute()
-    return done
 
 
 def _subscribed(client: Any, channels: Sequence[str]) -> PubSub:  # noqa: ANN401 - see `RedisBackend`

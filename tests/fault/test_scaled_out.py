@@ -8,7 +8,7 @@ import redis
 from click.testing import CliRunner
 from flask import Flask
 
-from bff.cache import Locks, RedisStore, redis_backend
+from bff.cache import CacheUnavailable, Locks, RedisStore, redis_backend
 from bff.cli import main
 from bff.observability import Recorder
 from bff.resilience import CircuitBreaker, Rules
@@ -169,10 +169,33 @@ def test_after_a_change_nobody_answers_from_memory_over_a_cluster(app_on, cluste
     in_time(time.monotonic() - began, 1.5)
 
 
+def forgets_many(app, genauth):
+    """Whether everybody, and as many again whom nobody knows, can be forgotten at once."""
+    people = [*map(genauth.id_of, PEOPLE), *map(str, range(len(PEOPLE)))]
+    try:
+        services(app).changes.forget(*people, cause="webhook", wait=False)
+    except CacheUnavailable:
+        return False
+    return True
+
+
+def test_many_people_are_forgotten_at_once_wherever_they_fall_in_a_cluster(app_on, cluster, genauth, everybody):
+    one, other = connected(app_on(cluster.url)), connected(app_on(cluster.url))
+    for headers in everybody:
+        timed(one.test_client(), headers)
+    assert hits(other.test_client(), everybody)
+
+    assert forgets_many(one, genauth)
+
+    assert not any("hit" in timed(other.test_client(), headers).source for headers in everybody)
+
+
 def test_a_cluster_whose_node_dies_and_is_replaced(app_on, own_cluster, genauth, everybody):
-    client = app_on(own_cluster.url).test_client()
+    app = app_on(own_cluster.url)
+    client = app.test_client()
     ask_for(0.3, client, everybody)
     assert hits(client, everybody)
+    assert forgets_many(app, genauth)
 
     own_cluster.nodes[0].kill()
     statuses, longest = ask_for(4, client, everybody)
@@ -180,6 +203,7 @@ def test_a_cluster_whose_node_dies_and_is_replaced(app_on, own_cluster, genauth,
     assert statuses == {200}
     assert longest < BOUND
     assert eventually(lambda: hits(client, everybody), 8)
+    assert eventually(lambda: forgets_many(app, genauth), 8)
 
 
 def test_a_cluster_that_freezes_altogether_and_thaws(app_on, own_cluster, genauth, everybody):
