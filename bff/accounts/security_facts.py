@@ -52,10 +52,16 @@ class SecurityFacts:
         if (known and known.at > younger_than) or not may_ask or self._failures.get(session.user_id):
             return known
         deadline = deadline.within(self._hint_seconds)
+        number, since = self._accounts.changes_so_far(session)
         try:
             # By token, as for the accounts: a refusal is one token's.
             found, _ = self._flights.do(
-                session.digest, lambda: self._ask(session, deadline, is_hint=True), deadline, visitor=session.user_id
+                session.digest,
+                lambda: self._ask(session, deadline, is_hint=True),
+                deadline,
+                visitor=session.user_id,
+                number=number,
+                since=since,
             )
         except (UpstreamFailure, UpstreamRejected):
             self._failures.put(session.user_id, True)

@@ -152,6 +152,10 @@ class LinkedAccounts:
         """Something about a person, an opaque id, changed somewhere: who asks from now on shares no call that began before."""
         self._changed.put(person)
 
+    def changes_so_far(self, session: Session) -> tuple[int, int]:
+        """``number`` and ``since`` of `SingleFlight.do`: a call that began before a change is no answer to who asks now."""
+        return self._changed.number, self._changed.last(self._person(session.user_id))
+
     def raise_if_refused(self, session: Session) -> None:
         """Raise TokenRefused or UserBlocked where GenAuth is known to have refused the session. One round trip."""
         self._look_up(session)
@@ -171,7 +175,7 @@ class LinkedAccounts:
 
     def _shared(self, session: Session, deadline: Deadline, younger_than: float, seen: Lookup) -> Answer:
         """What one thread of this process finds for all that ask with the same token."""
-        number, since = self._changed.number, self._changed.last(self._person(session.user_id))
+        number, since = self.changes_so_far(session)
         while True:
             try:
                 found, shared = self._flights.do(
@@ -180,7 +184,6 @@ class LinkedAccounts:
                     lambda: self._locked(session, deadline, younger_than, seen),
                     deadline,
                     visitor=session.user_id,
-                    # A call that began before the accounts changed is no answer to who asks afterwards.
                     number=number,
                     since=since,
                 )

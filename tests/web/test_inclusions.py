@@ -323,3 +323,22 @@ def test_after_a_change_how_somebody_signs_in_is_asked_anew(app, genauth, unlink
     app.extensions["clock"].by = 3
 
     assert unlink("kim") == [LAST]
+
+
+def test_who_asks_after_a_change_shares_no_question_that_was_asked_before_how_somebody_signs_in(app, genauth, unlink, sign_in):
+    headers = sign_in("kim")
+    early = []
+    genauth.trouble(path=SECURITY, latency=0.3, times=1)
+    asking = threading.Thread(target=lambda: early.extend(unlink("kim", app.test_client(use_cookies=False), headers=headers)))
+    asking.start()
+    ends = time.monotonic() + 5
+    while genauth.calls(SECURITY) == 0:
+        assert time.monotonic() < ends, "it was not asked"
+        time.sleep(0.005)
+    genauth.sign_in("kim", password=False)
+    services_of(app).changes.forget(genauth.id_of("kim"), cause="webhook", wait=False)
+
+    late = unlink("kim", headers=headers)
+    asking.join()
+
+    assert (early, late) == ([ALLOWED], [LAST])
