@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -33,6 +34,7 @@ from bff.web import (
     requires_no_session,
     requires_session,
     requires_webhook_secret,
+    shows_secret,
     webhooks,
 )
 
@@ -47,8 +49,6 @@ PERMITS = 4
 # A worker's threads, where the machine allows so many, and how many are kept for what waits for nobody: health, metrics, hits.
 THREADS = 80
 _NEVER_WAITING = 16
-# One computes; the others wait for their bodies, for Redis, for every worker to know, or for their turn.
-_EVENTS_AT_ONCE = 33
 # A thread that computes is asked to give the interpreter to others after this many seconds, for requests that hold no permit.
 _SWITCH_SECONDS = 0.001
 
@@ -123,7 +123,10 @@ def _behind_middleware(
     """Flask behind its middleware; a request passes the last one first."""
     settings = services.settings
     application: WSGIApplication = AdmissionControl(
-        flask, PERMITS, waiting=threads - min(_NEVER_WAITING, threads // 4), events=min(_EVENTS_AT_ONCE, max(1, threads // 2))
+        flask,
+        PERMITS,
+        waiting=threads - min(_NEVER_WAITING, threads // 4),
+        is_event=partial(shows_secret, settings.webhook_secret),
     )
     if settings.local_cache_seconds:
         application = ResponseCache(

@@ -15,7 +15,7 @@ from bff.web.openapi import openapi
 from bff.web.operators import health, metrics, requires_metrics_token
 from bff.web.problems import answer_problems
 from bff.web.response_cache import ResponseCache
-from bff.web.webhooks import requires_webhook_secret, webhooks
+from bff.web.webhooks import requires_webhook_secret, shows_secret, webhooks
 
 __all__ = [
     "AdmissionControl",
@@ -37,5 +37,6 @@ __all__ = [
     "requires_session",
     "requires_webhook_secret",
     "services_of",
+    "shows_secret",
     "webhooks",
 ]

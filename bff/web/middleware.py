@@ -31,7 +31,7 @@ VARY = "Authorization, Cookie, Origin, Accept-Language"
 HSTS = "max-age=31536000"
 # An orchestrator asks every few seconds, for ever: a line for each good answer would be most of the log.
 _PROBES = frozenset({"/livez", "/readyz"})
-_QUEUEING, _EVENTS = "/me/", "/webhooks/"
+_QUEUEING, _EVENTS = "/me/", "events"
 _RETRY_SECONDS = 1.0
 _METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,128}", re.ASCII)
@@ -128,22 +128,30 @@ class AdmissionControl:
     """A WSGI application around ``application``: ``permits`` threads are in there at a time, but for those that wait.
 
     ``waiting`` is how many may: health, metrics and what the response cache holds need threads too. Only requests of signed-in
-    people queue. GenAuth's events compute one at a time, and so many ``events`` may be here with those that wait: nobody else
-    waits for them.
+    people queue. GenAuth's events compute one at a time, and as many may be here: nobody else waits for them. ``is_event``
+    knows them by their secret, so that they do not wait for what strangers send.
     """
 
-    def __init__(self, application: Application, permits: int, *, waiting: int = sys.maxsize, events: int = sys.maxsize) -> None:
+    def __init__(
+        self,
+        application: Application,
+        permits: int,
+        *,
+        waiting: int = sys.maxsize,
+        is_event: Callable[[Environ], bool] = lambda _environ: False,
+    ) -> None:
         self._application = application
+        self._is_event = is_event
         self._semaphore = FairSemaphore(permits, outside_at_most=waiting)
         self._events = FairSemaphore(1)
-        self._event_places = Shares(events)
+        self._event_places = Shares(waiting)
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         """The response, as a WSGI application. Raises UpstreamUnavailable for a request that the deadline finds in the queue."""
         path, deadline = environ["PATH_INFO"], record_of(environ).deadline
         if path.startswith(_QUEUEING):
             admission = admitted(self._semaphore, deadline)
-        elif path.startswith(_EVENTS):
+        elif self._is_event(environ):
             admission = self._admitted_event(deadline)
         else:
             return self._application(environ, start_response)

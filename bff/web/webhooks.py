@@ -4,6 +4,7 @@ They come doubled, late and in any order, and some are sent for what was tried i
 else. Its body has password hashes and fresh tokens in it; nothing of it is logged or kept but whom it is about.
 """
 
+from collections.abc import Collection
 from hmac import compare_digest
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
@@ -15,7 +16,7 @@ from bff.cache import CacheUnavailable
 from bff.errors import InvalidRequest, UpstreamUnavailable, WebhookSecretInvalid
 from bff.models import LINKED, AccountEvent
 from bff.web.authentication import counted_address
-from bff.web.context import sent_body, services
+from bff.web.context import Environ, sent_body, services
 from bff.web.openapi import problem_responses
 from schemas.genauth import json_value
 from schemas.oidc import UnexpectedShape
@@ -23,6 +24,8 @@ from schemas.webhooks import EVENT, SECRET_HEADERS, EventData, EventSchema, even
 
 webhooks = Blueprint("webhooks", __name__, description="What changed elsewhere, as GenAuth says.")
 
+_PATH = "/webhooks/genauth"
+_SECRET_VARIABLES = [f"HTTP_{name.upper().replace('-', '_')}" for name in SECRET_HEADERS.values()]
 _LARGEST_EVENT = 1024 * 1024  # those of an organisation have everybody in it
 _MOST_FIELDS = 100
 _FORM = "application/x-www-form-urlencoded"
@@ -59,16 +62,22 @@ def requires_webhook_secret() -> None:
     if request.method == "OPTIONS":
         return
     bff = services()
-    secrets = [secret.encode() for secret in bff.settings.webhook_secret]
-    # Every one is compared with every one, whichever is right.
-    if sum(compare_digest(one, secret) for one in _shown() for secret in secrets):
+    if shows_secret(bff.settings.webhook_secret, request.environ):
         return
     if bff.webhook_limit:
         bff.webhook_limit.hit(counted_address(request.remote_addr)[0])
     raise WebhookSecretInvalid(note="webhook secret")
 
 
-@webhooks.post("/webhooks/genauth")
+def shows_secret(secrets: Collection[str], environ: Environ) -> bool:
+    """Whether a request comes to this address with one of the secrets, in whichever of the headers."""
+    if environ["PATH_INFO"] != _PATH:
+        return False
+    # Every one is compared with every one, whichever is right.
+    return bool(sum(compare_digest(one, secret.encode()) for one in _shown(environ) for secret in secrets))
+
+
+@webhooks.post(_PATH)
 @webhooks.doc(
     operationId="receiveEvent",
     requestBody=EVENT,
@@ -145,12 +154,12 @@ def _form(body: bytes) -> dict[str, str] | None:
         fields = dict(parse_qsl(body.decode(errors="replace"), keep_blank_values=True, max_num_fields=_MOST_FIELDS))
     except ValueError:
         return None
-    return None if fields.get("eventName") and not fields.get("data") else fields
+    return None if not fields or (fields.get("eventName") and not fields.get("data")) else fields
 
 
-def _shown() -> list[bytes]:
+def _shown(environ: Environ) -> list[bytes]:
     """What the headers show that may carry the secret. The server joins two of a name by a comma, which no secret has."""
-    shown = [request.headers.get(name, "").split(",")[:2] for name in SECRET_HEADERS.values()]
+    shown = [environ.get(name, "").split(",")[:2] for name in _SECRET_VARIABLES]
     return [each.strip().encode("latin-1", errors="replace") for values in shown for each in values]
 
 

@@ -353,6 +353,7 @@ def test_every_recorded_event_is_a_case():
 NOBODY = {"eventName": "kick", "data": {}}
 BAD = {
     "empty": (b"", JSON),
+    "empty, as a form": (b"", FORM),
     "begun": (b"{", JSON),
     "an array": (b"[]", JSON),
     "a text": (b'"user:updated"', JSON),
@@ -469,12 +470,13 @@ def test_an_event_that_comes_slowly_holds_nobody_up(app_with, slowly, sign_in):
 
 def test_where_too_many_events_are_one_more_is_to_be_sent_again(environ, slowly, sign_in):
     app = create_app(Settings.from_env({**environ, "WEBHOOK_SECRET": SECRET}), threads=2, **PATIENT)
-    with slowly(app, recorded("user-updated")) as answers:
+    with slowly(app, recorded("user-updated")) as first, slowly(app, recorded("user-updated")) as second:
         response = app.test_client().post(HOOK, json=recorded("kick"), headers=SHOWN)
         assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
         assert app.test_client().get(PATH, headers=sign_in("mei")).status_code == 200
+        assert app.test_client().post(HOOK, json=recorded("kick")).status_code == 401, "strangers take no event's place"
 
-    assert answers == [204]
+    assert first + second == [204, 204]
     assert app.test_client().post(HOOK, json=recorded("kick"), headers=SHOWN).status_code == 204
 
 
