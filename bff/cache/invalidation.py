@@ -121,6 +121,8 @@ class InvalidationBus:
         """End the subscription, and wait for its end up to ``wait_seconds``."""
         self._stopped.set()
         if self._thread is not None:
+            with suppress(CacheUnavailable):
+                self._store.publish(self._channel_of(self._id), "")  # the thread wakes: who has stopped confirms nothing
             self._thread.join(wait_seconds)
 
     def listen(self) -> None:

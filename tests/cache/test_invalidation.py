@@ -128,6 +128,9 @@ def test_a_gap_is_told_once_however_long_it_lasts():
             raise CacheUnavailable
             yield
 
+        def publish(self, *_message):
+            raise CacheUnavailable
+
     away, received = Away(), Received()
     bus = InvalidationBus(away, "changed", received.people.append, received.gap, on_connect=received.connect)
     bus.listen()
@@ -260,3 +263,32 @@ def test_nonsense_stops_nobody(bus_on, store_at, valkey, stored):
 
     assert received.people[-1] == "mei"
     assert received.gaps == 0
+
+
+def test_a_bus_that_is_stopped_ends_its_subscription_at_once():
+    class Silent:
+        """Says nothing by itself, for longer than this test lasts."""
+
+        def __init__(self):
+            self.subscribed_by_now, self.said, self.ended = threading.Event(), threading.Event(), False
+
+        @contextmanager
+        def subscribed(self, *_channels):
+            yield self
+            self.ended = True
+
+        def get_message(self, timeout):  # noqa: ARG002 - as of redis-py
+            self.subscribed_by_now.set()
+            self.said.wait(20)
+
+        def publish(self, *_message):
+            self.said.set()
+
+    silent = Silent()
+    bus = InvalidationBus(silent, "changed", print, print)
+    bus.listen()
+    assert silent.subscribed_by_now.wait(5)
+
+    bus.stop(wait_seconds=10)
+
+    assert silent.ended
