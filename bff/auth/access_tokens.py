@@ -67,6 +67,7 @@ class AccessTokens:
     """Verifies tokens against GenAuth's key set; a `bff.auth.sessions.Verifier`."""
 
     calls_genauth = False
+    begun = 0
 
     def __init__(
         self,
@@ -121,6 +122,10 @@ class AccessTokens:
 
     def forget(self, person: str) -> None:
         """Nothing: what a signature proves does not change."""
+
+    def is_reconsidered(self, user_id: str, begun: int) -> bool:  # noqa: ARG002 - the signature is `Verifier`'s
+        """No."""
+        return False
 
     def key_for(self, kid: str | None, issued_at: float, deadline: Deadline) -> tuple[Key, tuple[str, ...]]:
         """The key of that id, and what the ``iss`` of a token that it signed may be; raises as `JwksCache.find`.

@@ -80,6 +80,15 @@ class Introspector:
         """
         self._forgotten.put(person)
 
+    @property
+    def begun(self) -> int:
+        """Read before verifying, for `is_reconsidered`."""
+        return self._forgotten.number
+
+    def is_reconsidered(self, user_id: str, begun: int) -> bool:
+        """Whether GenAuth is asked again about the user's token, if it refused it when it was asked at `begun`."""
+        return self._forgotten.since(begun, self._person(user_id))
+
     def obstacle(self, deadline: Deadline) -> Reason | None:
         """Why GenAuth does not introspect for us, None if it does. A call."""
         try:

@@ -92,6 +92,13 @@ class Verifier(Protocol):
     def forget(self, person: str) -> None:
         """Ask GenAuth again about the tokens of the person, an opaque id, that it refused. Where verifying is a call."""
 
+    @property
+    def begun(self) -> int:
+        """Read before verifying: by that `is_reconsidered` knows what was forgotten meanwhile."""
+
+    def is_reconsidered(self, user_id: str, begun: int) -> bool:
+        """Whether the user was forgotten since verifying was `begun`, so that a refusal counts no longer."""
+
 
 class Recognised(Protocol):
     """What the workers know together: `bff.cache.RecognisedTokens`."""
@@ -219,12 +226,12 @@ class Sessions:
         return verify(token, digest, deadline)
 
     def _verify(self, token: str, digest: bytes, deadline: Deadline, begun: int = 0) -> Acceptance:
+        refusal_begun = self._verifier.begun
         try:
             acceptance = self._verifier.verify(token, deadline, known_as=self._known_as(digest))
         except TokenInvalid as error:
-            # From here on it is a token like any that is made up.
-            # Unless GenAuth may say otherwise by now, which the next request finds out.
-            if (user_id := self._known_as(digest)) is not None and begun == self._forgotten.number:
+            # From here on it is like any that is made up, unless GenAuth may say otherwise by now: the next request finds out.
+            if (user_id := self._known_as(digest)) is not None and not self._verifier.is_reconsidered(user_id, refusal_begun):
                 self._accepted.drop(digest)
                 if self._recognised:
                     self._recognised.drop(digest)

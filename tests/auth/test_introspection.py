@@ -586,6 +586,22 @@ def test_a_refusal_that_was_on_its_way_is_told_on_only_when_it_is_repeated(genau
     assert told == [MEI]
 
 
+def test_a_refusal_is_told_on_though_somebody_else_changed_while_it_was_on_its_way(genauth, clock):
+    told = []
+    introspector = Introspector(genauth, app_id=APP, clock=clock, monotonic=clock)
+    sessions = Sessions(
+        introspector, refused=lambda session, _refusal: told.append(session.user_id), clock=clock, monotonic=clock
+    )
+    of(sessions)
+    clock.advance(60)
+    genauth.answer = INACTIVE
+    while_asked(genauth, lambda: sessions.forget("ali", acceptances=True))
+    refusal(sessions, TokenRefused)
+
+    assert told == [MEI]
+    assert sessions.would_call("0pAqUe-token")
+
+
 def test_a_failure_is_repeated_whoever_was_forgotten(sessions, genauth):
     """GenAuth that is away is not asked more often because it tells of changes."""
     genauth.trouble = UpstreamUnavailable(note="away")

@@ -14,7 +14,7 @@ from tests.auth.world import Signer
 class Counting:
     """A verifier that says yes and counts how often it was asked."""
 
-    version, calls_genauth = 1, False
+    version, calls_genauth, begun = 1, False, 0
 
     def __init__(self, clock, *, expires_in=3600.0, accepted_for=60.0):
         self.verified = 0
@@ -27,6 +27,9 @@ class Counting:
         self.known_as.append(known_as)
         ends = None if self._expires_in is None else self._clock() + self._expires_in
         return Acceptance("mei", ends, self._clock() + self.accepted_for, self.version)
+
+    def is_reconsidered(self, _user_id, _begun):
+        return False
 
 
 @pytest.fixture
