@@ -13,6 +13,7 @@ from schemas.genauth import LONGEST_ID, LONGEST_NAME, AllowList, Text, json_valu
 from schemas.oidc import UnexpectedShape, is_identifier
 
 MOST_USERS = 10_000
+_MOST_PARTS = 1000  # events of our own, of which a stream keeps some ten thousand
 # Any one will do: GenAuth's documents name each of them. The keys are what the contract calls them.
 SECRET_HEADERS = {
     "webhookSecret": "X-Authing-Webhook-Secret",
@@ -112,14 +113,15 @@ class Part(fields.Nested):
 
 
 class Parts(fields.Field[list[dict[str, Any]]]):
-    """A list of objects, by their schema; what is none is left out."""
+    """A list of objects, by their schema; what is none is left out, and what is more than anybody has."""
 
     def __init__(self, schema: AllowList, *, load_default: list[dict[str, Any]]) -> None:
         super().__init__(load_default=load_default)
         self._schema = schema
 
     def _deserialize(self, value: object, attr: str | None, data: Mapping[str, Any] | None, **_: object) -> list[dict[str, Any]]:  # noqa: ARG002
-        return [self._schema.load(each) for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+        parts = value[:_MOST_PARTS] if isinstance(value, list) else []
+        return [self._schema.load(each) for each in parts if isinstance(each, dict)]
 
 
 class SourceSchema(AllowList):

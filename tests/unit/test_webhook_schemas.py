@@ -56,6 +56,14 @@ def test_a_merge_whose_identities_name_sources_is_a_link_of_the_primary_user_for
     assert event_data(data).links == (NewLink(PRIMARY, "s1", "github"), NewLink(PRIMARY, "s2", None))
 
 
+def test_one_event_does_not_fill_the_stream_of_ours():
+    identities = [{"extIdpId": f"s{number}"} for number in range(20_000)]
+    found = event_data({"primaryUser": {"id": PRIMARY}, "secondaryUser": {"id": SECONDARY, "identities": identities}})
+
+    assert found.user_ids == (PRIMARY, SECONDARY)
+    assert len(found.links) == 1000
+
+
 @pytest.mark.parametrize(
     ("parts", "link"),
     [
