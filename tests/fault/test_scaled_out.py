@@ -10,12 +10,16 @@ from flask import Flask
 
 from bff.cache import CacheUnavailable, Locks, RedisStore, redis_backend
 from bff.cli import main
+from bff.models import AccountEvent
 from bff.observability import Recorder
 from bff.resilience import CircuitBreaker, Rules
-from tests.fault.conftest import ASKED, eventually, services, timed, together
+from bff.sandbox import sources
+from tests.fault.conftest import ASKED, PATH, eventually, redis_is_back, services, timed, together, travel
 from tests.fault.nodes import Cluster, Sentinels
+from tests.fault.reading import LINKED, STREAM, UNLINKED, read, unlink
 from tests.timing import in_time
 
+GITHUB, GOOGLE = sources.GITHUB.id, sources.GOOGLE.id
 PEOPLE = ("mei", "omar", "nia", "lin", "ada", "bo")
 BOUND = 1.0  # seconds for one timeout of 0.25, or two with sentinels, on a machine that has other things to do
 
@@ -259,7 +263,8 @@ def test_sentinels_lead_to_the_new_master(app_on, sentinels, genauth, everybody)
 
 
 def test_a_master_that_freezes_is_left_behind_and_comes_back_as_a_replica(app_on, sentinels, genauth, everybody):
-    client = app_on(sentinels.url).test_client()
+    app = app_on(sentinels.url, EVENTS_STREAM=STREAM)
+    client = app.test_client()
     ask_for(0.3, client, everybody)
 
     sentinels.master.freeze()
@@ -274,3 +279,46 @@ def test_a_master_that_freezes_is_left_behind_and_comes_back_as_a_replica(app_on
     assert eventually(lambda: hits(client, everybody), 8)
     with redis.Redis.from_url(sentinels.replica.url) as connection:
         assert connection.info("replication")["role"] == "master"
+
+    assert eventually(lambda: redis_is_back(app), 8)
+    unlink(app, everybody[1], GITHUB)
+    watching = [tuple(each.split(":")) for each in sentinels.url.split("/")[2].split(",")]
+    with redis.Sentinel(watching).master_for(Sentinels.NAME, decode_responses=True) as server:
+        assert read(server, 1) == [(UNLINKED, GITHUB)]
+
+
+# Events, whose stream is on one server of a cluster, wherever the person falls -------------------------------------------------
+
+
+@pytest.fixture
+def in_cluster(cluster, app_on):
+    """An application over the cluster, and a client of the same."""
+    host, port = cluster.url.rpartition(",")[2].split(":")
+    with redis.RedisCluster(host, int(port), decode_responses=True) as server:
+        yield connected(app_on(cluster.url, EVENTS_STREAM=STREAM)), server
+
+
+def test_a_cluster_has_events_too(in_cluster, genauth, sign_in):
+    app, server = in_cluster
+    accounts = [("omar", GITHUB), ("omar", GOOGLE), ("kim", GITHUB), ("zoe", GOOGLE), ("user-7", GITHUB)]
+    linked = AccountEvent(LINKED, genauth.id_of("mei"), GITHUB, "github")
+
+    for person, account in accounts:
+        unlink(app, sign_in(person), account)
+        services(app).changes.forget(genauth.id_of("mei"), cause="webhook", events=[linked])
+
+    assert read(server, 6) == [(UNLINKED, GITHUB), (LINKED, GITHUB), *((UNLINKED, account) for _, account in accounts[1:])]
+    assert server.xlen(STREAM) == 6
+
+
+def test_in_a_cluster_too_nothing_is_answered_that_others_could_not_learn_of(in_cluster, sign_in):
+    app, server = in_cluster
+    server.set(STREAM, "theirs")
+    response = app.test_client().delete(f"{PATH}/{GITHUB}", headers=sign_in("omar"))
+    assert (response.status_code, response.json["code"]) == (504, "change_unconfirmed")
+
+    server.delete(STREAM)
+    travel(app, 2)
+    assert timed(app.test_client(), sign_in("omar")).status == 200
+
+    assert read(server, 1) == [(UNLINKED, GITHUB)]

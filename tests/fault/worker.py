@@ -1,4 +1,4 @@
-"""A process with an application in it: asks for one person when told to, and says what came of it. Run by test_asked_once."""
+"""A process with an application in it: asks for one person when told to, and says what came of it. Run by tests."""
 
 import json
 import sys
@@ -16,7 +16,7 @@ def main():
     statuses = []
 
     def ask():
-        response = app.test_client().get(PATH, headers=told["headers"])
+        response = app.test_client().open(told.get("path", PATH), method=told.get("method", "GET"), headers=told["headers"])
         statuses.append(response.status_code)
 
     threads = [threading.Thread(target=ask) for _ in range(told["threads"])]
