@@ -170,6 +170,8 @@ def test_after_a_change_nobody_answers_from_memory_over_a_cluster(app_on, cluste
         services(one).changes.forget(genauth.id_of(person), cause="webhook")
 
         assert "fwd=" in timed(other.test_client(), headers).source
+    for app in (one, other):
+        services(app).invalidations.stop(wait_seconds=5)
     in_time(time.monotonic() - began, 1.5)
 
 
