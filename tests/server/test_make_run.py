@@ -11,15 +11,16 @@ import time
 
 import pytest
 
-from tests.server.service import ROOT, Program, eventually
+from tests.server.service import ROOT, Program, eventually, session
 from tests.valkey import free_port
 
 pytestmark = pytest.mark.server
 
 
 @pytest.fixture
-def running(tmp_path):
-    program = Program([sys.executable, "-m", "bff.server.dev"], {"PORT": str(free_port())}, tmp_path / "output")
+def running(tmp_path, request):
+    environ = {"PORT": str(free_port()), **getattr(request, "param", {})}
+    program = Program([sys.executable, "-m", "bff.server.dev"], environ, tmp_path / "output")
     eventually(lambda: "Ctrl-C ends everything" in program.printed() or program.process.poll() is not None, within=30)
     assert program.process.poll() is None, program.printed()
     program.family()
@@ -60,6 +61,16 @@ def test_what_is_linked_elsewhere_is_shown_at_once(running):
     assert [providers(mei) for _ in range(6)] == [["lark", "wechat"]] * 6
     assert providers(elsewhere) == ["lark", "qq", "wechat"]
     assert [providers(mei) for _ in range(6)] == [["lark", "qq", "wechat"]] * 6
+
+
+@pytest.mark.parametrize("running", [{"WEBHOOK_SECRET": " one-of-my-own-7d1f ,the-one-after-it-2b8c"}], indirect=True)
+def test_a_webhook_secret_of_ones_own_is_the_services_and_the_sandboxs(running):
+    hook, sandbox = (re.search(pattern, running.printed())[0] for pattern in (r"http:\S+/webhooks/genauth", r"http:\S+/sandbox"))
+
+    with session() as http:
+        assert http.post(hook, json={}, headers={"X-Authing-Token": "one-of-my-own-7d1f"}, timeout=10).status_code == 202
+        http.post(f"{sandbox}/event", json={}, timeout=10)
+        assert http.get(f"{sandbox}/deliveries", timeout=10).json() == [{"event": None, "statuses": [204]}]
 
 
 def test_it_warns_of_nothing_but_a_cache_that_everybody_can_read_and_metrics_that_nobody_can(running):
