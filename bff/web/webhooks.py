@@ -165,4 +165,6 @@ def _shown(environ: Environ) -> list[bytes]:
 
 def _answer(status: int, name: str, result: str) -> Response:
     services().metrics.webhook_received(name, result)
-    return Response(status=status)
+    response = Response(status=status, headers={"Cache-Control": "private, no-store"})
+    del response.headers["Content-Type"]  # there is no content
+    return response

@@ -324,6 +324,8 @@ def test_a_recorded_event_is_answered_and_nothing_of_it_is_kept(case, send, coun
     for response in (send(event), send(urlencode(flat).encode(), FORM)):
         assert response.status_code == (202 if case in IGNORED else 204)
         assert response.data == b""
+        assert response.headers["Cache-Control"] == "private, no-store"
+        assert "Content-Type" not in response.headers
 
     name = "other" if case in IGNORED else event.get("eventName", "test")
     assert counted(name, "ignored" if case in IGNORED else "nobody" if case == "test" else "forgotten") == 2
