@@ -142,8 +142,9 @@ def _invalidation_marker(text: bytes) -> InvalidationMarker:
     at, refusals_at, acceptances_at, held_until, confirmed, unconfirmed, noted_at = orjson.loads(text)
     if type(confirmed) is not bool or type(unconfirmed) is not list:
         raise TypeError
-    for source_id, provider_type in unconfirmed:
-        if type(source_id) is not str or type(provider_type) not in (str, type(None)):
+    for each in unconfirmed:
+        source_id, provider_type = each
+        if type(each) is not list or type(source_id) is not str or type(provider_type) not in (str, type(None)):
             raise TypeError
     return InvalidationMarker(
         at=_time(at),

@@ -292,6 +292,28 @@ def test_what_is_linked_unlinked_and_linked_again_is_three_events(mei, client, g
     assert added() == [(LINKED, GITHUB), (UNLINKED, GITHUB)] * 2
 
 
+def test_what_was_unlinked_here_and_linked_again_elsewhere_is_an_event_again(client, genauth, sign_in, added):
+    for _ in range(2):
+        genauth_says(client, genauth, "omar")
+        assert client.delete(f"{PATH}/{GITHUB}", headers=sign_in("omar")).status_code == 200
+        genauth.link("omar", "my-github")
+
+    assert added() == [(LINKED, GITHUB), (UNLINKED, GITHUB)] * 2
+
+
+def test_a_link_whose_note_of_the_event_was_lost_is_still_one_event(mei, client, stored, added):
+    link = mei.begin().json
+    come_back(client, *decide(link["url"]))
+    before = set(stored.keys("la:6:link:*"))
+    assert mei.outcome(link["state"]).json["status"] == "linked"
+    noted = {key for key in set(stored.keys("la:6:link:*")) - before if stored.type(key) == b"string"}
+
+    stored.delete(*noted)  # as by a process that is killed between the two
+
+    assert mei.outcome(link["state"]).json["status"] == "linked"
+    assert added() == [(LINKED, GITHUB)]
+
+
 def test_what_was_unlinked_elsewhere_and_linked_again_here_is_an_event_again(mei, client, genauth, app, added):
     for seconds in (0, 60):
         app.extensions["clock"].by = seconds
