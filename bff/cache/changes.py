@@ -182,7 +182,11 @@ class Changes:
 
     def marker(self, key: str, stored: bytes | None) -> InvalidationMarker | None:
         """What is known of a person's changes, where this is stored under the key of their marker, or nothing can be read."""
-        marker, received = self._values.decode(key, stored, InvalidationMarker, self._clock()), self._received.get(key)
+        now = self._clock()
+        marker, received = self._values.decode(key, stored, InvalidationMarker, now), self._received.get(key)
+        if stored and not marker:
+            # Of a process with a newer CACHE_SECRET, say, or with a clock far ahead: nothing holds that it may void.
+            return (received or InvalidationMarker()).changed(now, refusals=True, acceptances=True)
         return marker.newer(received) if marker else received
 
     def receive(self, person: str, stored: bytes) -> None:
@@ -195,11 +199,8 @@ class Changes:
             before = before or InvalidationMarker()
             marker = sent.newer(before)
             self._received.put(key, marker)
-        self._on_change(
-            person,
-            refusals=marker.refusals_at > before.refusals_at,
-            acceptances=marker.acceptances_at > before.acceptances_at,
-        )
+        refusals, acceptances = marker.refusals_at > before.refusals_at, marker.acceptances_at > before.acceptances_at
+        self._on_change(person, refusals=refusals, acceptances=acceptances)
 
     def _write(
         self,

@@ -6,7 +6,7 @@ import time
 import pytest
 import redis
 
-from bff.cache import PREFIX, CacheUnavailable, Entry, InvalidationBus, PlainCodec
+from bff.cache import PREFIX, CacheUnavailable, EncryptedCodec, Entry, InvalidationBus, PlainCodec
 from bff.cache.entries import InvalidationMarker
 from bff.errors import TokenRefused
 from tests.cache.conftest import accounts, ids, session
@@ -341,6 +341,41 @@ def test_a_smaller_event_does_not_undo_that_somebody_was_signed_out(cache, other
     clock.advance(5)
     for process in (cache, others):
         assert process.get(MEI).accepted_at is None
+
+
+@pytest.mark.parametrize("event", [{}, {"refusals": True}, None], ids=["changed", "changed more", "nothing else"])
+def test_who_is_signed_out_by_a_process_with_a_newer_secret_is_so_where_only_the_older_one_is_known(
+    cache_on, store_at, valkey, clock, event
+):
+    older, newer = ("2026a", b"a" * 32), ("2026b", b"b" * 32)
+    here = cache_on(store_at(valkey.url), EncryptedCodec([older]))
+    there = cache_on(store_at(valkey.url), EncryptedCodec([newer, older]))
+    here.put(MEI, accounts("one"), clock())
+    clock.advance(2)
+
+    forget(there, acceptances=True)
+    here.put(session("mei", "another"), accounts("one"), clock() + 2)
+    clock.advance(5)
+    if event is not None:
+        forget(here, **event)
+
+    for process in (here, there):
+        assert process.get(MEI).accepted_at is None
+    clock.advance(2)
+    forget(here)
+    clock.advance(2)
+    here.put(MEI, accounts("one"), clock())
+    assert here.get(MEI).accepted_at == here.get(MEI).entry.at == clock(), "and is served from the cache again"
+
+
+def test_a_change_by_a_process_whose_clock_is_far_ahead_is_one(cache, others, clock):
+    cache.put(MEI, accounts("one"), clock())
+    clock.advance(300)
+    forget(others, acceptances=True)
+    clock.advance(-298)
+
+    assert cache.get(MEI).entry is None
+    assert cache.get(MEI).accepted_at is None
 
 
 def test_others_stay_signed_in(cache, clock):
