@@ -214,6 +214,15 @@ def test_a_linked_account_that_others_cannot_learn_of_has_no_outcome_yet(no_stre
     assert added() == [(LINKED, GITHUB)]
 
 
+def test_genauth_is_asked_to_send_an_event_again_that_others_could_not_learn_of(no_stream, client, genauth, stored, added):
+    assert genauth_says(client, genauth, "mei") == 503
+
+    stored.delete(STREAM)
+
+    assert [genauth_says(client, genauth, "mei") for _ in range(2)] == [204, 204]
+    assert added() == [(LINKED, GITHUB)]
+
+
 def test_without_the_setting_there_is_no_stream(client_with, sign_in, stored):
     assert client_with(EVENTS_STREAM="").delete(f"{PATH}/{GITHUB}", headers=sign_in("omar")).status_code == 200
 
