@@ -61,9 +61,9 @@ def _run(port: int, sandbox_port: int, keys: str | None) -> NoReturn:
         print("Starting the sandbox as GenAuth ...", flush=True)
         url = f"http://127.0.0.1:{port}"
         # A new one in each run, unless it is set: the service may listen for other machines, too.
-        webhook_secret = os.environ.get("WEBHOOK_SECRET") or secrets.token_urlsafe(32)
+        webhook_secret = os.environ.get("WEBHOOK_SECRET", "").strip(" ,") or secrets.token_urlsafe(32)
         command = [sys.executable, "-m", "bff.sandbox", "--port", str(_if_free(sandbox_port)), "--app-id", _APP_ID]
-        command += ["--webhook-url", f"{url}/webhooks/genauth", "--webhook-secret", webhook_secret.partition(",")[0].strip()]
+        command += ["--webhook-url", f"{url}/webhooks/genauth", f"--webhook-secret={webhook_secret.partition(',')[0].strip()}"]
         genauth = _start(running, [*command, *(("--keys", keys) if keys else ())], stdout=subprocess.PIPE)
         genauth_url = _first_line(genauth)
 

@@ -63,12 +63,12 @@ def test_what_is_linked_elsewhere_is_shown_at_once(running):
     assert [providers(mei) for _ in range(6)] == [["lark", "qq", "wechat"]] * 6
 
 
-@pytest.mark.parametrize("running", [{"WEBHOOK_SECRET": " one-of-my-own-7d1f ,the-one-after-it-2b8c"}], indirect=True)
+@pytest.mark.parametrize("running", [{"WEBHOOK_SECRET": " -one-of-my-own-7d1f ,the-one-after-it-2b8c"}], indirect=True)
 def test_a_webhook_secret_of_ones_own_is_the_services_and_the_sandboxs(running):
     hook, sandbox = (re.search(pattern, running.printed())[0] for pattern in (r"http:\S+/webhooks/genauth", r"http:\S+/sandbox"))
 
     with session() as http:
-        assert http.post(hook, json={}, headers={"X-Authing-Token": "one-of-my-own-7d1f"}, timeout=10).status_code == 202
+        assert http.post(hook, json={}, headers={"X-Authing-Token": "-one-of-my-own-7d1f"}, timeout=10).status_code == 202
         http.post(f"{sandbox}/event", json={}, timeout=10)
         assert http.get(f"{sandbox}/deliveries", timeout=10).json() == [{"event": None, "statuses": [204]}]
 
