@@ -132,13 +132,17 @@ def make_services(
         responses.clear()
         sessions.forget_everybody()
 
+    def on_connect() -> None:
+        sessions.forget_everybody()
+        linked_accounts.on_missed_changes()
+
     values = Values(codec, metrics, lifetimes)
     invalidations = InvalidationBus(
         store,
         storage.changes_channel,
         on_invalidate=responses.invalidate,
         on_gap=on_gap,
-        on_connect=lambda: sessions.forget_everybody(),  # noqa: PLW0108 - made below
+        on_connect=on_connect,
         on_change=lambda person, marker: changes.receive(person, marker),  # noqa: PLW0108 - made below
     )
     stream = EventStream(key, is_cluster(settings.redis_url), request_id) if (key := settings.events_stream) else None

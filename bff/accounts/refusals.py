@@ -55,6 +55,10 @@ class Refusals:
         """Something about the person, an opaque id, changed: GenAuth is asked again. What it refused outvotes what was before."""
         self._forgotten.put(person)
 
+    def forget_everybody(self) -> None:
+        """Something about anybody may have changed."""
+        self._forgotten.put_everybody()
+
     def are_reconsidered(self, session: Session, begun: int) -> bool:
         """Whether GenAuth has to be asked again, if it refused the token when it was asked at `begun`."""
         return self._forgotten.since(begun, self._person(session.user_id))

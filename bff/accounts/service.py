@@ -152,6 +152,12 @@ class LinkedAccounts:
         """Something about a person, an opaque id, changed somewhere: who asks from now on shares no call that began before."""
         self._changed.put(person)
 
+    def on_missed_changes(self) -> None:
+        """Something about anybody may have changed without being received here. From now on changes are received."""
+        self._changed.put_everybody()
+        self._refusals.forget_everybody()
+        self._cache.drop_copies()
+
     def changes_so_far(self, session: Session) -> tuple[int, int]:
         """``number`` and ``since`` of `SingleFlight.do`: a call that began before a change is no answer to who asks now."""
         return self._changed.number, self._changed.last(self._person(session.user_id))

@@ -120,7 +120,7 @@ class AccessTokens:
             signed_in_at=numeric_date(claims.get("auth_time")),  # RFC 9068 2.2.1
         )
 
-    def forget(self, person: str) -> None:
+    def forget(self, person: str | None) -> None:
         """Nothing: what a signature proves does not change."""
 
     def is_reconsidered(self, user_id: str, begun: int) -> bool:  # noqa: ARG002 - the signature is `Verifier`'s

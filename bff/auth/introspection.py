@@ -73,12 +73,15 @@ class Introspector:
     def prepare(self) -> None:
         """Nothing: each verification is a call of its own."""
 
-    def forget(self, person: str) -> None:
+    def forget(self, person: str | None) -> None:
         """Ask again about the tokens of the person, an opaque id, that are inactive, and about those of nobody known.
 
-        A token that was refused twice, or that another worker saw refused, may be the person's as well.
+        A token that was refused twice, or that another worker saw refused, may be the person's as well. None: of everybody.
         """
-        self._forgotten.put(person)
+        if person is None:
+            self._forgotten.put_everybody()
+        else:
+            self._forgotten.put(person)
 
     @property
     def begun(self) -> int:

@@ -89,8 +89,8 @@ class Verifier(Protocol):
         ``known_as``: the user whose token it was when it was accepted here before.
         """
 
-    def forget(self, person: str) -> None:
-        """Ask GenAuth again about the tokens of the person, an opaque id, that it refused. Where verifying is a call."""
+    def forget(self, person: str | None) -> None:
+        """Ask GenAuth again about the tokens of the person, an opaque id, that it refused; None: of anybody."""
 
     @property
     def begun(self) -> int:
@@ -201,9 +201,9 @@ class Sessions:
             self._forgotten.put(person if acceptances else None)
 
     def forget_everybody(self) -> None:
-        """Changes may have been missed: GenAuth is asked again about all tokens that it accepted."""
-        if self._verifier.calls_genauth:
-            self._forgotten.put_everybody()
+        """Changes may have been missed: GenAuth is asked again about all tokens."""
+        self._verifier.forget(None)
+        self._forgotten.put_everybody()
 
     def would_call(self, token: str) -> bool:
         """Whether verifying takes a call for a token that no worker accepted within the last hour. May take a round trip."""

@@ -179,6 +179,10 @@ class AccountsCache:
         self._failures.put(key, failure)
         self._store.set_many(self._values.encode({key: failure}), FAILURE_SECONDS)
 
+    def drop_copies(self) -> None:
+        """Copies of before hold no longer, where changes may have been missed since: Redis, which is back, knows of them."""
+        self._copies.clear()
+
     def attempt(self, session: Session, *, refresh: bool = False, held: bool = False) -> AbstractContextManager[bool]:
         """Whether this process may ask GenAuth about the session; if it acquired the lock for that, it holds it for the block.
 

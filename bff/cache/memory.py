@@ -141,6 +141,10 @@ class FallbackCache:
         """Nothing holds any more."""
         self._copies.drop(key)
 
+    def clear(self) -> None:
+        """Nothing of anybody holds any more."""
+        self._copies.clear()
+
     def get(self, key: str) -> Copy | None:
         """The last copy."""
         return self._copies.get(key)

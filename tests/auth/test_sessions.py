@@ -28,6 +28,9 @@ class Counting:
         ends = None if self._expires_in is None else self._clock() + self._expires_in
         return Acceptance("mei", ends, self._clock() + self.accepted_for, self.version)
 
+    def forget(self, _person):
+        pass
+
     def is_reconsidered(self, _user_id, _begun):
         return False
 

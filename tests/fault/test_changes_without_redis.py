@@ -2,6 +2,9 @@
 
 import threading
 
+import pytest
+import redis
+
 from bff.sandbox import sources
 from tests.fault.conftest import PATH, eventually, redis_is_back, services, timed
 
@@ -44,6 +47,36 @@ def test_a_redis_that_freezes_while_genauth_removes_makes_no_answer_a_lie(redis_
     for app in (here, there):
         assert eventually(lambda app=app: redis_is_back(app))
         assert GITHUB not in shown(timed(app.test_client(), token))
+
+
+@pytest.mark.parametrize("mode", ["jwks", "introspection"])
+def test_what_a_worker_missed_while_its_subscription_was_cut_is_known_when_it_is_back(
+    redis_server, app_on, genauth, sign_in, mode
+):
+    here, there = (app_on(redis_server.url, TOKEN_VERIFICATION=mode) for _ in range(2))
+    for app in (here, there):
+        services(app).invalidations.listen()
+        assert eventually(lambda app=app: services(app).invalidations.connected)
+    changed, unblocked = sign_in("omar"), sign_in("mei")
+    assert GITHUB in shown(timed(there.test_client(), changed))
+    if mode == "introspection":
+        timed(there.test_client(), unblocked)
+        services(here).changes.forget(genauth.id_of("mei"), cause="webhook", acceptances=True)
+    genauth.block("mei")
+    assert timed(there.test_client(), unblocked).status in {401, 403}
+
+    with redis.Redis.from_url(redis_server.url) as connection:
+        connection.client_kill_filter(_type="pubsub")
+    genauth.answers("omar", [])
+    genauth.unblock("mei")
+    for person in ("omar", "mei"):
+        services(here).changes.forget(genauth.id_of(person), cause="webhook", refusals=True, wait=False)
+    assert eventually(lambda: not services(there).invalidations.connected)
+    assert eventually(lambda: services(there).invalidations.connected)
+
+    assert timed(there.test_client(), unblocked).status == 200
+    redis_server.kill()
+    assert shown(timed(there.test_client(), changed)) == set()
 
 
 def test_a_redis_that_is_away_before_it_begins_has_nothing_changed(redis_server, app_on, genauth, sign_in):
