@@ -30,7 +30,7 @@ from bff.resilience import Cache, cache, released
 LOCK_AT_MOST = 60.0  # seconds; more than the longest CHANGE_DEADLINE_SECONDS
 HOLD_AT_MOST = 55.0  # a marker that is a minute ahead, or more, is not believed (`values`)
 _AT_ONCE = 500  # people in one round trip
-_ATTEMPTS = 8  # of a marker that others write at the same time
+_ATTEMPTS = 32  # of a marker that others write at the same time
 
 # The marker is replaced only as it was read, so that no change undoes another; returned is what there is instead. What is deleted
 # comes first: after that even a full Redis lets the script write. The marker comes after the events: what others could not learn

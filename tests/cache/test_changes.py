@@ -114,6 +114,34 @@ def test_what_is_read_back_is_void_for_the_next_change(cache, clock):
     assert cache.get(MEI).entry is None
 
 
+class Contended:
+    """A store that others write to whenever somebody is about to."""
+
+    def __init__(self, store, write):
+        self._store, self._write = store, write
+
+    def __getattr__(self, name):
+        return getattr(self._store, name)
+
+    def run_scripts(self, operation, scripts):
+        if self._write:
+            self._write.pop()()
+        return self._store.run_scripts(operation, scripts)
+
+
+def test_a_change_is_made_however_many_others_make_one_of_the_same_person(cache_on, store_at, valkey, others, clock):
+    def write():
+        clock.advance(0.001)
+        others.changes.forget("mei", cause="webhook", wait=False)
+
+    cache = cache_on(Contended(store_at(valkey.url), [write] * 20))
+
+    cache.changes.forget("mei", cause="webhook", acceptances=True, wait=False)
+
+    cache.put(MEI, accounts("one"), clock() - 0.01)
+    assert others.get(MEI).accepted_at is None, "the others' changes undo nothing of it"
+
+
 def test_a_change_that_was_not_made_ends_at_once(cache, others, clock):
     cache.changes.hold("mei", "two", 10)
     assert others.changes.unconfirmed("mei") == ("two",)
