@@ -99,6 +99,8 @@ class InvalidationBus:
         try:
             with suppress(CacheUnavailable):
                 awaited = self._store.publish(self.channel, message(f"{person},{self._id},{name}", marker))
+            if awaited == 0 and self._thread and self.connected:
+                awaited = inf  # we listen, so to another server, from before a failover: others may as well
             while awaited > 0 and confirmed.acquire(timeout=max(0.0, over - self._clock())):
                 awaited -= 1
         finally:

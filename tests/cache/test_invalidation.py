@@ -233,6 +233,26 @@ def test_what_is_received_late_makes_nobody_connected(busy, store_at, valkey):
     assert eventually(lambda: other.bus.connected)
 
 
+def test_a_change_that_goes_to_a_server_where_nobody_listens_any_more_waits_until_nobody_is_connected(store_at, valkey, own):
+    """As after a failover, while what others have in memory still counts."""
+    here, elsewhere = store_at(valkey.url), store_at(own.url)
+
+    class FailedOver:
+        subscribed, publish = here.subscribed, elsewhere.publish
+
+    buses = [InvalidationBus(FailedOver(), "changed", lambda _person: None, lambda: None) for _ in range(2)]
+    try:
+        for bus in buses:
+            assert eventually(lambda bus=bus: bus.connected)
+
+        buses[0].publish_to_all("mei", b"marker")
+
+        assert not buses[1].connected
+    finally:
+        for bus in buses:
+            bus.stop(wait_seconds=5)
+
+
 def test_a_change_is_over_at_once_where_nobody_listens(store_at, valkey):
     bus = InvalidationBus(store_at(valkey.url), "changed", lambda _person: None, lambda: None)
 
