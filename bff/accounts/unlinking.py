@@ -202,7 +202,7 @@ class Unlinking:
     def _confirm(self, user_id: str, source_id: str, entry: Entry) -> None:
         """The source is gone. Raises ChangeUnconfirmed where others are to learn of it and cannot."""
         try:
-            self._changes.settle(user_id, source_id, entry)
+            self._changes.settle(user_id, source_id, entry, wait=True)
         except CacheUnavailable:
             # Without events nobody is misled: the hold ends by itself, and nothing is kept until then.
             if self._changes.adds_events:

@@ -5,7 +5,16 @@ import asyncio
 import sys
 import time
 
-from tests.drills import change_drills, connection_drills, deploy_drills, genauth_drills, redis_drills, scaled_drills  # noqa: F401 - they register themselves
+from tests.drills import (  # noqa: F401 - they register themselves
+    change_drills,
+    connection_drills,
+    deploy_drills,
+    event_drills,
+    event_fault_drills,
+    genauth_drills,
+    redis_drills,
+    scaled_drills,
+)
 from tests.drills.drill import DRILLS, FULL, QUICK
 from tests.drills.report import told, write
 

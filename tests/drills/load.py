@@ -82,6 +82,11 @@ class Connection:
             answer.source = path
         return answer
 
+    async def fetch(self, caller):
+        """The list as it is: its status and its body, JSON."""
+        status, _, body = await self._exchange("/me/linked-accounts", caller.token)
+        return status, orjson.loads(body)
+
     async def _exchange(self, path, token):
         if self._reader is None or self._reader.at_eof():
             self.close()

@@ -126,7 +126,7 @@ class Stage:
     # GenAuth ---------------------------------------------------------------------------------------
 
     def sandbox(self, method, what, body=None):
-        answer = self._http.request(method, f"{self.genauth_url}/sandbox/{what}", json=body or {}, timeout=10)
+        answer = self._http.request(method, f"{self.genauth_url}/sandbox/{what}", json=body or {}, timeout=60)
         assert answer.ok, answer.text
         return answer.json()
 

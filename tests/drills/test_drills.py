@@ -4,7 +4,16 @@ import shutil
 
 import pytest
 
-from tests.drills import change_drills, connection_drills, deploy_drills, genauth_drills, redis_drills, scaled_drills  # noqa: F401 - they register themselves
+from tests.drills import (  # noqa: F401 - they register themselves
+    change_drills,
+    connection_drills,
+    deploy_drills,
+    event_drills,
+    event_fault_drills,
+    genauth_drills,
+    redis_drills,
+    scaled_drills,
+)
 from tests.drills.__main__ import run
 from tests.drills.drill import QUICK
 from tests.drills.report import told
@@ -16,7 +25,7 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize("name", ["stampede", "holder-killed", "genauth-5xx", "redis-frozen", "slow-clients"])
+@pytest.mark.parametrize("name", ["stampede", "holder-killed", "genauth-5xx", "redis-frozen", "slow-clients", "event-everywhere"])
 def test_the_drill_holds(name):
     outcome = run(name, QUICK)
 

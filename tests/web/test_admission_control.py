@@ -1,12 +1,15 @@
 """Few compute at once, and nobody waits beyond the deadline; health, metrics and docs wait for nobody."""
 
+import itertools
 import threading
 import time
 
 import pytest
 
 from bff.factory import PERMITS
-from bff.web import services_of
+from bff.resilience import Deadline
+from bff.web import AdmissionControl, services_of
+from bff.web.context import RECORD, RequestRecord
 from tests.timing import in_time
 
 PATH = "/me/linked-accounts"
@@ -118,3 +121,29 @@ def test_those_who_wait_for_genauth_hold_no_permit(app, genauth, sign_in):
     in_time(time.monotonic() - started, 0.4)
     for thread in threads:
         thread.join(10)
+
+
+def test_events_leave_most_of_a_worker_to_others():
+    begun = []
+
+    def application(_environ, start_response):
+        begun.append(time.monotonic())
+        start_response("204 No Content", [])
+        return []
+
+    control = AdmissionControl(application, PERMITS, is_event=lambda _environ: True)
+
+    def send():
+        environ = {"PATH_INFO": "/webhooks/genauth", RECORD: RequestRecord("id", 0.0, Deadline.after(10))}
+        for _ in range(3):
+            control(environ, lambda *_: None)
+
+    threads = [threading.Thread(target=send) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    pauses = [later - earlier for earlier, later in itertools.pairwise(sorted(begun))]
+    assert len(pauses) == 5
+    assert min(pauses) > 0.019

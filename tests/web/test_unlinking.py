@@ -594,3 +594,16 @@ def test_each_change_and_each_refusal_of_one_is_an_audit_line(remove, log_lines,
         ("unlink", "last_login_method", GOOGLE, "google"),
     ]
     assert all(each["person"] and each["request_id"] for each in audit)
+
+
+def test_a_worker_that_did_not_confirm_is_waited_for_until_it_answers_nothing_from_memory(client, sign_in, stored):
+    token = sign_in("omar")
+    channel = services_of(client.application).invalidations.channel
+    with stored.pubsub() as worker:  # one that hangs
+        worker.subscribe(channel)
+        worker.get_message(timeout=5)
+        began = time.monotonic()
+
+        assert client.delete(f"{PATH}/{GITHUB}", headers=token).status_code == 200
+
+        assert time.monotonic() - began > 1.1
