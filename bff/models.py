@@ -124,7 +124,7 @@ UNLINKED: Literal["linked_account.unlinked"] = "linked_account.unlinked"
 class AccountEvent:
     """Something that happened to one of a user's accounts, for those who read the stream of events (docs/events.md).
 
-    That an account was linked is said once: not if it was said after ``since``, in epoch seconds; with 0, within the last hour.
+    It is said once: not if it was what was said last of the account, after ``since``, in epoch seconds; with 0, within an hour.
     """
 
     name: Literal["linked_account.linked", "linked_account.unlinked"]

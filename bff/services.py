@@ -145,7 +145,14 @@ def make_services(
         on_connect=on_connect,
         on_change=lambda person, marker: changes.receive(person, marker),  # noqa: PLW0108 - made below
     )
-    stream = EventStream(key, is_cluster(settings.redis_url), request_id) if (key := settings.events_stream) else None
+    stream = None
+    if settings.events_stream:
+        stream = EventStream(
+            settings.events_stream,
+            clustered=is_cluster(settings.redis_url),
+            request_id=request_id,
+            account=lambda event: values.opaque_id(person(event.user_id), event.source_id),
+        )
     changes = Changes(
         store,
         values,

@@ -232,7 +232,9 @@ class LinkFlow:
             return
         linked = [each for each in linked_sources(answer.entry.accounts, Catalogue()) if link.is_new(each.source_id)]
         events = [AccountEvent(LINKED, link.user_id, each.source_id or "", each.type, link.began_at) for each in linked]
-        self._accounts.changes.settle(link.user_id, None, answer.entry, events=events, cause="link_outcome", wait=True)
+        self._accounts.changes.settle(
+            link.user_id, None, answer.entry, locked=False, events=events, cause="link_outcome", wait=True
+        )
         self._notes.put(noted, b"1", seconds)
 
     def _put(self, state: str, link: _Link) -> None:

@@ -28,7 +28,6 @@ from typing import NamedTuple
 from bff.cache.changes import Changes
 from bff.cache.entries import (
     FAILURE_SECONDS,
-    SKEW_SECONDS,
     Dated,
     Entry,
     Failure,
@@ -133,10 +132,10 @@ class AccountsCache:
         stored = self._store.set_many(self._values.encode(values), self.lifetimes.ttl + self.lifetimes.stale)
         if len(values) == 2:  # both are the latest
             self._put_copy(keys, Lookup(entry, status), stored=stored)
-        if marker and marker.removed(entry) and entry.at > marker.noted_at + SKEW_SECONDS:
+        if marker and marker.removed(entry, locked=False):
             # Whoever asked GenAuth for that learned nothing of it, or was killed.
             with suppress(CacheUnavailable):
-                self.changes.settle(session.user_id, None, entry)
+                self.changes.settle(session.user_id, None, entry, locked=False)
         return entry if valid else entry.void()
 
     def security(self, session: Session) -> SecurityEntry | None:

@@ -47,7 +47,7 @@ if ARGV[4] ~= '' then redis.call('set', KEYS[2], ARGV[4], 'px', ARGV[5]) end
 redis.call('publish', ARGV[6], ARGV[7])
 return added
 """
-_FORGET_ONLY, _FORGET_AND_ADD = _FORGET % "local added = 0", _FORGET % ADD_EVENTS
+_FORGET_ONLY, _FORGET_AND_ADD = _FORGET % "local added = {}", _FORGET % ADD_EVENTS
 
 
 class OnChange(Protocol):
@@ -140,7 +140,7 @@ class Changes:
         key = _key(self._person(user_id))
         (stored,) = self._store.get_many(key)
         marker = self.marker(key, stored)
-        if entry and marker and marker.removed(entry):
+        if entry and marker and marker.removed(entry, locked=True):
             self.settle(user_id, None, entry)
         return marker.pending(self._clock()) if marker else ()
 
@@ -158,24 +158,25 @@ class Changes:
         source_id: str | None,
         entry: Entry | None = None,
         *,
+        locked: bool = True,
         events: Sequence[AccountEvent] = (),
         cause: str = "unlink",
         wait: bool = False,
     ) -> None:
-        """The removal of a source is confirmed by the ``entry``, or was not made (None). Under the `lock`.
+        """The removal of a source is confirmed by the ``entry``, or was not made (None).
 
-        ``source_id`` None: the entry shows what came about otherwise; then without the lock. From now on the entry is served,
-        while everything else that was asked for meanwhile stays void; not while another removal is unconfirmed. Each removal that
-        the entry confirms is an event, beside these ``events``. ``wait`` and ``cause`` as in `forget`.
+        ``source_id`` None: the entry shows what came about otherwise. ``locked``: it was asked for under the `lock`, after every
+        removal that it shows. From now on it is served, while everything else that was asked for meanwhile stays void; not while
+        another removal is unconfirmed. Each removal that it shows is an event, beside these ``events``. The rest as in `forget`.
         """
         now = self._clock()
 
         def all_events(_: str, marker: InvalidationMarker) -> Sequence[AccountEvent]:
-            gone = marker.removed(entry) if entry else ()
+            gone = marker.removed(entry, locked=locked) if entry else ()
             return [*(AccountEvent(UNLINKED, user_id, *each) for each in gone), *events]
 
         def change(marker: InvalidationMarker) -> InvalidationMarker:
-            return marker.settled(source_id, now, entry)
+            return marker.settled(source_id, now, entry, locked=locked)
 
         self._write([self._person(user_id)], change, entry, all_events if entry else None)
         self._forgot([self._person(user_id)], cause, wait=wait)
@@ -215,7 +216,7 @@ class Changes:
             # Who reads the event may look at once; and nothing is over that others could not learn of.
             markers = self._replace(people, lambda marker: marker.changed(self._clock()))
             if added := [event for person, marker in markers.items() for event in events(person, marker)]:
-                add = [(ADD_ONLY, *self._event_arguments(self._stream, added))]
+                add = [(ADD_ONLY, *self._stream.arguments(added, self._clock()))]
                 run_scripts(self._store, "add", add, [added], self._recorder)
             events = None
         self._replace(people, change, entry, events)
@@ -266,13 +267,8 @@ class Changes:
         keys = [key, accounts, f"{_prefix(person)}:security"]
         if not (events and self._stream):
             return _FORGET_ONLY, keys, arguments
-        event_keys, event_arguments = self._event_arguments(self._stream, events)
+        event_keys, event_arguments = self._stream.arguments(events, self._clock())
         return _FORGET_AND_ADD, [*keys, *event_keys], [*arguments, *event_arguments]
-
-    def _event_arguments(self, stream: EventStream, events: Sequence[AccountEvent]) -> tuple[list[str], list[str | bytes | int]]:
-        return stream.arguments(
-            events, self._clock(), lambda event: self._values.opaque_id(self._person(event.user_id), event.source_id)
-        )
 
     def _forgot(self, people: Sequence[str], cause: str, *, wait: bool) -> None:
         self._recorder.forgotten(cause, len(people))

@@ -108,6 +108,10 @@ def latest(*statuses: TokenStatus | None) -> TokenStatus | None:
     return max(known, key=lambda each: (each.at + (0 if each.accepted else SKEW_SECONDS), not each.accepted), default=None)
 
 
+# A source's id, its provider's type, and when its removal was asked for, in epoch seconds.
+Removal = tuple[str, str | None, float]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InvalidationMarker:
     """What changed about a person, as it is stored and published. Times in epoch seconds, 0 for never.
@@ -115,8 +119,8 @@ class InvalidationMarker:
     ``at``: accounts asked for before it are void. ``refusals_at``: GenAuth's refusals from before it are not repeated.
     ``acceptances_at``: its acceptances from before it are void.
 
-    ``held_until``: the accounts are being changed, so nothing that is asked for meanwhile is kept; ``unconfirmed`` are the ids of
-    the sources whose removal is asked for, each with its provider's type, until they are known to be gone.
+    ``held_until``: the accounts are being changed, so nothing that is asked for meanwhile is kept; ``unconfirmed`` are the
+    removals that were asked for, until the sources are known to be gone.
     ``confirmed``: what was asked for at this very ``at`` confirmed a change, and holds.
 
     ``noted_at``: when it was written; later than that of the marker before, whatever the clocks say.
@@ -127,7 +131,7 @@ class InvalidationMarker:
     acceptances_at: float = 0.0
     held_until: float = 0.0
     confirmed: bool = False
-    unconfirmed: tuple[tuple[str, str | None], ...] = ()
+    unconfirmed: tuple[Removal, ...] = ()
     noted_at: float = 0.0
 
     def voids(self, entry: Entry | SecurityEntry) -> bool:
@@ -146,11 +150,12 @@ class InvalidationMarker:
 
     def pending(self, now: float) -> tuple[str, ...]:
         """The ids of the sources whose removal may still come about."""
-        return tuple([source_id for source_id, _ in self._pending(now)])
+        return tuple([source_id for source_id, _, _ in self._pending(now)])
 
-    def removed(self, entry: Entry) -> tuple[tuple[str, str | None], ...]:
-        """Those whose removal was asked for, and has come about by what the entry shows."""
-        return tuple([each for each in self.unconfirmed if each[0] not in entry.accounts.sources])
+    def removed(self, entry: Entry, *, locked: bool) -> tuple[Removal, ...]:
+        """The removals that have come about by what the entry shows; ``locked``: it was asked for after each of them."""
+        gone = [each for each in self.unconfirmed if each[0] not in entry.accounts.sources]
+        return tuple([each for each in gone if locked or entry.at > each[2] + SKEW_SECONDS])
 
     def changed(self, now: float, *, refusals: bool = False, acceptances: bool = False) -> "InvalidationMarker":
         """Something changed just now; a removal that is asked for is not over by that, nor is anything else undone."""
@@ -168,14 +173,14 @@ class InvalidationMarker:
         """The removal of a source is about to be asked for, and may come about within ``seconds``."""
         others = tuple([each for each in self._pending(now) if each[0] != source_id])
         until = max(now + seconds, self.held_until) if others else now + seconds
-        return replace(self, held_until=until, unconfirmed=(*others, (source_id, provider_type)), noted_at=self._next(now))
+        return replace(self, held_until=until, unconfirmed=(*others, (source_id, provider_type, now)), noted_at=self._next(now))
 
-    def settled(self, source_id: str | None, now: float, entry: Entry | None) -> "InvalidationMarker":
+    def settled(self, source_id: str | None, now: float, entry: Entry | None, *, locked: bool) -> "InvalidationMarker":
         """The removal of a source, or None for what was changed elsewhere, is confirmed by the ``entry``; None: was not made.
 
         Others may still be unconfirmed. The entry holds if nothing else changed since it was asked for.
         """
-        gone = self.removed(entry) if entry else ()
+        gone = self.removed(entry, locked=locked) if entry else ()
         if others := tuple([each for each in self._pending(now) if each[0] != source_id and each not in gone]):
             return replace(self, unconfirmed=others, noted_at=self._next(now))
         if entry is None:
@@ -197,7 +202,7 @@ class InvalidationMarker:
             confirmed=last.confirmed and last.at >= first.at,
         )
 
-    def _pending(self, now: float) -> tuple[tuple[str, str | None], ...]:
+    def _pending(self, now: float) -> tuple[Removal, ...]:
         return self.unconfirmed if self.held_until > now else ()
 
     def _next(self, now: float) -> float:

@@ -143,7 +143,7 @@ def _invalidation_marker(text: bytes) -> InvalidationMarker:
     if type(confirmed) is not bool or type(unconfirmed) is not list:
         raise TypeError
     for each in unconfirmed:
-        source_id, provider_type = each
+        source_id, provider_type, _ = each
         if type(each) is not list or type(source_id) is not str or type(provider_type) not in (str, type(None)):
             raise TypeError
     return InvalidationMarker(
@@ -152,7 +152,7 @@ def _invalidation_marker(text: bytes) -> InvalidationMarker:
         acceptances_at=_time(acceptances_at),
         held_until=_time(held_until),
         confirmed=confirmed,
-        unconfirmed=tuple([(source_id, provider_type) for source_id, provider_type in unconfirmed]),
+        unconfirmed=tuple([(source_id, type_, _time(asked_at)) for source_id, type_, asked_at in unconfirmed]),
         noted_at=_time(noted_at),
     )
 

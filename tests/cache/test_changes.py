@@ -142,6 +142,20 @@ def test_a_change_is_made_however_many_others_make_one_of_the_same_person(cache_
     assert others.get(MEI).accepted_at is None, "the others' changes undo nothing of it"
 
 
+def test_a_list_of_before_a_removal_confirms_nothing_of_it(cache, others, clock):
+    before = others.put(MEI, accounts("one"), clock())  # "two" is linked a moment later
+    clock.advance(0.5)
+    cache.changes.hold("mei", "two", 10)
+
+    others.changes.settle("mei", None, before, locked=False)
+    others.put(MEI, accounts("one"), clock() + 0.7)  # or one of about then
+
+    assert cache.changes.unconfirmed("mei") == ("two",)
+    clock.advance(2)
+    others.put(MEI, accounts("one"), clock())
+    assert cache.changes.unconfirmed("mei") == ()
+
+
 def test_a_change_that_was_not_made_ends_at_once(cache, others, clock):
     cache.changes.hold("mei", "two", 10)
     assert others.changes.unconfirmed("mei") == ("two",)
@@ -233,8 +247,10 @@ def test_with_redis_gone_after_the_removal_was_sent_nothing_old_comes_back(cache
         b'[1,0,0,0,false,"two",1]',
         b'[1,0,0,0,false,["ab"],1]',
         b'[1,0,0,0,false,[["two"]],1]',
-        b'[1,0,0,0,false,[["two",1]],1]',
-        b"[1,0,0,0,false,[[2,null]],1]",
+        b'[1,0,0,0,false,[["two",null]],1]',
+        b'[1,0,0,0,false,[["two",1,1]],1]',
+        b'[1,0,0,0,false,[["two",null,"1"]],1]',
+        b"[1,0,0,0,false,[[2,null,1]],1]",
         b'[1,0,0,"9",false,[],1]',
         b"{}",
         b"[]",

@@ -17,7 +17,7 @@ from tests.valkey import ValkeyServer, free_port
 DOCUMENT = Path(__file__).parents[2] / "docs" / "configuration.md"
 LINE = re.search(r"^ACL SETUSER .*", DOCUMENT.read_text(), re.MULTILINE)[0].replace("PASSWORD", "s3cret").split()
 MORE = re.search(r"With `EVENTS_STREAM` add `(\+xadd)` and the stream's key, as `(~la:events)`", DOCUMENT.read_text()).groups()
-STREAM = EventStream("la:events", clustered=False, request_id=str)
+STREAM = EventStream("la:events", clustered=False, request_id=str, account=str)
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """Redis as a cluster and behind sentinels: hits before and after a failover, no 5xx in between, never a long wait."""
 
+import threading
 import time
 from contextlib import ExitStack
 
@@ -21,6 +22,7 @@ from tests.timing import in_time
 
 GITHUB, GOOGLE = sources.GITHUB.id, sources.GOOGLE.id
 PEOPLE = ("mei", "omar", "nia", "lin", "ada", "bo")
+UNLINK = "/api/v3/unlink-extidp"
 BOUND = 1.0  # seconds for one timeout of 0.25, or two with sentinels, on a machine that has other things to do
 
 
@@ -322,5 +324,42 @@ def test_in_a_cluster_too_nothing_is_answered_that_others_could_not_learn_of(in_
     server.delete(STREAM)
     travel(app, 2)
     assert timed(app.test_client(), sign_in("omar")).status == 200
+
+    assert read(server, 1) == [(UNLINKED, GITHUB)]
+
+
+def test_in_a_cluster_too_what_a_killed_process_added_is_not_added_again(in_cluster, genauth, sign_in):
+    app, server = in_cluster
+    omar = genauth.id_of("omar")
+    genauth.trouble(path=UNLINK, ending="reset", carried_out=False)
+    assert app.test_client().delete(f"{PATH}/{GITHUB}", headers=sign_in("omar")).status_code == 504
+    genauth.healthy()
+    genauth.unlink("omar", "my-github")
+    # Of the two round trips that it takes, the first.
+    services(app).changes.forget(omar, cause="unlink", events=[AccountEvent(UNLINKED, omar, GITHUB, "github", time.time())])
+
+    travel(app, 2)
+    assert timed(app.test_client(), sign_in("omar")).status == 200
+    assert services(app).changes.unconfirmed(omar) == ()
+
+    assert read(server, 1) == [(UNLINKED, GITHUB)]
+    assert server.xlen(STREAM) == 1
+
+
+def test_a_cluster_that_becomes_full_keeps_what_was_answered(in_cluster, genauth, sign_in):
+    app, server = in_cluster
+    genauth.trouble(path=UNLINK, latency=0.3)
+    unlinking = threading.Thread(target=unlink, args=(app, sign_in("omar"), GITHUB))
+    unlinking.start()
+    assert eventually(lambda: genauth.calls(UNLINK))
+    nodes = [server.get_redis_connection(node) for node in server.get_primaries()]
+    try:
+        for node in nodes:
+            node.config_set("maxmemory-policy", "noeviction")
+            node.config_set("maxmemory", 1)
+        unlinking.join()
+    finally:
+        for node in nodes:
+            node.config_set("maxmemory", 64_000_000)
 
     assert read(server, 1) == [(UNLINKED, GITHUB)]

@@ -114,6 +114,14 @@ def test_what_genauth_did_and_could_not_say_is_an_event(remove, genauth, added):
     assert added() == [(UNLINKED, GITHUB)]
 
 
+def test_what_is_linked_again_where_nobody_says_so_and_unlinked_again_is_an_event_again(remove, genauth, added):
+    for _ in range(2):
+        assert remove("omar", GITHUB).status_code == 200
+        genauth.link("omar", "my-github")
+
+    assert added() == [(UNLINKED, GITHUB)] * 2
+
+
 def test_two_of_one_account_at_once_are_one_event(app_with, sign_in, added):
     answers = []
     apps = [app_with(**EVENTS) for _ in range(2)]
