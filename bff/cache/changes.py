@@ -29,6 +29,7 @@ from bff.resilience import Cache, cache, released
 
 LOCK_AT_MOST = 60.0  # seconds; more than the longest CHANGE_DEADLINE_SECONDS
 HOLD_AT_MOST = 55.0  # a marker that is a minute ahead, or more, is not believed (`values`)
+_REMOVAL_SECONDS = 7 * 86_400.0  # so long somebody may stay away, and what came of a removal is an event all the same
 _AT_ONCE = 500  # people in one round trip
 _ATTEMPTS = 32  # of a marker that others write at the same time
 
@@ -262,6 +263,8 @@ class Changes:
             kept = self._values.encode({accounts: entry.fresh(self._lifetimes.fresh_for())})[accounts]
         stored = self._values.encode({key: marker})[key]
         seconds = max(self._lifetimes.longest, marker.held_until - self._clock())
+        if self.adds_events and marker.unconfirmed:
+            seconds = max(seconds, _REMOVAL_SECONDS)
         arguments: list[str | bytes | int] = [found, stored, _milliseconds(seconds), kept]
         arguments += [_milliseconds(self._lifetimes.ttl + self._lifetimes.stale), self._bus.channel, message(person, stored)]
         keys = [key, accounts, f"{_prefix(person)}:security"]

@@ -164,6 +164,16 @@ def test_who_looks_again_finds_it_gone_and_that_is_an_event_once(carried_out_lat
     assert added("event", "sourceId", "providerType") == [(UNLINKED, GITHUB, "github")]
 
 
+def test_it_is_looked_for_when_somebody_was_away_for_days(carried_out_late, app, remove, stored, genauth):
+    services_of(app).changes.forget(genauth.id_of("omar"), cause="webhook")
+    (marker,) = stored.keys("*:invalidated")
+    assert 6 < stored.ttl(marker) / 86_400 <= 7
+
+    remove("omar", GITHUB)
+
+    assert stored.ttl(marker) < 86_400, "there is nothing to look for"
+
+
 def test_the_next_change_finds_the_one_before_it(carried_out_late, remove, added):
     assert remove("omar", GOOGLE).status_code == 200
 
