@@ -58,8 +58,13 @@ class OnChange(Protocol):
         """``person`` is an opaque id; ``refusals``, ``acceptances``: GenAuth's earlier ones count no longer, since just now."""
 
 
-# Of a person, by an opaque id, whose marker said this.
+_Change = Callable[[InvalidationMarker], InvalidationMarker]
+# Those of a person, by an opaque id, whose marker said this.
 _Events = Callable[[str, InvalidationMarker], Sequence[AccountEvent]]
+
+
+def _no_events(_person: str, _marker: InvalidationMarker) -> Sequence[AccountEvent]:
+    return ()
 
 
 class Changes:
@@ -118,7 +123,7 @@ class Changes:
         try:
             for first in range(0, len(people), _AT_ONCE):
                 chosen = people[first : first + _AT_ONCE]
-                self._write(chosen, change, events=theirs if events else None)
+                self._write(chosen, change, events=theirs if events else _no_events)
         except CacheUnavailable:
             for person in people:  # here at least
                 self._apply(person, change(self.marker(_key(person), None) or InvalidationMarker()))
@@ -172,14 +177,14 @@ class Changes:
         """
         now = self._clock()
 
-        def all_events(_: str, marker: InvalidationMarker) -> Sequence[AccountEvent]:
+        def removed(_: str, marker: InvalidationMarker) -> Sequence[AccountEvent]:
             gone = marker.removed(entry, locked=locked) if entry else ()
             return [*(AccountEvent(UNLINKED, user_id, *each) for each in gone), *events]
 
         def change(marker: InvalidationMarker) -> InvalidationMarker:
             return marker.settled(source_id, now, entry, locked=locked)
 
-        self._write([self._person(user_id)], change, entry, all_events if entry else None)
+        self._write([self._person(user_id)], change, entry, removed if entry else _no_events)
         self._forgot([self._person(user_id)], cause, wait=wait)
 
     def marker(self, key: str, stored: bytes | None) -> InvalidationMarker | None:
@@ -204,59 +209,48 @@ class Changes:
         refusals, acceptances = marker.refusals_at > before.refusals_at, marker.acceptances_at > before.acceptances_at
         self._on_change(person, refusals=refusals, acceptances=acceptances)
 
-    def _write(
-        self,
-        people: Collection[str],
-        change: Callable[[InvalidationMarker], InvalidationMarker],
-        entry: Entry | None = None,
-        events: _Events | None = None,
-    ) -> None:
+    def _write(self, people: Collection[str], change: _Change, entry: Entry | None = None, events: _Events = _no_events) -> None:
         """Replace people's markers, which is published, and delete what these void; the ``entry`` is stored if it holds."""
-        events = events if self._stream else None
-        if events and self._stream and self._stream.clustered:
+        stream = self._stream
+        if stream is None:
+            events = _no_events
+        elif stream.clustered and events is not _no_events:
             # Who reads the event may look at once; and nothing is over that others could not learn of.
             markers = self._replace(people, lambda marker: marker.changed(self._clock()))
             if added := [event for person, marker in markers.items() for event in events(person, marker)]:
-                add = [(ADD_ONLY, *self._stream.arguments(added, self._clock()))]
-                run_scripts(self._store, "add", add, [added], self._recorder)
-            events = None
+                script = (ADD_ONLY, *stream.arguments(added, self._clock()))
+                run_scripts(self._store, "add", [script], [added], self._recorder)
+            events = _no_events
         self._replace(people, change, entry, events)
 
     def _replace(
-        self,
-        people: Collection[str],
-        change: Callable[[InvalidationMarker], InvalidationMarker],
-        entry: Entry | None = None,
-        events: _Events | None = None,
+        self, people: Collection[str], change: _Change, entry: Entry | None = None, events: _Events = _no_events
     ) -> Mapping[str, InvalidationMarker]:
-        """The same, but for a cluster's events. The markers by their people."""
+        """The same in one script for each, which adds their events as well. The markers by their people."""
         written: dict[str, InvalidationMarker] = {}
         # Most people have no marker, so that is what is tried first.
-        found: dict[str, bytes] = dict.fromkeys(people, b"")
+        found: Mapping[str, bytes] = dict.fromkeys(people, b"")
         for _ in range(_ATTEMPTS):
-            before = {
-                person: self.marker(_key(person), stored or None) or InvalidationMarker() for person, stored in found.items()
-            }
-            markers = {person: change(marker) for person, marker in before.items()}
-            own = [events(person, marker) if events else () for person, marker in before.items()]
-            calls = [
-                self._call(person, found[person], markers[person], entry, each) for person, each in zip(found, own, strict=True)
+            before = [self.marker(_key(person), stored or None) or InvalidationMarker() for person, stored in found.items()]
+            after = dict(zip(found, map(change, before), strict=True))
+            own = list(map(events, found, before))
+            scripts = [
+                self._script(person, found[person], after[person], entry, each) for person, each in zip(found, own, strict=True)
             ]
-            answers = zip(found, run_scripts(self._store, "forget", calls, own, self._recorder), strict=True)
-            found = {}
-            for person, answer in answers:
-                if isinstance(answer, bytes):
-                    found[person] = answer  # somebody else's, and not yet counted with
-                else:
-                    written[person] = markers[person]
-                    self._apply(person, markers[person])
+            answers = dict(zip(found, run_scripts(self._store, "forget", scripts, own, self._recorder), strict=True))
+            # What somebody else wrote meanwhile, and is not yet counted with.
+            found = {person: answer for person, answer in answers.items() if isinstance(answer, bytes)}
+            for person in after.keys() - found.keys():
+                written[person] = after[person]
+                self._apply(person, after[person])
             if not found:
                 return written
         raise CacheUnavailable
 
-    def _call(
+    def _script(
         self, person: str, found: bytes, marker: InvalidationMarker, entry: Entry | None, events: Sequence[AccountEvent]
     ) -> Script:
+        """What replaces one marker, if it is still as ``found``, which it returns else."""
         key, accounts = _key(person), f"{_prefix(person)}:accounts"
         kept = b""
         if entry and not marker.voids(entry):
