@@ -9,6 +9,7 @@ import redis
 from bff.cache import PREFIX, CacheUnavailable, EncryptedCodec, Entry, InvalidationBus, PlainCodec
 from bff.cache.entries import InvalidationMarker
 from bff.errors import TokenRefused
+from bff.models import SecurityInfo
 from tests.cache.conftest import accounts, ids, session
 from tests.valkey import ValkeyServer
 
@@ -461,7 +462,11 @@ def test_with_redis_gone_nobody_who_was_signed_out_is_served_from_this_process(c
             assert process.get(MEI).accepted_at is None
 
 
-def test_a_redis_that_lost_it_lets_nobody_in_again(cache, others, clock, stored):
+@pytest.mark.parametrize("earlier", [False, True])
+def test_a_redis_that_lost_it_lets_nobody_in_again(cache, clock, stored, earlier):
+    if earlier:  # there is another marker in what comes back
+        forget(cache)
+        clock.advance(2)
     cache.put(MEI, accounts("one"), clock())
     before = {key: stored.get(key) for key in stored.keys("*")}
     clock.advance(2)
@@ -473,6 +478,26 @@ def test_a_redis_that_lost_it_lets_nobody_in_again(cache, others, clock, stored)
 
     assert cache.get(MEI).accepted_at is None
     assert cache.get(MEI).entry is None
+
+
+def test_what_redis_lost_counts_beside_what_was_noted_there_since_by_who_did_not_know_of_it():
+    lost = InvalidationMarker().changed(100.0, refusals=True, acceptances=True)
+    since = InvalidationMarker().holding("two", "github", 101.0, 10)
+
+    for together in (lost.newer(since), since.newer(lost)):
+        assert (together.at, together.refusals_at, together.acceptances_at) == (100.0, 100.0, 100.0)
+        assert (together.pending(102.0), together.held_until) == (("two",), 111.0)
+
+
+def test_nothing_of_the_accounts_of_who_is_forgotten_stays_in_redis(cache, others, clock, stored):
+    """Somebody who was deleted may want to be."""
+    cache.put(MEI, accounts("one"), clock())
+    cache.put_security(MEI, SecurityInfo(password_set=True, email_bound=None, phone_bound=None), clock())
+    assert [len(stored.keys(each)) for each in ("*:accounts", "*:security")] == [1, 1]
+
+    forget(others)
+
+    assert stored.keys("*:accounts") == stored.keys("*:security") == []
 
 
 def test_a_person_who_cannot_be_forgotten_everywhere_is_forgotten_here(cache_on, store_at, clock):
