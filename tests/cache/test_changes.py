@@ -7,7 +7,7 @@ import pytest
 import redis
 
 from bff.cache import PREFIX, CacheUnavailable, EncryptedCodec, Entry, InvalidationBus, PlainCodec
-from bff.cache.entries import InvalidationMarker
+from bff.cache.entries import InvalidationMarker, TokenStatus
 from bff.errors import TokenRefused
 from bff.models import SecurityInfo
 from tests.cache.conftest import accounts, ids, session
@@ -487,6 +487,31 @@ def test_what_redis_lost_counts_beside_what_was_noted_there_since_by_who_did_not
     for together in (lost.newer(since), since.newer(lost)):
         assert (together.at, together.refusals_at, together.acceptances_at) == (100.0, 100.0, 100.0)
         assert (together.pending(102.0), together.held_until) == (("two",), 111.0)
+
+
+def test_what_a_replica_dated_whose_clock_is_a_second_ahead_is_from_before_a_change():
+    changed = InvalidationMarker().changed(100.0, refusals=True, acceptances=True)
+
+    for marker in (changed, changed.changed(99.3), changed.changed(99.3, refusals=True, acceptances=True)):
+        assert marker.voids(Entry.reported(accounts("one"), 100.9, 60))
+        assert marker.reconsiders(TokenStatus(100.9, TokenRefused.code))
+        assert marker.rejects(TokenStatus(100.9))
+
+
+def test_a_copy_of_who_was_signed_out_is_void_though_the_list_in_it_is_newer(cache_on, store_at, clock):
+    with ValkeyServer() as own, ValkeyServer() as lost:
+        cache, elsewhere = cache_on(store_at(own.url)), cache_on(store_at(lost.url))
+        cache.put(MEI, accounts("one"), clock())
+        clock.advance(2)
+        forget(elsewhere, acceptances=True)
+        clock.advance(2)
+        cache.put(session("mei", "another"), accounts("one"), clock())
+        assert cache.get(MEI).accepted_at, "which nobody who asks this Redis knows better"
+        receives(cache, lost)
+        own.kill()
+
+        assert cache.get(MEI).accepted_at is None
+        assert cache.get(session("mei", "another")).accepted_at
 
 
 def test_nothing_of_the_accounts_of_who_is_forgotten_stays_in_redis(cache, others, clock, stored):
