@@ -22,7 +22,7 @@ import orjson
 from bff.accounts.inclusions import linked_sources
 from bff.accounts.providers import Catalogue, Providers
 from bff.accounts.service import Answer, LinkedAccounts, Source, redis_needed
-from bff.cache import BriefValues
+from bff.cache import SKEW_SECONDS, BriefValues
 from bff.errors import (
     AlreadyLinked,
     BffError,
@@ -231,7 +231,8 @@ class LinkFlow:
         if self._notes.get(noted) is not None:
             return
         linked = [each for each in linked_sources(answer.entry.accounts, Catalogue()) if link.is_new(each.source_id)]
-        events = [AccountEvent(LINKED, link.user_id, each.source_id or "", each.type, link.began_at) for each in linked]
+        since = link.began_at - SKEW_SECONDS  # by the clock of a replica that received GenAuth's event
+        events = [AccountEvent(LINKED, link.user_id, each.source_id or "", each.type, since) for each in linked]
         self._accounts.changes.settle(
             link.user_id, None, answer.entry, locked=False, events=events, cause="link_outcome", wait=True
         )

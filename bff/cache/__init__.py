@@ -3,7 +3,7 @@
 from bff.cache.accounts_cache import AccountsCache
 from bff.cache.changes import Changes
 from bff.cache.codec import Codec, EncryptedCodec, PlainCodec
-from bff.cache.entries import Entry, InvalidationMarker, Lifetimes, Lookup, SecurityEntry
+from bff.cache.entries import SKEW_SECONDS, Entry, InvalidationMarker, Lifetimes, Lookup, SecurityEntry
 from bff.cache.event_stream import EventStream
 from bff.cache.invalidation import InvalidationBus
 from bff.cache.lock import Locks, StoreLock
@@ -16,6 +16,7 @@ from bff.cache.values import Values
 
 __all__ = [
     "PREFIX",
+    "SKEW_SECONDS",
     "SNAPSHOT_SECONDS",
     "AccountsCache",
     "BriefValues",

@@ -11,7 +11,7 @@ from bff.web import services_of
 from tests.web.conftest import client_of
 from tests.web.linking import SETTINGS, Person, come_back, decide
 
-PATH, UNLINK = "/me/linked-accounts", "/api/v3/unlink-extidp"
+PATH, UNLINK, ASKED = "/me/linked-accounts", "/api/v3/unlink-extidp", "/api/v3/get-identities"
 STREAM = "la:events"
 GITHUB, GOOGLE = sources.GITHUB.id, sources.GOOGLE.id
 LINKED, UNLINKED = "linked_account.linked", "linked_account.unlinked"
@@ -298,6 +298,17 @@ def test_it_is_one_event_whoever_says_so_first(mei, client, app_with, genauth, a
     assert added() == [(LINKED, GITHUB)]
 
 
+def test_it_is_one_event_though_the_clocks_of_replicas_differ(mei, client, app, app_with, genauth, added):
+    app.extensions["clock"].by = 0.9
+    link = mei.begin().json
+    come_back(client, *decide(link["url"]))
+
+    assert genauth_says(client_of(app_with(**EVENTS)), genauth, "mei") == 204
+    assert mei.outcome(link["state"]).json["status"] == "linked"
+
+    assert added() == [(LINKED, GITHUB)]
+
+
 def test_outcomes_of_two_replicas_at_once_are_one_event(mei, client, app_with, genauth, added):
     link = mei.begin().json
     come_back(client, *decide(link["url"]))
@@ -326,6 +337,26 @@ def test_what_was_unlinked_here_and_linked_again_elsewhere_is_an_event_again(cli
         genauth.link("omar", "my-github")
 
     assert added() == [(LINKED, GITHUB), (UNLINKED, GITHUB)] * 2
+
+
+def test_an_outcome_that_was_asked_for_before_another_account_was_linked_and_is_being_unlinked_confirms_nothing(
+    mei, client, app, genauth, added
+):
+    link = mei.begin().json
+    come_back(client, *decide(link["url"]))
+    asked = genauth.calls(ASKED)
+    genauth.trouble(path=ASKED, latency=0.4)
+    outcome = threading.Thread(target=mei.outcome, args=(link["state"],))
+    outcome.start()
+    while genauth.calls(ASKED) == asked:
+        time.sleep(0.005)
+
+    genauth.link("mei", "my-google")
+    services_of(app).changes.hold(genauth.id_of("mei"), GOOGLE, 20)
+    outcome.join()
+
+    assert added() == [(LINKED, GITHUB)]
+    assert services_of(app).changes.unconfirmed(genauth.id_of("mei")) == (GOOGLE,)
 
 
 def test_a_link_whose_note_of_the_event_was_lost_is_still_one_event(mei, client, stored, added):
