@@ -7,6 +7,7 @@ This is what to write, and how. `changes` writes it: in the script that forgets 
 a slot of its own, in one right after.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,6 +25,7 @@ from bff.observability import Recorder
 # GenAuth repeats its events, and of a link that we saw ourselves it sends one as well. Others do again what a killed process did.
 _REPEATED_SECONDS = 3600.0
 _SCHEMA_VERSION = "1"
+_TYPE = re.compile(r"[A-Za-z0-9._:+-]{1,64}")  # GenAuth may send any text; a name, an address or a token is none
 # Reads KEYS and ARGV after the first `keys` and `args`: the stream and a key for each event; for each event the time since when
 # an earlier one will do, the time now, for how long that is kept, and the fields. `added` has a 1 for each that was, else a 0.
 # A full Redis lets a script write that has deleted something.
@@ -78,7 +80,8 @@ class EventStream:
         for event in events:
             arguments += [ceil(event.since * 1000), ceil(now * 1000), ceil(_REPEATED_SECONDS * 1000)]
             arguments += ["event", event.name, "userId", event.user_id, "sourceId", event.source_id]
-            arguments += ["providerType", event.provider_type or "", "time", _rfc3339(now)]
+            type_ = event.provider_type or ""
+            arguments += ["providerType", type_ if _TYPE.fullmatch(type_) else "", "time", _rfc3339(now)]
             arguments += ["requestId", self.request_id(), "schemaVersion", _SCHEMA_VERSION]
         return keys, arguments
 

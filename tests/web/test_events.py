@@ -65,10 +65,10 @@ def together(*acts):
         thread.join()
 
 
-def genauth_says(client, genauth, person, source=GITHUB):
+def genauth_says(client, genauth, person, source=GITHUB, type_="github"):
     """GenAuth's own event that an account was linked."""
     user = {"id": genauth.id_of(person), "name": "小明"}
-    data = {"user": user, "extIdp": {"id": source, "type": "github"}, "identity": {"accessToken": "canary"}}
+    data = {"user": user, "extIdp": {"id": source, "type": type_}, "identity": {"accessToken": "canary"}}
     headers = {"X-Authing-Webhook-Secret": SECRET}
     return client.post("/webhooks/genauth", json={"eventName": "user:link-account", "data": data}, headers=headers).status_code
 
@@ -174,6 +174,15 @@ def test_it_is_looked_for_when_somebody_was_away_for_days(carried_out_late, app,
     assert stored.ttl(marker) < 86_400, "there is nothing to look for"
 
 
+def test_what_genauth_says_is_not_linked_is_an_event_once_no_list_shows_it(remove, genauth, added):
+    genauth.linking(refuse_not_linked=True, shown_after_reads=1)
+    genauth.unlink("omar", "my-github")
+
+    assert said(remove("omar", GITHUB)) == (404, "not_found")
+
+    assert added() == [(UNLINKED, GITHUB)]
+
+
 def test_the_next_change_finds_the_one_before_it(carried_out_late, remove, added):
     assert remove("omar", GOOGLE).status_code == 200
 
@@ -262,6 +271,13 @@ def test_a_linked_account_is_an_event_once_however_often_its_outcome_is_asked_fo
     ((_, event),) = stored.xrange(STREAM)
     assert event[b"requestId"].decode() == outcomes[0].headers["X-Request-Id"]
     assert added("event", "userId", "sourceId", "providerType") == [(LINKED, genauth.id_of("mei"), GITHUB, "github")]
+
+
+@pytest.mark.parametrize("type_", ["小明", "mei@mail.example", "Mei Lin", "e" * 65, "git\ud83dhub"])
+def test_what_is_no_type_of_a_provider_is_none(client, genauth, added, type_):
+    genauth_says(client, genauth, "mei", type_=type_)
+
+    assert added("sourceId", "providerType") == [(GITHUB, "")]
 
 
 def test_no_link_that_came_to_nothing_is_an_event(mei, client, added):
