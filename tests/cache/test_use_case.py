@@ -77,6 +77,9 @@ class Process:
         if refusals:
             self.refusals.forget(person)
 
+    def miss_changes(self):
+        self._use_case.on_missed_changes()
+
     def ask(self, who=MEI, *, refresh=False, seconds=5.0):
         return self._use_case.of(who, Deadline.after(seconds), refresh=refresh)
 
@@ -384,7 +387,8 @@ def test_a_refusal_that_is_from_before_a_change_is_asked_about_again(process, ge
     assert genauth.calls == 2
 
 
-def test_who_asks_after_a_change_shares_no_call_that_began_before(process, genauth):
+@pytest.mark.parametrize("received", [True, False])
+def test_who_asks_after_a_change_shares_no_call_that_began_before(process, genauth, received):
     one, under_way, over, answers = process(), threading.Event(), threading.Event(), []
 
     def slow():
@@ -396,7 +400,9 @@ def test_who_asks_after_a_change_shares_no_call_that_began_before(process, genau
     early = threading.Thread(target=lambda: answers.append(one.ask()))
     early.start()
     assert under_way.wait(5)
-    one.forget("mei")
+    (one if received else process()).forget("mei")
+    if not received:
+        one.miss_changes()
 
     late = threading.Thread(target=lambda: answers.append(one.ask()))
     late.start()

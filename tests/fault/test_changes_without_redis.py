@@ -53,12 +53,13 @@ def test_a_redis_that_freezes_while_genauth_removes_makes_no_answer_a_lie(redis_
 def test_what_a_worker_missed_while_its_subscription_was_cut_is_known_when_it_is_back(
     redis_server, app_on, genauth, sign_in, mode
 ):
-    here, there = (app_on(redis_server.url, TOKEN_VERIFICATION=mode) for _ in range(2))
+    here, there = (app_on(redis_server.url, TOKEN_VERIFICATION=mode, LOCAL_CACHE_SECONDS="30") for _ in range(2))
     for app in (here, there):
         services(app).invalidations.listen()
         assert eventually(lambda app=app: services(app).invalidations.connected)
-    changed, unblocked = sign_in("omar"), sign_in("mei")
+    changed, unblocked, in_memory = sign_in("omar"), sign_in("mei"), sign_in("ada")
     assert GITHUB in shown(timed(there.test_client(), changed))
+    assert shown(timed(there.test_client(), in_memory))
     if mode == "introspection":
         timed(there.test_client(), unblocked)
         services(here).changes.forget(genauth.id_of("mei"), cause="webhook", acceptances=True)
@@ -67,16 +68,30 @@ def test_what_a_worker_missed_while_its_subscription_was_cut_is_known_when_it_is
 
     with redis.Redis.from_url(redis_server.url) as connection:
         connection.client_kill_filter(_type="pubsub")
-    genauth.answers("omar", [])
+    for person in ("omar", "ada"):
+        genauth.answers(person, [])
     genauth.unblock("mei")
-    for person in ("omar", "mei"):
+    for person in ("omar", "mei", "ada"):
         services(here).changes.forget(genauth.id_of(person), cause="webhook", refusals=True, wait=False)
     assert eventually(lambda: not services(there).invalidations.connected)
     assert eventually(lambda: services(there).invalidations.connected)
 
     assert timed(there.test_client(), unblocked).status == 200
+    assert shown(timed(there.test_client(), in_memory)) == set()
     redis_server.kill()
     assert shown(timed(there.test_client(), changed)) == set()
+
+
+def test_without_redis_genauth_is_asked_again_about_opaque_tokens(redis_server, app_on, genauth, sign_in):
+    """That somebody was signed out is not received from then on, or just before."""
+    app, token = app_on(redis_server.url, TOKEN_VERIFICATION="introspection"), sign_in("omar")
+    assert eventually(lambda: services(app).invalidations.connected)
+    assert timed(app.test_client(), token).status == 200
+    genauth.kick("omar")
+
+    redis_server.kill()
+
+    assert eventually(lambda: timed(app.test_client(), token).status == 401)
 
 
 def test_a_redis_that_is_away_before_it_begins_has_nothing_changed(redis_server, app_on, genauth, sign_in):
