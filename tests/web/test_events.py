@@ -418,6 +418,7 @@ def test_a_link_is_counted_once_and_nothing_older_is_served(mei, client, app_wit
     for _ in range(2):
         assert mei.outcome(link["state"]).json["status"] == "linked"
 
+    assert genauth_says(client, genauth, "mei") == 204
     assert len(replica.accounts()) == 3
     assert counted(app, "forgotten", cause="link_outcome") == counted(app, "events_added", event=LINKED) == 1
 
