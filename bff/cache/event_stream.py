@@ -27,8 +27,8 @@ _REPEATED_SECONDS = 3600.0
 _SCHEMA_VERSION = "1"
 _TYPE = re.compile(r"[A-Za-z0-9._:+-]{1,64}")  # GenAuth may send any text; a name, an address or a token is none
 # Reads KEYS and ARGV after the first `keys` and `args`: the stream and a key for each event; for each event the time since when
-# an earlier one will do, the time now, for how long that is kept, and the fields. `added` has a 1 for each that was, else a 0.
-# A full Redis lets a script write that has deleted something.
+# an earlier one will do, the time now, for how long that is kept (all in ms), and seven fields with their names, `event` first.
+# `added` has a 1 for each that was, else a 0. A full Redis lets a script write that has deleted something.
 ADD_EVENTS = """
 local added = {}
 for event = 1, #KEYS - keys - 1 do
@@ -78,11 +78,18 @@ class EventStream:
         keys = [self.key, *(f"{PREFIX}{{{self.key}}}:last:{self.account(event)}" for event in events)]
         arguments = list[str | bytes | int]()
         for event in events:
-            arguments += [ceil(event.since * 1000), ceil(now * 1000), ceil(_REPEATED_SECONDS * 1000)]
-            arguments += ["event", event.name, "userId", event.user_id, "sourceId", event.source_id]
             type_ = event.provider_type or ""
-            arguments += ["providerType", type_ if _TYPE.fullmatch(type_) else "", "time", _rfc3339(now)]
-            arguments += ["requestId", self.request_id(), "schemaVersion", _SCHEMA_VERSION]
+            fields = {
+                "event": event.name,
+                "userId": event.user_id,
+                "sourceId": event.source_id,
+                "providerType": type_ if _TYPE.fullmatch(type_) else "",
+                "time": _rfc3339(now),
+                "requestId": self.request_id(),
+                "schemaVersion": _SCHEMA_VERSION,
+            }
+            arguments += [ceil(event.since * 1000), ceil(now * 1000), ceil(_REPEATED_SECONDS * 1000)]
+            arguments += chain.from_iterable(fields.items())
         return keys, arguments
 
 
