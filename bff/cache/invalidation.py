@@ -29,6 +29,7 @@ from bff.cache.redis_store import RedisStore
 
 _PING_SECONDS = 0.5
 _CONNECTED_SECONDS = 1.2  # after the last echo was sent that came back
+_NOTICED_SECONDS = 0.05  # until a process knows that its connection ended
 _UNANSWERED = 2  # echoes that do not come back: the subscription is dead
 _RETRY_SECONDS = 1.0
 _NEVER = float("-inf")
@@ -103,6 +104,8 @@ class InvalidationBus:
                 awaited = inf  # we listen, so to another server, from before a failover: others may as well
             while awaited > 0 and confirmed.acquire(timeout=max(0.0, over - self._clock())):
                 awaited -= 1
+            # One whose connection was cut just now is not awaited.
+            time.sleep(max(0.0, over - _CONNECTED_SECONDS + _NOTICED_SECONDS - self._clock()))
         finally:
             del self._confirmations[name]
 

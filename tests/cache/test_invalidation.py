@@ -253,6 +253,39 @@ def test_a_change_that_goes_to_a_server_where_nobody_listens_any_more_waits_unti
             bus.stop(wait_seconds=5)
 
 
+def test_a_change_is_not_over_before_a_process_knows_that_its_connection_was_cut(bus_on, valkey):
+    cut = threading.Event()
+
+    class Cut:
+        """The way to Redis of a process that is a moment late."""
+
+        messages = iter([{"type": "subscribe", "data": 1}])
+
+        @contextmanager
+        def subscribed(self, *_channels):
+            yield self
+
+        def get_message(self, timeout):
+            if message := next(self.messages, None):
+                return message
+            if cut.wait(timeout):
+                time.sleep(0.01)
+                raise CacheUnavailable
+            return None
+
+        def publish(self, *_message):
+            return 0
+
+    (one, _), other = bus_on(valkey.url), InvalidationBus(Cut(), "changed", lambda _person: None, lambda: None)
+    assert eventually(lambda: other.connected)
+
+    cut.set()
+    one.publish_to_all("mei", b"marker")
+
+    assert not other.connected
+    other.stop(wait_seconds=5)
+
+
 def test_a_change_is_over_at_once_where_nobody_listens(store_at, valkey):
     bus = InvalidationBus(store_at(valkey.url), "changed", lambda _person: None, lambda: None)
 
