@@ -17,7 +17,7 @@ from typing import Protocol
 
 from bff.cache.entries import Entry, InvalidationMarker
 from bff.cache.event_stream import ADD_EVENTS, ADD_ONLY, EventStream, run_scripts
-from bff.cache.invalidation import InvalidationBus, message
+from bff.cache.invalidation import NOTICED_SECONDS, InvalidationBus, message
 from bff.cache.lock import StoreLock
 from bff.cache.redis_client import Script
 from bff.cache.redis_errors import CacheUnavailable
@@ -185,7 +185,8 @@ class Changes:
             return marker.settled(source_id, now, entry, locked=locked)
 
         self._write([self._person(user_id)], change, entry, removed if entry else _no_events)
-        self._forgot([self._person(user_id)], cause, wait=wait)
+        # Whoever was cut off meanwhile had received the hold, and has kept nothing since.
+        self._forgot([self._person(user_id)], cause, wait=wait, at_least=0.0 if source_id else NOTICED_SECONDS)
 
     def marker(self, key: str, stored: bytes | None) -> InvalidationMarker | None:
         """What is known of a person's changes, where this is stored under the key of their marker, or nothing can be read."""
@@ -267,13 +268,13 @@ class Changes:
         event_keys, event_arguments = self._stream.arguments(events, self._clock())
         return _FORGET_AND_ADD, [*keys, *event_keys], [*arguments, *event_arguments]
 
-    def _forgot(self, people: Sequence[str], cause: str, *, wait: bool) -> None:
+    def _forgot(self, people: Sequence[str], cause: str, *, wait: bool, at_least: float = NOTICED_SECONDS) -> None:
         self._recorder.forgotten(cause, len(people))
         if wait and people:
             # The others' were published before (among a cluster's nodes one may arrive a little later).
             marker = self.marker(key := _key(people[-1]), None) or InvalidationMarker()
             with released():
-                self._bus.publish_to_all(people[-1], self._values.encode({key: marker})[key])
+                self._bus.publish_to_all(people[-1], self._values.encode({key: marker})[key], at_least=at_least)
 
     def _apply(self, person: str, marker: InvalidationMarker) -> None:
         """In this process at once; the message comes as well."""

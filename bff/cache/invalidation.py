@@ -29,7 +29,7 @@ from bff.cache.redis_store import RedisStore
 
 _PING_SECONDS = 0.5
 _CONNECTED_SECONDS = 1.2  # after the last echo was sent that came back
-_NOTICED_SECONDS = 0.05  # until a process knows that its connection ended
+NOTICED_SECONDS = 0.05  # until a process knows that its connection ended
 _UNANSWERED = 2  # echoes that do not come back: the subscription is dead
 _RETRY_SECONDS = 1.0
 _NEVER = float("-inf")
@@ -88,10 +88,11 @@ class InvalidationBus:
         with suppress(CacheUnavailable):
             self._store.publish(self.channel, person)
 
-    def publish_to_all(self, person: str, marker: bytes) -> None:
+    def publish_to_all(self, person: str, marker: bytes, *, at_least: float = NOTICED_SECONDS) -> None:
         """Publish a marker, and wait until every process that listens has received it, or is `connected` no longer.
 
-        So do those wait to whom nobody can confirm: who does not listen, or lost Redis meanwhile.
+        So do those wait to whom nobody can confirm: who does not listen, or lost Redis meanwhile. ``at_least`` so many seconds
+        pass: a process whose connection was cut just now is not awaited, and has to notice it.
         """
         name = token_hex(8)
         confirmed = self._confirmations[name] = threading.Semaphore(0)
@@ -104,8 +105,7 @@ class InvalidationBus:
                 awaited = inf  # we listen, so to another server, from before a failover: others may as well
             while awaited > 0 and confirmed.acquire(timeout=max(0.0, over - self._clock())):
                 awaited -= 1
-            # One whose connection was cut just now is not awaited.
-            time.sleep(max(0.0, over - _CONNECTED_SECONDS + _NOTICED_SECONDS - self._clock()))
+            time.sleep(max(0.0, over - _CONNECTED_SECONDS + at_least - self._clock()))
         finally:
             del self._confirmations[name]
 

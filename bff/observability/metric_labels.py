@@ -37,7 +37,7 @@ def _one_of(*values: str) -> Bound:
 SOURCE = _one_of(*SOURCES)
 OPERATION = _words("identities ext_idps discovery key_set introspection security_info link_url unlink")
 OUTCOME = _one_of(*OUTCOMES)
-CACHE_OPERATION = _words("get set delete lock increment forget add ping publish subscribe")
+CACHE_OPERATION = _words("get set delete lock increment forget add ping publish subscribe subscribers")
 CACHE_REASON = _one_of(*CACHE_REASONS)
 REJECTION = _words("foreign unreadable forged oversized")
 BREAKER = _words(
