@@ -33,8 +33,6 @@ HSTS = "max-age=31536000"
 _PROBES = frozenset({"/livez", "/readyz"})
 _QUEUEING, _EVENTS = "/me/", "events"
 _RETRY_SECONDS = 1.0
-# From the beginning of one event to that of the next. A thousand at once then take a fraction of a worker, and hits stay quick.
-_EVENT_SECONDS = 0.02
 _METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,128}", re.ASCII)
 
@@ -147,7 +145,6 @@ class AdmissionControl:
         self._semaphore = FairSemaphore(permits, outside_at_most=waiting)
         self._events = FairSemaphore(1)
         self._event_places = Shares(waiting)
-        self._next_event_at = 0.0
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         """The response, as a WSGI application. Raises UpstreamUnavailable for a request that the deadline finds in the queue."""
@@ -172,8 +169,6 @@ class AdmissionControl:
             except BulkheadFull:
                 raise UpstreamUnavailable(note="too many events", retry_after=_RETRY_SECONDS) from None
             held.enter_context(admitted(self._events, deadline))
-            time.sleep(max(0.0, self._next_event_at - time.monotonic()))
-            self._next_event_at = time.monotonic() + _EVENT_SECONDS
             yield
 
 
