@@ -59,7 +59,8 @@ def test_an_account_is_unlinked_and_the_list_read_back(remove, client, sign_in, 
         "revokeUrl": "https://github.com/settings/applications",
     }
     assert response.headers["Cache-Control"] == "private, no-store"
-    assert [each.path for each in genauth.requests][-3:] == [IDENTITIES, UNLINK, IDENTITIES]
+    asked = [each.path for each in genauth.requests if each.path in {IDENTITIES, UNLINK}]  # the list of sources comes meanwhile
+    assert asked[-3:] == [IDENTITIES, UNLINK, IDENTITIES]
     assert genauth.calls(UNLINK) == 1
     assert genauth.calls(FACTS) == 0, "another account remains"
 
