@@ -289,8 +289,8 @@ def test_an_answer_that_was_to_be_fresh_is_not_kept(cached_app, sign_in):
     ask(app, "?refresh=true", **headers)
 
     assert not from_memory(app, "?refresh=true", **headers)[1]
-    ask(app, "?refresh=false", **headers)
-    assert from_memory(app, "?refresh=false", **headers)[1]
+    # That there was something newer may arrive late: an answer that was begun before is not kept.
+    eventually(lambda: from_memory(app, "?refresh=false", **headers)[1])
 
 
 @pytest.mark.parametrize("added", BY_BROWSERS, ids=str)
