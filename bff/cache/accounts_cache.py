@@ -25,7 +25,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from typing import NamedTuple
 
-from bff.cache.changes import Changes
+from bff.cache.changes import Changes, prefix_of
 from bff.cache.entries import (
     FAILURE_SECONDS,
     Dated,
@@ -40,7 +40,7 @@ from bff.cache.entries import (
 from bff.cache.lock import Locks
 from bff.cache.memory import FRESH_SECONDS, FallbackCache
 from bff.cache.redis_errors import CacheUnavailable
-from bff.cache.redis_store import PREFIX, RedisStore
+from bff.cache.redis_store import RedisStore
 from bff.cache.values import Values
 from bff.errors import TokenRefused, UpstreamFailure, UpstreamRejected, UserBlocked
 from bff.models import RenderedAccounts, SecurityInfo, Session
@@ -194,7 +194,7 @@ class AccountsCache:
         return self._locks.attempt(self._keys(session).failure.replace(":failure:", ":lock:"))
 
     def _person(self, user_id: str) -> str:
-        return f"{PREFIX}{{{self._person_id(user_id)}}}"
+        return prefix_of(self._person_id(user_id))
 
     def _keys(self, session: Session) -> Keys:
         return Keys.of(self._person(session.user_id), self._values.opaque_id("token", session.digest))

@@ -136,7 +136,7 @@ class Changes:
 
     def lock(self, user_id: str, seconds: float) -> StoreLock:
         """The lock under which a user's accounts are changed, not yet acquired. It is not extended by itself."""
-        return self._store.lock(f"{_prefix(self._person(user_id))}:lock:change", seconds, at_most=LOCK_AT_MOST)
+        return self._store.lock(f"{prefix_of(self._person(user_id))}:lock:change", seconds, at_most=LOCK_AT_MOST)
 
     def unconfirmed(self, user_id: str, entry: Entry | None = None) -> Collection[str]:
         """The ids of sources whose removal was sent lately and not confirmed.
@@ -252,7 +252,7 @@ class Changes:
         self, person: str, found: bytes, marker: InvalidationMarker, entry: Entry | None, events: Sequence[AccountEvent]
     ) -> Script:
         """What replaces one marker, if it is still as ``found``, which it returns else."""
-        key, accounts = _key(person), f"{_prefix(person)}:accounts"
+        key, accounts = _key(person), f"{prefix_of(person)}:accounts"
         kept = b""
         if entry and not marker.voids(entry):
             kept = self._values.encode({accounts: entry.fresh(self._lifetimes.fresh_for())})[accounts]
@@ -262,7 +262,7 @@ class Changes:
             seconds = max(seconds, _REMOVAL_SECONDS)
         arguments: list[str | bytes | int] = [found, stored, _milliseconds(seconds), kept]
         arguments += [_milliseconds(self._lifetimes.ttl + self._lifetimes.stale), self._bus.channel, message(person, stored)]
-        keys = [key, accounts, f"{_prefix(person)}:security"]
+        keys = [key, accounts, f"{prefix_of(person)}:security"]
         if not (events and self._stream):
             return _FORGET_ONLY, keys, arguments
         event_keys, event_arguments = self._stream.arguments(events, self._clock())
@@ -282,12 +282,13 @@ class Changes:
         self._bus.receive(message(person, self._values.encode({key: marker})[key]))
 
 
-def _prefix(person: str) -> str:
+def prefix_of(person: str) -> str:
+    """What all keys of a person begin with, by the opaque id: a hash tag, so that a cluster has them in one slot."""
     return f"{PREFIX}{{{person}}}"
 
 
 def _key(person: str) -> str:
-    return f"{_prefix(person)}:invalidated"
+    return f"{prefix_of(person)}:invalidated"
 
 
 def _milliseconds(seconds: float) -> int:

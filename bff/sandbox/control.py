@@ -27,6 +27,17 @@ def answer(sandbox: "Sandbox", request: Request) -> Answer:
 
 Body = Mapping[str, Any]
 Query = Mapping[str, str]
+Route = Callable[["Sandbox", Body, Query], object]
+
+
+def _switch(name: str) -> Route:
+    """The switch of `Sandbox` with that name; the body's members are its arguments."""
+
+    def turn(sandbox: "Sandbox", body: Body, _query: Query) -> object:
+        getattr(sandbox, name)(**body)
+        return _DONE
+
+    return turn
 
 
 def _people(sandbox: "Sandbox", _body: Body, _query: Query) -> object:
@@ -56,43 +67,13 @@ def _rotate(sandbox: "Sandbox", body: Body, _query: Query) -> object:
     return _DONE
 
 
-def _block(sandbox: "Sandbox", body: Body, _query: Query) -> object:
-    sandbox.block(**body)
-    return _DONE
-
-
 def _unblock(sandbox: "Sandbox", body: Body, _query: Query) -> object:
     sandbox.unblock(body["person"])
     return _DONE
 
 
-def _sign_in(sandbox: "Sandbox", body: Body, _query: Query) -> object:
-    sandbox.sign_in(**body)
-    return _DONE
-
-
-def _linking(sandbox: "Sandbox", body: Body, _query: Query) -> object:
-    sandbox.linking(**body)
-    return _DONE
-
-
-def _link(sandbox: "Sandbox", body: Body, _query: Query) -> object:
-    sandbox.link(**body)
-    return _DONE
-
-
-def _unlink(sandbox: "Sandbox", body: Body, _query: Query) -> object:
-    sandbox.unlink(**body)
-    return _DONE
-
-
 def _kick(sandbox: "Sandbox", body: Body, _query: Query) -> object:
     sandbox.kick(body["person"])
-    return _DONE
-
-
-def _webhook(sandbox: "Sandbox", body: Body, _query: Query) -> object:
-    sandbox.webhook(**body)
     return _DONE
 
 
@@ -113,11 +94,6 @@ def _answers(sandbox: "Sandbox", body: Body, _query: Query) -> object:
         sandbox.answers(body["person"], body["identities"])
     else:
         sandbox.answers_raw(**body)
-    return _DONE
-
-
-def _trouble(sandbox: "Sandbox", body: Body, _query: Query) -> object:
-    sandbox.trouble(**body)
     return _DONE
 
 
@@ -158,23 +134,23 @@ def _requests(sandbox: "Sandbox", _body: Body, query: Query) -> object:
     return [{name: getattr(each, name) for name in names} for each in latest]
 
 
-ROUTES: dict[tuple[str, str], Callable[["Sandbox", Body, Query], object]] = {
+ROUTES: dict[tuple[str, str], Route] = {
     ("GET", "/sandbox/people"): _people,
     ("POST", "/sandbox/token"): _token,
     ("POST", "/sandbox/revoke"): _revoke,
     ("POST", "/sandbox/rotate-keys"): _rotate,
-    ("POST", "/sandbox/block"): _block,
+    ("POST", "/sandbox/block"): _switch("block"),
     ("POST", "/sandbox/unblock"): _unblock,
-    ("POST", "/sandbox/sign-in"): _sign_in,
-    ("POST", "/sandbox/linking"): _linking,
-    ("POST", "/sandbox/link"): _link,
-    ("POST", "/sandbox/unlink"): _unlink,
+    ("POST", "/sandbox/sign-in"): _switch("sign_in"),
+    ("POST", "/sandbox/linking"): _switch("linking"),
+    ("POST", "/sandbox/link"): _switch("link"),
+    ("POST", "/sandbox/unlink"): _switch("unlink"),
     ("POST", "/sandbox/kick"): _kick,
-    ("POST", "/sandbox/webhook"): _webhook,
+    ("POST", "/sandbox/webhook"): _switch("webhook"),
     ("POST", "/sandbox/event"): _event,
     ("GET", "/sandbox/deliveries"): _deliveries,
     ("POST", "/sandbox/answers"): _answers,
-    ("POST", "/sandbox/trouble"): _trouble,
+    ("POST", "/sandbox/trouble"): _switch("trouble"),
     ("DELETE", "/sandbox/trouble"): _healthy,
     ("POST", "/sandbox/drop-connections"): _drop,
     ("POST", "/sandbox/reset"): _reset,
